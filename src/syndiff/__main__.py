@@ -1,0 +1,5 @@
+"""``python -m syndiff`` is the command line."""
+
+from syndiff.cli import run
+
+run()

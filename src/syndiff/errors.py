@@ -1,0 +1,78 @@
+"""Every exception of syndiff, with a word on when each is raised.
+
+A message says what was met, the value, what was allowed and what to do next.
+Exceptions carry their message only, so they survive pickling between workers.
+"""
+
+__all__ = [
+    "ArchiveError",
+    "ArchiveUnavailableError",
+    "AtlasError",
+    "ConfigError",
+    "CorruptDownloadError",
+    "GeometryError",
+    "IncompleteAtlasError",
+    "MissingInputError",
+    "ObservationError",
+    "RenderingError",
+    "SkycellNotFoundError",
+    "StorageError",
+    "SyndiffError",
+    "SyndiffWarning",
+]
+
+
+class SyndiffError(Exception):
+    """Base of every error that syndiff raises on purpose."""
+
+
+class ConfigError(SyndiffError, ValueError):
+    """An option or configuration value that can't be used (exit code 2)."""
+
+
+class ObservationError(SyndiffError):
+    """An FFI that can't be read, or whose header can't be trusted."""
+
+
+class GeometryError(SyndiffError):
+    """A tessellation, catalogue or WCS that doesn't describe the sky it should."""
+
+
+class MissingInputError(SyndiffError):
+    """An earlier stage's product is not there; the message names the command that makes it."""
+
+
+class ArchiveError(SyndiffError):
+    """Base of what can go wrong between us and the PS1 archive."""
+
+
+class SkycellNotFoundError(ArchiveError):
+    """The archive answers that it doesn't have this file (404)."""
+
+
+class ArchiveUnavailableError(ArchiveError):
+    """The archive did not answer, or answered with a failure, after every retry."""
+
+
+class CorruptDownloadError(ArchiveError):
+    """A file arrived that is not the FITS file it should be."""
+
+
+class AtlasError(SyndiffError):
+    """The atlas of reduced skycells is not what this version reads."""
+
+
+class IncompleteAtlasError(AtlasError):
+    """A skycell that the work needs is not complete in the atlas."""
+
+
+class RenderingError(SyndiffError):
+    """A scene or template can't be made as asked."""
+
+
+class StorageError(SyndiffError, OSError):
+    """A path or object under a data root can't be read or written."""
+
+
+class SyndiffWarning(UserWarning):
+    """Science that is degraded but was asked for or can be used."""

@@ -1,0 +1,1 @@
+"""Compiled loops, one module per idea. They check nothing: their callers do."""

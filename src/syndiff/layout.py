@@ -1,0 +1,250 @@
+"""Every path under a data root; nothing else spells one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syndiff.errors import ConfigError
+from syndiff.storage import Place
+
+if TYPE_CHECKING:
+    from syndiff.window import Window
+
+__all__ = ["Detector", "Layout", "format_offset"]
+
+
+@dataclass(frozen=True, order=True)
+class Detector:
+    """One CCD in one sector.
+
+    Parameters
+    ----------
+    sector : int
+        Sector number, 1 or more.
+    camera, ccd : int
+        1 to 4.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sector <= 9999:
+            raise ConfigError(f"sector {self.sector} is not a TESS sector: give 1 to 9999")
+        for name in ("camera", "ccd"):
+            value = getattr(self, name)
+            if not 1 <= value <= 4:
+                raise ConfigError(f"{name} {value} is not a TESS {name}: give 1 to 4")
+
+    def __str__(self) -> str:
+        return f"sector {self.sector} camera {self.camera} ccd {self.ccd}"
+
+    @property
+    def tag(self) -> str:
+        """Short form for file names, e.g. ``s0020_3_3``."""
+        return f"s{self.sector:04d}_{self.camera}_{self.ccd}"
+
+    @property
+    def folder(self) -> str:
+        """Nested form for folders, e.g. ``sector_0020/camera_3/ccd_3``."""
+        return f"sector_{self.sector:04d}/camera_{self.camera}/ccd_{self.ccd}"
+
+    @property
+    def arguments(self) -> str:
+        """Form for the command line, e.g. ``20 3 3``."""
+        return f"{self.sector} {self.camera} {self.ccd}"
+
+
+def format_offset(dx: float, dy: float) -> str:
+    """Return an offset as file names carry it.
+
+    Parameters
+    ----------
+    dx, dy : float
+        Offset in TESS pixels.
+
+    Returns
+    -------
+    str
+        For example ``dx+0.370_dy-0.210``; never a negative zero.
+
+    Examples
+    --------
+    >>> format_offset(0.37, -0.0001)
+    'dx+0.370_dy+0.000'
+    """
+    rounded = [round(value, 3) + 0.0 for value in (dx, dy)]
+    return f"dx{rounded[0]:+.3f}_dy{rounded[1]:+.3f}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of one CCD lies.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD.
+    mapping_root, atlas_root, convolved_root, templates_root : Place
+        The four folders under a data root; each can be given elsewhere.
+    data_root : Place
+        The data root itself.
+    """
+
+    detector: Detector
+    data_root: Place
+    mapping_root: Place
+    atlas_root: Place
+    convolved_root: Place
+    templates_root: Place
+
+    @classmethod
+    def under(
+        cls,
+        data_root: str | Place,
+        detector: Detector,
+        *,
+        mapping: str | None = None,
+        atlas: str | None = None,
+        convolved: str | None = None,
+        templates: str | None = None,
+    ) -> Layout:
+        """Return the layout under a data root.
+
+        Parameters
+        ----------
+        data_root : str or Place
+            Folder or ``s3://`` URL.
+        detector : Detector
+            Sector, camera and CCD.
+        mapping, atlas, convolved, templates : str, optional
+            Other folders for the mapping, the atlas, the scene and the templates.
+
+        Returns
+        -------
+        Layout
+            The layout; nothing is created.
+        """
+        root = data_root if isinstance(data_root, Place) else Place.at(data_root)
+        return cls(
+            detector,
+            root,
+            Place.at(mapping) if mapping else root / "mapping_output",
+            Place.at(atlas) if atlas else root / "ps1_skycells_zarr",
+            Place.at(convolved) if convolved else root / "convolved_results",
+            Place.at(templates) if templates else root / "templates",
+        )
+
+    @property
+    def catalogue(self) -> Place:
+        """The user's skycell catalogue, optional."""
+        return self.data_root / "SkyCells" / "skycell_wcs.csv"
+
+    @property
+    def mapping(self) -> Place:
+        """Folder of the mapping stage."""
+        return self.mapping_root / self.detector.folder
+
+    @property
+    def skycell_list(self) -> Place:
+        """CSV, one row a skycell."""
+        return self.mapping / f"tess_{self.detector.tag}_master_skycells_list.csv"
+
+    @property
+    def master_map(self) -> Place:
+        """FFI-shaped image of skycell indices."""
+        return self.mapping / f"tess_{self.detector.tag}_master_pixels2skycells.fits.gz"
+
+    def skycell_map(self, name: str) -> Place:
+        """Return where one skycell's map lies.
+
+        Parameters
+        ----------
+        name : str
+            Skycell name.
+
+        Returns
+        -------
+        Place
+            The FITS file.
+        """
+        return self.mapping / f"TESS_{self.detector.tag}_{name}.fits.gz"
+
+    @property
+    def regions(self) -> Place:
+        """DS9 regions of the footprint and its skycells."""
+        return self.mapping / f"tess_{self.detector.tag}_footprint.reg"
+
+    @property
+    def moc(self) -> Place:
+        """Multi-order coverage map of the footprint."""
+        return self.mapping / f"tess_{self.detector.tag}_footprint.moc.fits"
+
+    @property
+    def atlas(self) -> Place:
+        """The atlas of reduced skycells, shared by all CCDs and sectors."""
+        return self.atlas_root / "skycells.zarr"
+
+    @property
+    def raw(self) -> Place:
+        """The lossless planes of ``--keep-raw``, shared like the atlas."""
+        return self.atlas_root / "raw.zarr"
+
+    @property
+    def inventory(self) -> Place:
+        """The CCD's own inventory of the atlas."""
+        d = self.detector
+        return self.atlas_root / f"sector_{d.sector:04d}_camera_{d.camera}_ccd_{d.ccd}.zarr"
+
+    @property
+    def convolved(self) -> Place:
+        """Folder of the process stage."""
+        return self.convolved_root / self.detector.folder
+
+    @property
+    def scene(self) -> Place:
+        """The scene store."""
+        return self.convolved / "convolved_images.zarr"
+
+    @property
+    def cell_metadata(self) -> Place:
+        """What went into the scene, as JSON."""
+        return self.convolved / "cell_metadata.json"
+
+    @property
+    def templates(self) -> Place:
+        """Folder of the downsample stage."""
+        return self.templates_root / self.detector.folder
+
+    def template(
+        self, dx: float, dy: float, *, roi: Window | None = None, oversample: int = 1
+    ) -> Place:
+        """Return where the template for one offset lies.
+
+        Parameters
+        ----------
+        dx, dy : float
+            Offset in TESS pixels.
+        roi : Window, optional
+            Region of interest; None for the full frame.
+        oversample : int
+            Samples per TESS pixel and axis.
+
+        Returns
+        -------
+        Place
+            The FITS file.
+        """
+        name = f"syndiff_template_{self.detector.tag}_{format_offset(dx, dy)}"
+        if roi is not None:
+            name += f"_{roi.x0}-{roi.y0}-{roi.x1}-{roi.y1}"
+        if oversample != 1:
+            name += f"_os{oversample}"
+        return self.templates / f"{name}.fits"

@@ -1,0 +1,117 @@
+"""Every mask bit: those of PS1 stacks and those of our own products.
+
+The only place where bits are numbered.
+"""
+
+from enum import IntFlag
+
+from syndiff.errors import ConfigError
+
+__all__ = ["DataQuality", "StackMask", "format_bits", "parse_bits"]
+
+
+class StackMask(IntFlag):
+    """Bits of a PS1 stack's ``.mask.fits`` (MSKNAMnn/MSKVALnn cards of the files themselves)."""
+
+    DETECTOR = 1
+    FLAT = 2
+    DARK = 4
+    BLANK = 8
+    CTE = 16
+    SAT = 32
+    LOW = 64
+    SUSPECT = 128
+    CR = 256
+    SPIKE = 512
+    GHOST = 1024
+    STREAK = 2048
+    STARCORE = 4096
+    CONV_BAD = 8192
+    CONV_POOR = 16384
+    MARK = 32768
+
+
+_ALIASES = {
+    "BURNTOOL": StackMask.SUSPECT,
+    "CROSSTALK": StackMask.STREAK,
+    "CONV.BAD": StackMask.CONV_BAD,
+    "CONV.POOR": StackMask.CONV_POOR,
+}
+
+
+class DataQuality(IntFlag):
+    """Bits of a template's DQ plane; each is named in the FITS header."""
+
+    NO_COVERAGE = 1
+    PARTIAL_COVERAGE = 2
+    MISSING_BAND = 4
+    LEFT_OUT_LIGHT = 8
+    SATURATED_IN_PS1 = 16
+    FAILED_SKYCELL = 32
+
+
+def parse_bits(text: str) -> int:
+    """Turn a list of PS1 mask bits into their combined value.
+
+    Parameters
+    ----------
+    text : str
+        Bit numbers (0 to 15) or names, separated by commas, e.g. ``"12,SAT"``.
+        An empty text means no bit.
+
+    Returns
+    -------
+    int
+        The combined value, e.g. 4128.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range or a name is unknown.
+
+    Examples
+    --------
+    >>> parse_bits("12,SAT")
+    4128
+    >>> parse_bits("")
+    0
+    """
+    value = 0
+    for item in (part.strip() for part in text.split(",")):
+        if not item:
+            continue
+        if item.isdecimal() and int(item) <= 15:
+            value |= 1 << int(item)
+            continue
+        name = item.upper()
+        if name in _ALIASES:
+            value |= _ALIASES[name]
+        elif name in StackMask.__members__:
+            value |= StackMask[name]
+        else:
+            known = ", ".join([*StackMask.__members__, *_ALIASES])
+            raise ConfigError(
+                f"unknown PS1 mask bit {item!r}: give bit numbers 0 to 15 or names among {known}"
+            )
+    return value
+
+
+def format_bits(value: int) -> str:
+    """Return the names of the PS1 mask bits in `value`, separated by commas.
+
+    Parameters
+    ----------
+    value : int
+        A combination of `StackMask` bits.
+
+    Returns
+    -------
+    str
+        For example ``"SAT,STARCORE"``; empty for 0.
+
+    Examples
+    --------
+    >>> format_bits(4128)
+    'SAT,STARCORE'
+    """
+    return ",".join(bit.name or "" for bit in StackMask if value & bit)
