@@ -1,0 +1,181 @@
+"""Boxes of 0.5" brought to the grids that are kept: light to 2", the rest to 8"."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["SPLINE", "Boxes", "CoarseSums", "scatter_light", "split_light", "split_variance"]
+
+_DISTANCE = np.abs(np.arange(12) - 5.5) / 4
+SPLINE = np.where(_DISTANCE < 0.5, 0.75 - _DISTANCE**2, 0.5 * (1.5 - _DISTANCE) ** 2).astype(
+    np.float32
+)
+"""Weights of boxes ``4 I - 4`` to ``4 I + 7`` in 2" cell ``I``: the quadratic B-spline.
+
+``b(t) = 3/4 - t^2`` for ``|t| < 1/2``, ``(3/2 - |t|)^2 / 2`` for ``|t| < 3/2``, at
+``t = ((2 k + 0.5) - (8 I + 3.5)) / 8``: centres of box k and cell I in PS1 pixels. The three cells
+that a box falls into get 1 together. Its second moment (1/4 of a cell squared) does not depend on
+where in a cell a star sits.
+"""
+
+
+class Boxes(NamedTuple):
+    """One band's boxes, and what tells light from level in them."""
+
+    flux: NDArray[np.float32]
+    """(nby, nbx) flux of contributing pixels."""
+    counts: NDArray[np.uint8]
+    """(nby, nbx) contributing pixels."""
+    detected: NDArray[np.uint8]
+    """(ceil(nby/2), ceil(nbx/2)) 1 where the 1" cell holds light."""
+    level: NDArray[np.float32]
+    """(ceil(nby/128), ceil(nbx/128)) level per PS1 pixel."""
+
+
+class CoarseSums(NamedTuple):
+    """What is kept of one band's boxes; zero before the call."""
+
+    light: NDArray[np.float32]
+    """(ceil(nby/4), ceil(nbx/4)) detected light, level taken out, under the spline."""
+    faint: NDArray[np.float64]
+    """(ceil(nby/16), ceil(nbx/16)) undetected light, level taken out, summed."""
+    counts: NDArray[np.uint16]
+    """(ceil(nby/16), ceil(nbx/16)) contributing pixels."""
+
+
+@njit(cache=True, nogil=True)
+def split_light(boxes: Boxes, weights: NDArray[np.float32], out: CoarseSums) -> None:
+    """Take the level out, then bring detected light to 2" cells and the rest to 8" cells.
+
+    Parameters
+    ----------
+    boxes : Boxes
+        One band; not modified.
+    weights : (12,) float32
+        `SPLINE`.
+    out : CoarseSums
+        Set; added to zero.
+
+    Notes
+    -----
+    Light under the spline that falls on cells outside the skycell is lost: part of what the
+    outermost two boxes hold.
+    """
+    rows = boxes.flux.shape[0]
+    height, width = out.light.shape
+    # the last twelve box rows of detected light, with the spline's reach on either side
+    ring = np.zeros((12, 4 * width + 8), np.float32)
+    column_sums = np.empty(4 * width + 8, np.float32)
+    for J in range(height):
+        lit = False
+        for j in range(4 * J + 4 if J else 0, 4 * J + 8):
+            if j < rows:
+                _split_row(boxes, j, ring[j % 12], out)
+            else:
+                ring[j % 12] = 0
+        column_sums[:] = 0
+        for r in range(12):
+            j = 4 * J - 4 + r
+            if j >= 0:
+                lit |= _add_scaled(ring[j % 12], weights[r], column_sums)
+        if lit:
+            _weigh_columns(column_sums, weights, out.light[J])
+
+
+@njit(cache=True, nogil=True)
+def _split_row(boxes: Boxes, row: int, light: NDArray[np.float32], out: CoarseSums) -> None:
+    """Set `light` (four columns of padding first) to a row's detected light; sum the rest."""
+    flux = boxes.flux[row]
+    counts = boxes.counts[row]
+    detected = boxes.detected[row >> 1]
+    level = boxes.level[row >> 7]
+    faint = out.faint[row >> 4]
+    out_counts = out.counts[row >> 4]
+    for I in range(faint.size):
+        height = level[I >> 3]
+        total = np.float32(0)
+        n = 0
+        for i in range(16 * I, min(16 * I + 16, flux.size)):
+            x = flux[i] - height * np.float32(counts[i])
+            is_light = detected[i >> 1] != 0
+            light[i + 4] = x if is_light else np.float32(0)
+            total += np.float32(0) if is_light else x
+            n += counts[i]
+        faint[I] += total
+        out_counts[I] += np.uint16(n)
+
+
+@njit(cache=True, nogil=True)
+def _add_scaled(row: NDArray[np.float32], weight: np.float32, out: NDArray[np.float32]) -> bool:
+    """Add ``weight * row`` to `out`; say whether there was anything to add."""
+    lit = False
+    for i in range(row.size):
+        lit |= row[i] != 0
+    if lit:
+        for i in range(row.size):
+            out[i] += weight * row[i]
+    return lit
+
+
+@njit(cache=True, nogil=True)
+def _weigh_columns(
+    columns: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Set each cell of a row to the weighted sum of its twelve columns."""
+    for I in range(out.size):
+        total = np.float32(0)
+        for q in range(12):
+            total += weights[q] * columns[4 * I + q]
+        out[I] = total
+
+
+@njit(cache=True, nogil=True)
+def split_variance(
+    variance: NDArray[np.float32], detected: NDArray[np.uint8], out: NDArray[np.float64]
+) -> None:
+    """Sum the variance of 1" cells in 8" cells, detected ones and the rest apart.
+
+    Parameters
+    ----------
+    variance, detected : (ncy, ncx) float32, uint8
+        Variance of contributing pixels, and 1 where a cell holds light.
+    out : (2, ceil(ncy/8), ceil(ncx/8)) float64
+        Detected, undetected; added to.
+    """
+    rows, columns = variance.shape
+    for j in range(rows):
+        for i in range(columns):
+            out[1 - detected[j, i], j >> 3, i >> 3] += variance[j, i]
+
+
+@njit(cache=True, nogil=True)
+def scatter_light(
+    box_row: NDArray[np.int32],
+    box_column: NDArray[np.int32],
+    light: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    out: NDArray[np.float64],
+) -> None:
+    """Add a list of boxes to 2" cells under the spline.
+
+    Parameters
+    ----------
+    box_row, box_column : (n,) int32
+        Where the boxes are.
+    light : (n,) float32
+        What they hold.
+    weights : (12,) float32
+        `SPLINE`.
+    out : (n2y, n2x) float64
+        Added to.
+    """
+    rows, columns = out.shape
+    for k in range(light.size):
+        J = box_row[k] >> 2
+        I = box_column[k] >> 2
+        for a in range(max(J - 1, 0), min(J + 2, rows)):
+            row_weight = weights[box_row[k] - 4 * a + 4]
+            for b in range(max(I - 1, 0), min(I + 2, columns)):
+                out[a, b] += light[k] * row_weight * weights[box_column[k] - 4 * b + 4]

@@ -1,0 +1,169 @@
+"""Light told from background on 1" cells: level, matched filter, growth."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["add_residual", "grow", "matched_filter", "mesh_medians", "sum_cells"]
+
+
+@njit(cache=True, nogil=True)
+def sum_cells(
+    flux: NDArray[np.float32],
+    count: NDArray[np.uint8],
+    cell_flux: NDArray[np.float32],
+    cell_count: NDArray[np.uint8],
+) -> None:
+    """Sum boxes of 0.5" into cells of 1" (two by two; fewer at an odd edge).
+
+    Parameters
+    ----------
+    flux, count : (nby, nbx) float32, uint8
+        Flux and contributing pixels of the boxes.
+    cell_flux, cell_count : (ceil(nby/2), ceil(nbx/2)) float32, uint8
+        Set.
+    """
+    rows, columns = flux.shape
+    for J in range(cell_flux.shape[0]):
+        cell_flux[J] = 0
+        cell_count[J] = 0
+        for j in range(2 * J, min(2 * J + 2, rows)):
+            for I in range(columns >> 1):
+                cell_flux[J, I] += flux[j, 2 * I] + flux[j, 2 * I + 1]
+            for I in range(columns >> 1):
+                cell_count[J, I] += count[j, 2 * I] + count[j, 2 * I + 1]
+            if columns & 1:
+                cell_flux[J, columns >> 1] += flux[j, columns - 1]
+                cell_count[J, columns >> 1] += count[j, columns - 1]
+
+
+@njit(cache=True, nogil=True)
+def mesh_medians(
+    cell_flux: NDArray[np.float32],
+    cell_count: NDArray[np.uint8],
+    detected: NDArray[np.uint8],
+    step: int,
+    fewest: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Set `out` to the median level of each 64" mesh cell, per PS1 pixel.
+
+    Parameters
+    ----------
+    cell_flux, cell_count, detected : (ncy, ncx) float32, uint8, uint8
+        Sums of 1" cells, their contributing pixels, and 1 where a cell holds light.
+    step : int
+        Every `step`-th row and column of cells is looked at.
+    fewest : int
+        Samples below which a mesh cell is NaN.
+    out : (ceil(ncy/64), ceil(ncx/64)) float32
+        Set; from cells that are whole (16 pixels) and dark only.
+    """
+    samples = np.empty(64 * 64, np.float32)
+    rows, columns = cell_flux.shape
+    for J in range(out.shape[0]):
+        for I in range(out.shape[1]):
+            n = 0
+            for j in range(64 * J, min(64 * J + 64, rows), step):
+                for i in range(64 * I, min(64 * I + 64, columns), step):
+                    if cell_count[j, i] == 16 and detected[j, i] == 0:
+                        samples[n] = cell_flux[j, i]
+                        n += 1
+            out[J, I] = np.median(samples[:n]) / np.float32(16) if n >= fewest else np.nan
+
+
+@njit(cache=True, nogil=True)
+def add_residual(
+    cell_flux: NDArray[np.float32],
+    cell_count: NDArray[np.uint8],
+    level: NDArray[np.float32],
+    weight: np.float32,
+    out: NDArray[np.float32],
+) -> None:
+    """Add one band's 1" sums, level taken out, to the weighted sum of all bands.
+
+    Parameters
+    ----------
+    cell_flux, cell_count : (ncy, ncx) float32, uint8
+        Sums of 1" cells and their contributing pixels.
+    level : (ceil(ncy/64), ceil(ncx/64)) float32
+        Level per PS1 pixel.
+    weight : float32
+        The band's weight.
+    out : (ncy, ncx) float32
+        Added to.
+    """
+    rows, columns = cell_flux.shape
+    for j in range(rows):
+        levels = level[j >> 6]
+        for I in range(levels.size):
+            height = levels[I]
+            for i in range(64 * I, min(64 * I + 64, columns)):
+                n = np.float32(cell_count[j, i])
+                out[j, i] += weight * (cell_flux[j, i] - height * n)
+
+
+@njit(cache=True, nogil=True)
+def matched_filter(
+    flux: NDArray[np.float32], variance: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Set `out` to the signal-to-noise ratio under a [1 2 1] x [1 2 1] filter.
+
+    Parameters
+    ----------
+    flux, variance : (ncy, ncx) float32
+        Sums of 1" cells; a variance of 0 or less means no data. Beyond the edge there is none.
+    out : (ncy, ncx) float32
+        Set; NaN where the cell itself has no data.
+
+    Notes
+    -----
+    sum(k f) / sqrt(sum(k^2 v)) with noise taken as independent from cell to cell.
+    """
+    rows, columns = flux.shape
+    # one column of nothing on either side
+    f = np.zeros((3, columns + 2), np.float32)
+    v = np.zeros((3, columns + 2), np.float32)
+    for j in range(-1, rows):
+        a = (j + 1) % 3
+        f[a] = 0
+        v[a] = 0
+        if j + 1 < rows:
+            for i in range(columns):
+                if variance[j + 1, i] > 0:
+                    f[a, i + 1] = flux[j + 1, i]
+                    v[a, i + 1] = variance[j + 1, i]
+        if j < 0:
+            continue
+        b = j % 3
+        c = (j - 1) % 3
+        for i in range(columns):
+            s = _smooth(f, c, i, 2) + 2 * _smooth(f, b, i, 2) + _smooth(f, a, i, 2)
+            w = _smooth(v, c, i, 4) + 4 * _smooth(v, b, i, 4) + _smooth(v, a, i, 4)
+            out[j, i] = s / np.sqrt(w) if v[b, i + 1] > 0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _smooth(rows: NDArray[np.float32], row: int, i: int, middle: int) -> np.float32:
+    """Sum three neighbours of a row, the middle one times `middle`."""
+    return np.float32(rows[row, i] + np.float32(middle) * rows[row, i + 1] + rows[row, i + 2])
+
+
+@njit(cache=True, nogil=True)
+def grow(marked: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Set `out` to `marked` grown by one cell in all eight directions.
+
+    Parameters
+    ----------
+    marked, out : (ncy, ncx) uint8
+        0 or 1; `out` is set.
+    """
+    rows, columns = marked.shape
+    out[:] = 0
+    for j in range(rows):
+        for J in range(max(j - 1, 0), min(j + 2, rows)):
+            for i in range(columns):
+                out[J, i] |= marked[j, i]
+            for i in range(columns - 1):
+                out[J, i] |= marked[j, i + 1]
+                out[J, i + 1] |= marked[j, i]

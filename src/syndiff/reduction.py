@@ -1,0 +1,406 @@
+"""One skycell's stack planes reduced to light on 2" cells, independent of any CCD."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
+from syndiff.config import BANDS, ReductionConfig
+from syndiff.detection import CellSums, Detection, detect_light
+from syndiff.errors import RenderingError
+from syndiff.kernels import boxes, decimate, detect
+from syndiff.masks import StackMask
+
+if TYPE_CHECKING:
+    from syndiff.tessellation import Skycell
+
+__all__ = [
+    "BandPlanes",
+    "ReducedSkycell",
+    "StackPlane",
+    "asinh_decode",
+    "asinh_encode",
+    "reduce_skycell",
+    "variance_decode",
+    "variance_encode",
+]
+
+_STRIP_ROWS = 64
+"""Image rows taken at a time: three planes of a strip stay in the cache."""
+
+
+class StackPlane(Protocol):
+    """What the reduction asks of one plane of a stack; `stackfile.StackFile` has it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def exptime_s(self) -> float:
+        """Exposure time of the stack, in seconds."""
+
+    @property
+    def mjd_obs(self) -> float:
+        """Mean epoch of the stack."""
+
+    def rows(self, j0: int, j1: int) -> NDArray[Any]:
+        """Return rows ``j0 <= j < j1``: int16 DN (image, variance) or uint16 mask bits."""
+
+    def value_table(self) -> NDArray[np.float32]:
+        """Return the (65536,) value of each DN's bit pattern, NaN where it means no data."""
+
+
+@dataclass(frozen=True)
+class BandPlanes:
+    """The three planes of one band.
+
+    Parameters
+    ----------
+    image, variance, mask : StackPlane
+        Of one shape.
+    """
+
+    image: StackPlane
+    variance: StackPlane
+    mask: StackPlane
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedSkycell:
+    """A skycell's light, variance, counts and masks, as the atlas keeps them.
+
+    Sizes: ``n2 = ceil(n / 8)`` cells of 2", ``n8 = ceil(n / 32)`` cells of 8",
+    ``m = ceil(n / 256)`` mesh cells of 64"; ``nb`` bands, in the order of `config.BANDS`.
+    Flux has zero point 25. A cell of 2" ``I`` covers PS1 pixels ``8 I`` to ``8 I + 7``.
+
+    Parameters
+    ----------
+    name : str
+        Skycell.
+    shape : tuple of int
+        (ny, nx) in PS1 pixels.
+    bands : tuple of str
+        Bands present.
+    light : (nb, n2y, n2x) int16
+        Detected light above the level under a quadratic B-spline; `asinh_encode`.
+    light_sigma : (nb,) float64
+        Sigma of the codes of `light` and `left_out`.
+    left_out : (nb, n2y, n2x) int16
+        Light above the level of the pixels that were left out, as `light`.
+    faint : (nb, n8y, n8x) int16
+        Undetected light above the level, box sums; `asinh_encode`.
+    faint_sigma : (nb,) float64
+        Sigma of its codes.
+    level : (nb, my, mx) float32
+        Background level per PS1 pixel.
+    variance : (nb, 2, n8y, n8x) int16
+        Box sums of the variance of [detected, undetected] contributing pixels; `variance_encode`.
+    variance_sigma : (nb,) float64
+        Sigma of its codes.
+    count : (nb, n8y, n8x) uint16
+        Contributing pixels.
+    left_out_count : (nb, n8y, n8x) uint16
+        Left-out pixels that hold data.
+    flagged : (nb, n8y, n8x) uint16
+        Pixels with any mask bit, with data or without.
+    mask : (n2y, n2x) uint16
+        OR of the mask bits of all pixels and bands.
+    valid : (n2y, n2x) uint8
+        Bit b is set where band ``BANDS[b]`` has data in at least half of the cell's pixels.
+    noise_correlation : float
+        How much larger the noise of sums of pixels is than their variance says.
+    meta : dict
+        Provenance that JSON can hold.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    bands: tuple[str, ...]
+    light: NDArray[np.int16]
+    light_sigma: NDArray[np.float64]
+    left_out: NDArray[np.int16]
+    faint: NDArray[np.int16]
+    faint_sigma: NDArray[np.float64]
+    level: NDArray[np.float32]
+    variance: NDArray[np.int16]
+    variance_sigma: NDArray[np.float64]
+    count: NDArray[np.uint16]
+    left_out_count: NDArray[np.uint16]
+    flagged: NDArray[np.uint16]
+    mask: NDArray[np.uint16]
+    valid: NDArray[np.uint8]
+    noise_correlation: float
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def reduce_skycell(
+    planes: Mapping[str, BandPlanes],
+    *,
+    skycell: "Skycell",
+    config: ReductionConfig,
+    strip_rows: int = _STRIP_ROWS,
+) -> ReducedSkycell:
+    """Reduce the stacks of one skycell.
+
+    Parameters
+    ----------
+    planes : mapping of str to BandPlanes
+        The bands present, any order; read front to back.
+    skycell : Skycell
+        Its name and size.
+    config : ReductionConfig
+        Bits to leave out, detection.
+    strip_rows : int
+        Image rows taken at a time; the result doesn't depend on it.
+
+    Returns
+    -------
+    ReducedSkycell
+        With exposure times and epochs in ``meta["bands"]``.
+
+    Raises
+    ------
+    RenderingError
+        If there is no band, an unknown one, a plane of another shape than the skycell's, light
+        that can't be coded, or SEP's buffers overflow.
+    """
+    _check_planes(planes, skycell)
+    bands = tuple(band for band in BANDS if band in planes)
+    sums = _sum_strips({band: planes[band] for band in bands}, config, strip_rows)
+    cells = {band: _cell_sums(sums[band].boxes) for band in bands}
+    detection = detect_light(cells, config=config, name=skycell.name)
+    coded = [
+        _code_band(sums[band], cells[band], detection, level, name=f"{skycell.name} band {band}")
+        for band, level in zip(bands, detection.levels, strict=True)
+    ]
+    return ReducedSkycell(
+        name=skycell.name,
+        shape=(skycell.ny, skycell.nx),
+        bands=bands,
+        mask=sums[bands[0]].boxes.mask,
+        valid=_valid_bits({band: sums[band].boxes.usable for band in bands}, skycell),
+        noise_correlation=detection.noise_correlation,
+        meta={
+            "bands": {
+                band: {
+                    "exptime_s": planes[band].image.exptime_s,
+                    "mjd_obs": planes[band].image.mjd_obs,
+                }
+                for band in bands
+            }
+        },
+        **{key: np.stack([band[key] for band in coded]) for key in coded[0]},
+    )
+
+
+def _check_planes(planes: Mapping[str, BandPlanes], skycell: "Skycell") -> None:
+    """Raise `RenderingError` unless `planes` are the skycell's."""
+    if not planes:
+        raise RenderingError(f"{skycell.name} has no band to reduce: give at least one of {BANDS}")
+    for band, trio in planes.items():
+        if band not in BANDS:
+            raise RenderingError(f"{skycell.name}: band {band!r} is unknown: give bands of {BANDS}")
+        for kind in ("image", "variance", "mask"):
+            shape = tuple(getattr(trio, kind).shape)
+            if shape != (skycell.ny, skycell.nx):
+                raise RenderingError(
+                    f"{skycell.name} band {band}: {kind} has shape {shape}, but the skycell has "
+                    f"{(skycell.ny, skycell.nx)}: fetch the file of this skycell"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class _BandSums:
+    """One band's boxes, and the list of boxes with left-out pixels."""
+
+    boxes: boxes.BoxSums
+    left_out: list[tuple[NDArray[Any], ...]]
+
+    def left_out_boxes(self) -> tuple[NDArray[Any], ...]:
+        """Return row, column, flux and count of the boxes that hold left-out pixels."""
+        if not self.left_out:
+            return tuple(np.empty(0, kind) for kind in _LEFT_OUT_TYPES)
+        return tuple(np.concatenate(parts) for parts in zip(*self.left_out, strict=True))
+
+
+_LEFT_OUT_TYPES = (np.int32, np.int32, np.float32, np.uint8)
+
+
+def _cells(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """Return how many cells of `size` pixels cover `shape` pixels."""
+    return -(-shape[0] // size), -(-shape[1] // size)
+
+
+def _sum_strips(
+    planes: Mapping[str, BandPlanes], config: ReductionConfig, strip_rows: int
+) -> dict[str, _BandSums]:
+    """Read all planes front to back, band after band inside each strip, into boxes."""
+    shape = next(iter(planes.values())).image.shape
+    mask = np.zeros(_cells(shape, 8), np.uint16)
+    sums = {band: _BandSums(_empty_sums(shape, mask), []) for band in planes}
+    tables = {
+        band: (_finite(trio.image.value_table()), _finite(trio.variance.value_table()))
+        for band, trio in planes.items()
+    }
+    step = strip_rows + strip_rows % 2
+    for start in range(0, shape[0], step):
+        stop = min(start + step, shape[0])
+        for band, trio in planes.items():
+            strip = boxes.StripRows(
+                _bit_patterns(trio.image.rows(start, stop)),
+                _bit_patterns(trio.variance.rows(start, stop)),
+                _bit_patterns(trio.mask.rows(start, stop)),
+                *tables[band],
+            )
+            _add_strip(strip, start, config, sums[band])
+    return sums
+
+
+def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> boxes.BoxSums:
+    """Return one band's sums before the first strip."""
+    return boxes.BoxSums(
+        flux=np.zeros(_cells(shape, 2), np.float32),
+        counts=np.zeros(_cells(shape, 2), np.uint8),
+        variance=np.zeros(_cells(shape, 4), np.float32),
+        usable=np.zeros(_cells(shape, 8), np.uint8),
+        flagged=np.zeros(_cells(shape, 32), np.uint16),
+        mask=mask,
+    )
+
+
+def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `table` with NaN for infinities too."""
+    return np.where(np.isfinite(table), table, np.float32(np.nan)).astype(np.float32)
+
+
+def _bit_patterns(rows: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return 16-bit rows as contiguous unsigned numbers."""
+    return np.ascontiguousarray(rows).view(np.uint16)
+
+
+def _add_strip(
+    strip: boxes.StripRows, start: int, config: ReductionConfig, sums: _BandSums
+) -> None:
+    """Add a strip of one band to its sums."""
+    size = _cells(strip.image.shape, 2)
+    aside = boxes.LeftOutSums(np.zeros(size, np.float32), np.zeros(size, np.uint8))
+    left_out = np.uint16(config.ignore_mask_bits)
+    if boxes.sum_boxes(strip, start, np.uint16(StackMask.BLANK), left_out, sums.boxes, aside):
+        row, column = (index.astype(np.int32) for index in np.nonzero(aside.counts))
+        sums.left_out.append(
+            (row + np.int32(start // 2), column, aside.flux[row, column], aside.counts[row, column])
+        )
+
+
+def _cell_sums(sums: boxes.BoxSums) -> CellSums:
+    """Return the 1" sums of one band."""
+    flux = np.empty(sums.variance.shape, np.float32)
+    count = np.empty(sums.variance.shape, np.uint8)
+    detect.sum_cells(sums.flux, sums.counts, flux, count)
+    return CellSums(flux, sums.variance, count)
+
+
+def _code_band(
+    sums: _BandSums,
+    cells: CellSums,
+    detection: Detection,
+    level: NDArray[np.float32],
+    *,
+    name: str,
+) -> dict[str, Any]:
+    """Return the fields of one band, coded."""
+    light, left_out, left_out_count = _split_band(sums, detection.detected, level)
+    variance = np.zeros((2, *light.faint.shape))
+    decimate.split_variance(cells.variance, detection.detected, variance)
+    sigma = _typical_sigma(cells)
+    try:
+        return {
+            "light": asinh_encode(light.light, sigma),
+            "light_sigma": np.float64(sigma),
+            "left_out": asinh_encode(left_out, sigma),
+            "faint": asinh_encode(light.faint, 4 * sigma),
+            "faint_sigma": np.float64(4 * sigma),
+            "level": level,
+            "variance": variance_encode(variance, 4 * sigma),
+            "variance_sigma": np.float64(4 * sigma),
+            "count": light.counts,
+            "left_out_count": left_out_count,
+            "flagged": sums.boxes.flagged,
+        }
+    except RenderingError as error:
+        raise RenderingError(f"{name}: {error}") from error
+
+
+def _split_band(
+    sums: _BandSums, detected: NDArray[np.uint8], level: NDArray[np.float32]
+) -> tuple[decimate.CoarseSums, NDArray[np.float64], NDArray[np.uint16]]:
+    """Bring one band's boxes to the grids that are kept.
+
+    Parameters
+    ----------
+    sums : _BandSums
+        The boxes.
+    detected : (ncy, ncx) uint8
+        1 where a 1" cell holds light.
+    level : (my, mx) float32
+        Level per PS1 pixel.
+
+    Returns
+    -------
+    light : CoarseSums
+        Detected and undetected light above the level, and counts.
+    left_out : (n2y, n2x) float64
+        Left-out light above the level, under the spline.
+    left_out_count : (n8y, n8x) uint16
+        Left-out pixels.
+
+    Notes
+    -----
+    Detected + undetected + left-out light + level x counts is all the light, but for what the
+    spline loses at the skycell's edge.
+    """
+    shape = sums.boxes.usable.shape
+    light = decimate.CoarseSums(
+        np.zeros(shape, np.float32),
+        np.zeros(sums.boxes.flagged.shape),
+        np.zeros(sums.boxes.flagged.shape, np.uint16),
+    )
+    decimate.split_light(
+        decimate.Boxes(sums.boxes.flux, sums.boxes.count, detected, level), decimate.SPLINE, light
+    )
+    left_out = np.zeros(shape)
+    left_out_count = np.zeros(sums.boxes.flagged.shape, np.uint16)
+    row, column, flux, count = sums.left_out_boxes()
+    above = (flux - level[row >> 7, column >> 7] * count).astype(np.float32)
+    decimate.scatter_light(row, column, above, decimate.SPLINE, left_out)
+    np.add.at(left_out_count, (row >> 4, column >> 4), count)
+    return light, left_out, left_out_count
+
+
+def _typical_sigma(cells: CellSums) -> float:
+    """Return the noise of a typical 2" cell; 1 if no variance is above 0.
+
+    1 is what PS1 reaches in r (0.125 per pixel, 64 pixels): codes then step by 1/16, and light up
+    to 2.8e6 fits.
+    """
+    some = cells.variance[(cells.count == 16) & (cells.variance > 0)]
+    if some.size == 0:
+        some = cells.variance[cells.variance > 0]
+    # four cells of 1"
+    return float(np.sqrt(4 * np.median(some))) if some.size else 1.0
+
+
+def _valid_bits(usable: Mapping[str, NDArray[np.uint8]], skycell: "Skycell") -> NDArray[np.uint8]:
+    """Return the bands that have data in at least half of each 2" cell's pixels."""
+    rows, columns = (
+        np.minimum(8, size - np.arange(0, size, 8)) for size in (skycell.ny, skycell.nx)
+    )
+    inside = rows[:, None] * columns
+    bits = np.zeros(inside.shape, np.uint8)
+    for band, count in usable.items():
+        bits[2 * count.astype(np.int64) >= inside] |= np.uint8(1 << BANDS.index(band))
+    return bits
