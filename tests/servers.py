@@ -1,0 +1,228 @@
+"""A loopback HTTP server that misbehaves on purpose, and a local S3 server.
+
+`FaultyServer` serves a dictionary of files. Each path can be given a list of faults: one request
+uses up one fault, and when none are left the file is served as it should be.
+"""
+
+import collections
+import contextlib
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+HTML = b"<!DOCTYPE html><html><body><h1>Something went wrong</h1></body></html>"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Answer with a status code and an HTML page instead of the file."""
+
+    code: int
+    retry_after: str | None = None
+    location: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Answer 200 with an HTML error page, or with other bytes that are not the file."""
+
+    content: bytes = HTML
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Announce the whole length, send part of it, close the connection."""
+
+    fraction: float = 0.5
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Send part of the body, then reset the connection (RST instead of FIN)."""
+
+    fraction: float = 0.5
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Send part of the body (0: not even headers), then nothing until the server stops."""
+
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Send the whole file slowly, in `pieces` with `pause_s` between them."""
+
+    pieces: int = 10
+    pause_s: float = 0.05
+
+
+Fault = Status | Page | Truncate | Reset | Stall | Drip
+
+
+class FaultyServer:
+    """Serve `files` (path without leading slash -> bytes) on a free loopback port."""
+
+    def __init__(self, files=None):
+        self.files = dict(files or {})
+        self.faults = collections.defaultdict(list)
+        self.hits = collections.Counter()
+        self.headers = []
+        self.raw_paths = []
+        self.busy = 0
+        self.busiest = 0
+        self.pause_s = 0.0
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self._http = _Server(("127.0.0.1", 0), _Handler)
+        self._http.faulty = self
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._http.server_port}/"
+
+    def __enter__(self):
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stopping.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def next_fault(self, path):
+        with self.lock:
+            self.hits[path] += 1
+            faults = self.faults[path]
+            return faults.pop(0) if faults else None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request, client_address):
+        """Clients that hang up are part of the game."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *args):
+        """Stay quiet."""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        server = self.server.faulty
+        with server.lock:
+            server.busy += 1
+            server.busiest = max(server.busiest, server.busy)
+            server.raw_paths.append(self.path)
+            server.headers.append(dict(self.headers))
+        try:
+            time.sleep(server.pause_s)
+            self._answer(server, unquote(self.path.lstrip("/")))
+        finally:
+            with server.lock:
+                server.busy -= 1
+
+    def _answer(self, server, path):
+        fault = server.next_fault(path)
+        data = server.files.get(path)
+        if isinstance(fault, Status):
+            self._status(fault)
+        elif isinstance(fault, Page):
+            self._start(len(fault.content), "text/html")
+            self.wfile.write(fault.content)
+        elif data is None:
+            self._status(Status(404))
+        elif fault is None:
+            self._start(len(data))
+            if self.command == "GET":
+                self.wfile.write(data)
+        else:
+            self._spoil(server, data, fault)
+
+    def _spoil(self, server, data, fault):
+        if isinstance(fault, Stall) and not fault.fraction:
+            server.stopping.wait()
+            self.close_connection = True
+            return
+        self._start(len(data))
+        if isinstance(fault, Drip):
+            step = -(-len(data) // fault.pieces)
+            for start in range(0, len(data), step):
+                self.wfile.write(data[start : start + step])
+                time.sleep(fault.pause_s)
+            return
+        self.wfile.write(data[: int(len(data) * fault.fraction)])
+        self.wfile.flush()
+        self.close_connection = True
+        if isinstance(fault, Stall):
+            server.stopping.wait()
+        elif isinstance(fault, Reset):
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.connection.close()
+
+    def _status(self, status):
+        self.send_response(status.code)
+        if status.retry_after is not None:
+            self.send_header("Retry-After", status.retry_after)
+        if status.location is not None:
+            self.send_header("Location", status.location)
+        self.send_header("Content-Length", str(len(HTML)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(HTML)
+
+    def _start(self, length, kind="application/fits"):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Last-Modified", formatdate(0, usegmt=True))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+
+
+@contextlib.contextmanager
+def s3_server(monkeypatch, bucket, *, acl="public-read-write"):
+    """Run moto's S3 on a loopback port, point ``AWS_*`` at it and make `bucket`.
+
+    Yields a boto3 client of it.
+    """
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    try:
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=bucket, ACL=acl)
+        yield client
+    finally:
+        server.stop()
