@@ -370,7 +370,7 @@ def _split_band(
         np.zeros(sums.boxes.flagged.shape, np.uint16),
     )
     decimate.split_light(
-        decimate.Boxes(sums.boxes.flux, sums.boxes.count, detected, level), decimate.SPLINE, light
+        decimate.Boxes(sums.boxes.flux, sums.boxes.counts, detected, level), decimate.SPLINE, light
     )
     left_out = np.zeros(shape)
     left_out_count = np.zeros(sums.boxes.flagged.shape, np.uint16)
