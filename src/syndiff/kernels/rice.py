@@ -1,0 +1,245 @@
+"""RICE_1 rows of int16, decoded four at a time.
+
+Notes
+-----
+A RICE_1 tile (Pence et al. 2010, PASP 122, 1065; FITS 4.0 section 10.4.1) is the first value in
+16 bits, then blocks of ``BLOCKSIZE`` pixels. A block begins with 4 bits: 0, all differences are
+zero; 15, differences of 16 bits each; else f + 1, each difference is a unary number, a one bit and
+f low bits. Differences d are stored as 2d or -2d - 1; everything is modulo 2**16.
+
+Four rows advance together because each code's length is known only once it is read: alone, a row
+waits for its own shifts; four independent ones fill the processor (measured: 1.8 times as fast).
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic, overload
+
+__all__ = ["SPARE_BYTES", "decode_rows"]
+
+SPARE_BYTES = 512
+"""Bytes that must be readable after each row's last one.
+
+The fast path looks at a row's end once in 32 pixels. A pixel takes at most 64 + 1 + 13 bits, so it
+gets at most 312 bytes past the end before that is noticed, and reads 8 more.
+"""
+
+_CHUNK = 32
+_RAW = 15
+_U = np.uint64
+
+# A code of z zeros, a one and f <= 13 bits lies within the 57 bits that a load is sure to hold
+# where z <= 43, that is where the loaded word is at least this.
+_SHORT = np.uint64(1 << 20)
+
+
+def _load(data: Any, index: Any) -> Any:
+    """Return the 64 bits, most significant first, that begin at byte `index`."""
+    octets = data[int(index) : int(index) + 8].tobytes()
+    if len(octets) != 8:
+        raise IndexError(f"8 bytes at {index} of {data.size}")
+    return _U(int.from_bytes(octets, "big"))
+
+
+def _leading_zeros(word: Any) -> Any:
+    """Return how many zero bits precede the first one bit; 64 for 0."""
+    return _U(64 - int(word).bit_length())
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _load_compiled(_context: Any, data: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        array = context.make_array(data)(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        place = builder.bitcast(place, ir.IntType(64).as_pointer())
+        return builder.bswap(builder.load(place, align=1))
+
+    return types.uint64(data, index), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _leading_zeros_compiled(_context: Any, word: Any) -> Any:
+    def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(word), generate
+
+
+@overload(_load, strict=False)  # type: ignore[untyped-decorator, unused-ignore]
+def _overload_load(data: Any, index: Any) -> Any:  # noqa: ARG001
+    return lambda data, index: _load_compiled(data, index)
+
+
+@overload(_leading_zeros, strict=False)  # type: ignore[untyped-decorator, unused-ignore]
+def _overload_leading_zeros(word: Any) -> Any:  # noqa: ARG001
+    return lambda word: _leading_zeros_compiled(word)
+
+
+@njit(cache=True, nogil=True)
+def _peek(data: Any, pos: Any) -> Any:
+    """Return the bits from `pos` on in the high end of a word; the first 57 are valid."""
+    return _load(data, pos >> _U(3)) << (pos & _U(7))
+
+
+@njit(cache=True, nogil=True)
+def _add(last: Any, code: Any) -> Any:
+    """Return `last` plus the difference that `code` stands for (16 low bits count)."""
+    return last + ((code >> _U(1)) ^ (_U(0) - (code & _U(1))))
+
+
+@njit(cache=True, nogil=True)
+def _short_code(data: Any, pos: Any, low: Any, last: Any) -> Any:
+    """Read a code with few leading zeros; valid if the returned word is at least `_SHORT`."""
+    word = _peek(data, pos)
+    zeros = _leading_zeros(word)
+    tail = ((word << (zeros & _U(63))) << _U(1)) >> _U(1)
+    code = (zeros << low) | (tail >> (_U(63) - low))
+    return word, pos + zeros + _U(1) + low, _add(last, code)
+
+
+@njit(cache=True, nogil=True)
+def _long_code(data: Any, pos: Any, end: Any, low: Any) -> Any:
+    """Read a code of any length; returns a position past `end` if it doesn't end before."""
+    zeros = _U(0)
+    word = _peek(data, pos) >> _U(8)
+    while word == _U(0) and pos <= end:
+        zeros += _U(56)
+        pos += _U(56)
+        word = _peek(data, pos) >> _U(8)
+    if word == _U(0):
+        return pos, zeros
+    more = _leading_zeros(word) - _U(8)
+    pos += more + _U(1)
+    tail = (_peek(data, pos) >> _U(1)) >> (_U(63) - low)
+    return pos + low, ((zeros + more) << low) | tail
+
+
+@njit(cache=True, nogil=True)
+def _block(data: Any, pos: Any, end: Any, last: Any, kind: Any, out: Any) -> Any:
+    """Decode one block of any kind; stops once `pos` is past `end`."""
+    if kind == _U(0):
+        out[:] = np.int16(last)
+        return pos, last
+    for k in range(out.size):
+        if pos > end:
+            break
+        if kind == _U(_RAW):
+            code = _peek(data, pos) >> _U(48)
+            pos += _U(16)
+        else:
+            pos, code = _long_code(data, pos, end, kind - _U(1))
+        last = _add(last, code)
+        out[k] = np.int16(last)
+    return pos, last
+
+
+@njit(cache=True, nogil=True)
+def _one_row(data: Any, start: Any, end: Any, blocksize: Any, out: Any) -> Any:
+    """Decode one row (bits `start` to `end`); returns whether its bits sufficed."""
+    last = _peek(data, start) >> _U(48)
+    pos = start + _U(16)
+    for i in range(0, out.size, blocksize):
+        if pos > end:
+            return False
+        kind = _peek(data, pos) >> _U(60)
+        pos, last = _block(data, pos + _U(4), end, last, kind, out[i : i + blocksize])
+    return pos <= end
+
+
+@njit(cache=True, nogil=True)
+def _four_blocks(data: Any, pos: Any, last: Any, low: Any, out: Any, i: Any, m: Any) -> Any:
+    """Decode `m` <= 32 pixels from column `i` of four rows by short codes; False if one isn't."""
+    p0, p1, p2, p3 = pos[0], pos[1], pos[2], pos[3]
+    l0, l1, l2, l3 = last[0], last[1], last[2], last[3]
+    f0, f1, f2, f3 = low[0], low[1], low[2], low[3]
+    o0, o1, o2, o3 = out[0], out[1], out[2], out[3]
+    least = ~_U(0)
+    for k in range(i, i + m):
+        w0, p0, l0 = _short_code(data, p0, f0, l0)
+        w1, p1, l1 = _short_code(data, p1, f1, l1)
+        w2, p2, l2 = _short_code(data, p2, f2, l2)
+        w3, p3, l3 = _short_code(data, p3, f3, l3)
+        least = min(least, min(min(w0, w1), min(w2, w3)))
+        o0[k] = np.int16(l0)
+        o1[k] = np.int16(l1)
+        o2[k] = np.int16(l2)
+        o3[k] = np.int16(l3)
+    if least < _SHORT:
+        return False
+    pos[0], pos[1], pos[2], pos[3] = p0, p1, p2, p3
+    last[0], last[1], last[2], last[3] = l0, l1, l2, l3
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _four_rows(data: Any, start: Any, end: Any, blocksize: Any, out: Any, scratch: Any) -> Any:
+    """Decode four rows; returns whether the bits of all of them sufficed."""
+    pos, last, low = scratch[0], scratch[1], scratch[2]
+    for q in range(4):
+        last[q] = _peek(data, start[q]) >> _U(48)
+        pos[q] = start[q] + _U(16)
+    nx = out.shape[1]
+    for i in range(0, nx, blocksize):
+        stop = min(i + blocksize, nx)
+        short = True
+        for q in range(4):
+            if pos[q] > end[q]:
+                return False
+            kind = _peek(data, pos[q]) >> _U(60)
+            pos[q] += _U(4)
+            low[q] = kind - _U(1)
+            short &= kind != _U(0) and kind != _U(_RAW)
+        k = i
+        while k < stop:
+            m = min(_CHUNK, stop - k)
+            if not (short and _four_blocks(data, pos, last, low, out, k, m)):
+                for q in range(4):
+                    row = out[q, k : k + m]
+                    pos[q], last[q] = _block(data, pos[q], end[q], last[q], low[q] + _U(1), row)
+            for q in range(4):
+                if pos[q] > end[q]:
+                    return False
+            k += m
+    return True
+
+
+@njit(cache=True, nogil=True)
+def decode_rows(data: Any, starts: Any, lengths: Any, blocksize: Any, out: Any) -> Any:
+    """Decode RICE_1 rows of int16.
+
+    Parameters
+    ----------
+    data : (n,) uint8 array, C-contiguous
+        Compressed bytes; not modified. `SPARE_BYTES` must follow the last row's end.
+    starts, lengths : (rows,) int64 array
+        Where each row's bytes begin in `data` and how many there are.
+    blocksize : int
+        Pixels per block, at least 1.
+    out : (rows, nx) int16 array, C-contiguous
+        Receives the pixels.
+
+    Returns
+    -------
+    int
+        -1, or the first row whose codes need more bytes than it has (`out` is then unspecified).
+    """
+    rows = out.shape[0]
+    bits = np.empty((2, rows), np.uint64)
+    scratch = np.empty((3, 4), np.uint64)
+    for r in range(rows):
+        bits[0, r] = _U(starts[r]) << _U(3)
+        bits[1, r] = _U(starts[r] + lengths[r]) << _U(3)
+    r = 0
+    while r + 4 <= rows and _four_rows(
+        data, bits[0, r : r + 4], bits[1, r : r + 4], blocksize, out[r : r + 4], scratch
+    ):
+        r += 4
+    while r < rows:
+        if not _one_row(data, bits[0, r], bits[1, r], blocksize, out[r]):
+            return r
+        r += 1
+    return -1
