@@ -1,0 +1,324 @@
+"""Weights by which skycells share the sky that they have in common.
+
+A *geometry* is a tuple of arrays as `syndiff.sharing.Sharing.geometry` makes it::
+
+    planes     (g, 3, 3) float64   pixels of this skycell -> plane of group g (homogeneous)
+    unions     (g, 4) float64      u0, v0, u1, v1 of the group's union in its plane
+    groups     (k,) int64          group of skycell k
+    bounds     (k, 4) float64      u0, v0, u1, v1 of skycell k in its group's plane
+    ramps      (k, 4, 2) float64   begin and end of its ramps: up and down in u, up and down in v
+    width      (1,) float64        widest ramp, plane pixels
+
+Skycell and group 0 are this skycell and its own group.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["mark_lost", "share_again", "share_lit", "share_points"]
+
+Floats = NDArray[np.float64]
+Geometry = tuple[Floats, Floats, NDArray[np.int64], Floats, Floats, Floats]
+
+RESERVE = 0.1
+"""Part of the lost weight that goes to skycells by their own depth, see `share_again`."""
+
+
+@njit(cache=True, nogil=True)
+def _smoothstep(t: float) -> float:
+    """Return 0 below 0, 1 above 1, 3t^2 - 2t^3 between."""
+    if t <= 0.0:
+        return 0.0
+    if t >= 1.0:
+        return 1.0
+    return t * t * (3.0 - 2.0 * t)
+
+
+@njit(cache=True, nogil=True)
+def _least_distance(u: float, v: float, rectangle: Floats) -> float:
+    """Return the distance to a rectangle's nearest edge; negative outside."""
+    across = min(u - rectangle[0], rectangle[2] - u)
+    return float(min(across, min(v - rectangle[1], rectangle[3] - v)))
+
+
+@njit(cache=True, nogil=True)
+def _depth(u: float, v: float, rectangle: Floats) -> float:
+    """Return how deep a point lies inside a rectangle: a smooth minimum of the four distances.
+
+    Exactly 0 on the border and outside; (sum of distance^-4)^(-1/4) inside, which differs from the
+    least distance only near corners and has no kink on their diagonals.
+    """
+    least = _least_distance(u, v, rectangle)
+    if least <= 0.0:
+        return 0.0
+    a, b = least / (u - rectangle[0]), least / (rectangle[2] - u)
+    c, d = least / (v - rectangle[1]), least / (rectangle[3] - v)
+    a, b, c, d = a * a, b * b, c * c, d * d
+    return float(least / np.sqrt(np.sqrt(a * a + b * b + c * c + d * d)))
+
+
+@njit(cache=True, nogil=True)
+def _enter_planes(x: float, y: float, planes: Floats, unions: Floats, places: Floats) -> int:
+    """Fill `places` with u, v and depth in every group; return how many groups hold the point.
+
+    Where only one group does, its depth means nothing and only its sign is right.
+    """
+    inside = 0
+    for g in range(planes.shape[0]):
+        plane = planes[g]
+        scale = 1.0 / (plane[2, 0] * x + plane[2, 1] * y + plane[2, 2])
+        u = (plane[0, 0] * x + plane[0, 1] * y + plane[0, 2]) * scale
+        v = (plane[1, 0] * x + plane[1, 1] * y + plane[1, 2]) * scale
+        places[g, 0] = u
+        places[g, 1] = v
+        places[g, 2] = _least_distance(u, v, unions[g])
+        if places[g, 2] > 0.0:
+            inside += 1
+    if inside > 1:
+        for g in range(planes.shape[0]):
+            places[g, 2] = _depth(places[g, 0], places[g, 1], unions[g])
+    return inside
+
+
+@njit(cache=True, nogil=True)
+def _precedence(g: int, places: Floats, width: float) -> float:
+    """Return the product of the ramps of group g against every other group at the point."""
+    own = places[g, 2]
+    product = 1.0
+    for t in range(places.shape[0]):
+        other = places[t, 2]
+        if t == g or other <= 0.0:
+            continue
+        both = own + other
+        ratio = both / width
+        # A smooth minimum of the ramp's width and the overlap's.
+        reach = both / np.sqrt(np.sqrt(1.0 + ratio * ratio * ratio * ratio))
+        product *= _smoothstep(0.5 + (own - other) / (2.0 * reach))
+        if product == 0.0:
+            break
+    return float(product)
+
+
+@njit(cache=True, nogil=True)
+def _group_share(g: int, inside: int, places: Floats, width: float) -> float:
+    """Return the share of group g among the `inside` groups that hold the point."""
+    if places[g, 2] <= 0.0:
+        return 1.0 if inside == 0 else 0.0
+    if inside == 1:
+        return 1.0
+    own = _precedence(g, places, width)
+    if own == 0.0:
+        return 0.0
+    total = own
+    for t in range(places.shape[0]):
+        if t != g and places[t, 2] > 0.0:
+            total += _precedence(t, places, width)
+    return float(own / total)
+
+
+@njit(cache=True, nogil=True)
+def _ramp_share(u: float, v: float, bounds: Floats, ramps: Floats) -> float:
+    """Return the share of a skycell within its group; 0 outside the skycell."""
+    if u < bounds[0] or u > bounds[2] or v < bounds[1] or v > bounds[3]:
+        return 0.0
+    share = _smoothstep((u - ramps[0, 0]) / (ramps[0, 1] - ramps[0, 0]))
+    share *= 1.0 - _smoothstep((u - ramps[1, 0]) / (ramps[1, 1] - ramps[1, 0]))
+    share *= _smoothstep((v - ramps[2, 0]) / (ramps[2, 1] - ramps[2, 0]))
+    share *= 1.0 - _smoothstep((v - ramps[3, 0]) / (ramps[3, 1] - ramps[3, 0]))
+    return float(share)
+
+
+@njit(cache=True, nogil=True)
+def _share(k: int, inside: int, places: Floats, geometry: Geometry) -> float:
+    """Return the weight of skycell k at the point that `places` describes."""
+    _, _, groups, bounds, ramps, width = geometry
+    g = groups[k]
+    share = _ramp_share(places[g, 0], places[g, 1], bounds[k], ramps[k])
+    if share > 0.0:
+        share *= _group_share(g, inside, places, width[0])
+    return float(share)
+
+
+@njit(cache=True, nogil=True)
+def share_points(x: Floats, y: Floats, k: int, geometry: Geometry, out: Floats) -> None:
+    """Fill `out` with the weight of skycell k at points of this skycell's pixel plane.
+
+    Parameters
+    ----------
+    x, y : (n,) float64
+        Pixels of this skycell, 0-based.
+    k : int
+        Which skycell; 0 is this one.
+    geometry : tuple
+        See the module's head.
+    out : (n,) float64
+        Weights.
+    """
+    planes, unions = geometry[0], geometry[1]
+    places = np.empty((planes.shape[0], 3))
+    for i in range(x.size):
+        inside = _enter_planes(x[i], y[i], planes, unions, places)
+        out[i] = _share(k, inside, places, geometry)
+
+
+@njit(cache=True, nogil=True)
+def share_lit(
+    lit: NDArray[np.uint8], x: Floats, y: Floats, geometry: Geometry, out: NDArray[np.float32]
+) -> None:
+    """Fill `out` with this skycell's weight at the lit cells, 0 elsewhere.
+
+    Parameters
+    ----------
+    lit : (ny, nx) uint8
+        Not zero where wanted.
+    x, y : (nx,), (ny,) float64
+        Pixel of the cells' centres.
+    geometry : tuple
+        See the module's head.
+    out : (ny, nx) float32
+        Weights.
+    """
+    planes, unions, _, bounds, ramps, width = geometry
+    places = np.empty((planes.shape[0], 3))
+    alone = planes.shape[0] == 1
+    across = np.empty(x.size)
+    shift_u, shift_v = planes[0, 0, 2], planes[0, 1, 2]
+    middle_u = 0.5 * (ramps[0, 0, 1] + ramps[0, 1, 0])
+    middle_v = 0.5 * (ramps[0, 2, 1] + ramps[0, 3, 0])
+    for i in range(x.size):
+        across[i] = _ramp_share(x[i] + shift_u, middle_v, bounds[0], ramps[0])
+    for j in range(y.size):
+        along = _ramp_share(middle_u, y[j] + shift_v, bounds[0], ramps[0])
+        for i in range(x.size):
+            share = 0.0
+            if lit[j, i]:
+                share = across[i] * along
+                if share > 0.0 and not alone:
+                    inside = _enter_planes(x[i], y[j], planes, unions, places)
+                    share *= _group_share(0, inside, places, width[0])
+            out[j, i] = share
+
+
+@njit(cache=True, nogil=True)
+def mark_lost(
+    lit: NDArray[np.uint8],
+    x: Floats,
+    y: Floats,
+    plane: Floats,
+    bounds: Floats,
+    invalid: NDArray[np.uint8],
+    box: NDArray[np.int64],
+    lost: NDArray[np.uint8],
+) -> None:
+    """Add to `lost` the bits of the neighbour's cells that lie nearest to the lit cells.
+
+    Parameters
+    ----------
+    lit, lost : (ny, nx) uint8
+        Cells of this skycell; `lost` is changed.
+    x, y : (nx,), (ny,) float64
+        Pixel of the cells' centres.
+    plane : (3, 3) float64
+        Pixels of this skycell -> plane of the neighbour's group.
+    bounds : (4,) float64
+        u0, v0, u1, v1 of the neighbour in that plane.
+    invalid : (my, mx) uint8
+        Bits of the neighbour's cells of 8 pixels; one alone stands for all.
+    box : (4,) int64
+        First and one past the last column, then row, where the neighbour can lie.
+    """
+    for j in range(box[2], box[3]):
+        for i in range(box[0], box[1]):
+            if not lit[j, i]:
+                continue
+            scale = 1.0 / (plane[2, 0] * x[i] + plane[2, 1] * y[j] + plane[2, 2])
+            u = (plane[0, 0] * x[i] + plane[0, 1] * y[j] + plane[0, 2]) * scale
+            v = (plane[1, 0] * x[i] + plane[1, 1] * y[j] + plane[1, 2]) * scale
+            if bounds[0] < u < bounds[2] and bounds[1] < v < bounds[3]:
+                column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
+                row = min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)
+                lost[j, i] |= invalid[row, column]
+
+
+@njit(cache=True, nogil=True)
+def share_again(
+    lost: NDArray[np.uint8],
+    x: Floats,
+    y: Floats,
+    geometry: Geometry,
+    invalid: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    out: tuple[NDArray[np.float32], ...],
+) -> None:
+    """Share what skycells without valid data would have had among those that have some.
+
+    Parameters
+    ----------
+    lost : (ny, nx) uint8
+        Cells of this skycell: bits of the bands to do.
+    x, y : (nx,), (ny,) float64
+        Pixel of the cells' centres.
+    geometry : tuple
+        See the module's head.
+    invalid : (uint8 array, (k, 3) int64 array)
+        The bits of all skycells' cells in one row; of each skycell: where its cells begin (-1: all
+        valid), its number of rows and of columns. One cell alone stands for all.
+    out : tuple of (ny, nx) float32
+        Weights of each band; changed where a skycell with a weight is lost. Left alone where no
+        skycell has valid data.
+
+    Notes
+    -----
+    With the weights w of all skycells, L the sum of those lost, and s the smoothstep of a skycell's
+    own depth, a valid one gets (w + r L s) / (sum of the same over the valid ones), r = `RESERVE`.
+    The plain w / (1 - L) would be 0/0 where only skycells hold data whose weight is zero there.
+    """
+    planes, unions, groups, bounds, _, width = geometry
+    cells, index = invalid
+    places = np.empty((planes.shape[0], 3))
+    weights = np.empty((groups.size, 2))
+    bits = np.empty(groups.size, dtype=np.int64)
+    for j in range(y.size):
+        for i in range(x.size):
+            if not lost[j, i]:
+                continue
+            inside = _enter_planes(x[i], y[j], planes, unions, places)
+            for k in range(groups.size):
+                u, v = places[groups[k], 0], places[groups[k], 1]
+                deep = _smoothstep(_depth(u, v, bounds[k]) / width[0])
+                weights[k, 0] = _share(k, inside, places, geometry)
+                weights[k, 1] = deep
+                bits[k] = _bits(u, v, bounds[k], cells, index[k]) if deep > 0.0 else 0
+            for band in range(len(out)):
+                if lost[j, i] >> band & 1:
+                    share = _share_of_valid(weights, bits >> band & 1)
+                    if share >= 0.0:
+                        out[band][j, i] = share
+
+
+@njit(cache=True, nogil=True)
+def _share_of_valid(weights: Floats, is_invalid: NDArray[np.int64]) -> float:
+    """Return the weight of skycell 0 among the valid ones, -1 where the plain weight stays."""
+    gone = 0.0
+    for k in range(is_invalid.size):
+        gone += weights[k, 0] * is_invalid[k]
+    total = 0.0
+    for k in range(is_invalid.size):
+        total += (weights[k, 0] + RESERVE * gone * weights[k, 1]) * (1 - is_invalid[k])
+    if gone == 0.0 or total == 0.0:
+        return -1.0
+    own = (weights[0, 0] + RESERVE * gone * weights[0, 1]) * (1 - is_invalid[0])
+    return float(own / total)
+
+
+@njit(cache=True, nogil=True)
+def _bits(
+    u: float, v: float, bounds: Floats, cells: NDArray[np.uint8], index: NDArray[np.int64]
+) -> int:
+    """Return the bits of a skycell's cell that holds a point of its group's plane."""
+    begin, rows, columns = index[0], index[1], index[2]
+    if begin < 0:
+        return 0
+    column = min(int((u - bounds[0]) * 0.125), columns - 1)
+    row = min(int((v - bounds[1]) * 0.125), rows - 1)
+    return int(cells[begin + row * columns + column])
