@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.config import BANDS, PS1_PIXEL_ARCSEC
+from syndiff.config import BANDS
 from syndiff.errors import GeometryError
 from syndiff.kernels import sharing as kernels
-from syndiff.skycell_table import SkycellTable, corner_pixels, pixel_to_direction
+from syndiff.skycell_groups import RAMP_PX, groups_of
+from syndiff.skycell_table import SkycellTable, pixel_to_direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from syndiff.tessellation import Skycell, Tessellation
 
-__all__ = ["RAMP_ARCSEC", "Sharing", "share_cells", "share_valid_cells", "sharing_of"]
+__all__ = ["Sharing", "share_cells", "share_valid_cells", "sharing_of"]
 
 Floats = NDArray[np.float64]
-
-RAMP_ARCSEC = 80.0
-"""Width over which a weight goes from 0 to 1; less where skycells overlap less.
-
-A star on the border of two grids turned against each other then errs by 6e-6 of its flux; 40"
-leaves 5e-5, 20" 2e-4, a sharp cut 1e-2 (rms).
-"""
+Cells = NDArray[np.uint8] | NDArray[np.bool_]
+Bits = NDArray[np.uint8] | int
 
 CELL_PX = 8
-"""A 2" cell has 8 PS1 pixels a side."""
-
-_RAMP_PX = RAMP_ARCSEC / PS1_PIXEL_ARCSEC
+"""A 2" cell has 8 PS1 pixels a side; validity is known on these cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +80,7 @@ class Sharing:
     @property
     def geometry(self) -> kernels.Geometry:
         """What the kernels take."""
-        width = np.array([_RAMP_PX])
+        width = np.array([RAMP_PX])
         return self.planes, self.unions, self.groups, self.bounds, self.ramps, width
 
     def weight(self, x: Floats | float, y: Floats | float, *, of: str | None = None) -> Floats:
@@ -116,15 +109,20 @@ class Sharing:
         kernels.share_points(xs.ravel(), ys.ravel(), index, self.geometry, out)
         return np.asarray(out.reshape(xs.shape))
 
-    def centres(self) -> tuple[Floats, Floats]:
-        """Return the pixels of the centres of the 2" cells.
+    def centres(self, cell_px: int = CELL_PX) -> tuple[Floats, Floats]:
+        """Return the pixels of the centres of cells.
+
+        Parameters
+        ----------
+        cell_px : int
+            Pixels along a cell's side.
 
         Returns
         -------
-        x, y : (n2x,), (n2y,) float64
-            ``8 I + 3.5``; the last cell's is drawn inside the skycell if it juts out.
+        x, y : (ncx,), (ncy,) float64
+            For example ``8 I + 3.5``; the last cell's is drawn inside the skycell if it juts out.
         """
-        return _centres(self.skycell.nx), _centres(self.skycell.ny)
+        return _centres(self.skycell.nx, cell_px), _centres(self.skycell.ny, cell_px)
 
     def _index(self, name: str) -> int:
         """Return the place of a name among `names`."""
@@ -136,10 +134,10 @@ class Sharing:
         return self.names.index(name)
 
 
-def _centres(size: int) -> Floats:
+def _centres(size: int, cell_px: int) -> Floats:
     """Return the centres of the cells along one axis."""
-    cells = np.arange(-(-size // CELL_PX))
-    return np.asarray(np.minimum(CELL_PX * cells + (CELL_PX - 1) / 2, size - 1.0))
+    cells = np.arange(-(-size // cell_px))
+    return np.asarray(np.minimum(cell_px * cells + (cell_px - 1) / 2, size - 1.0))
 
 
 def sharing_of(tessellation: Tessellation, skycell: Skycell) -> Sharing:
@@ -162,11 +160,11 @@ def sharing_of(tessellation: Tessellation, skycell: Skycell) -> Sharing:
     GeometryError
         If the skycell isn't of this tessellation.
     """
-    grids = _grids(tessellation)
+    of_all = groups_of(tessellation)
     rows = np.concatenate(
         [[tessellation.row(skycell.name)], tessellation.overlapping_rows(skycell)]
     )
-    numbers, first, groups = np.unique(grids.group[rows], return_index=True, return_inverse=True)
+    numbers, first, groups = np.unique(of_all.number[rows], return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.argsort(order)
     heads = tessellation.table.take(rows[first[order]])
@@ -174,10 +172,10 @@ def sharing_of(tessellation: Tessellation, skycell: Skycell) -> Sharing:
         skycell,
         tuple(tessellation.table.names[rows].tolist()),
         _planes(skycell, heads),
-        grids.union[numbers[order]],
+        of_all.union[numbers[order]],
         rank[groups].astype(np.int64),
-        grids.bounds[rows],
-        grids.ramps[rows],
+        of_all.bounds[rows],
+        of_all.ramps[rows],
     )
 
 
@@ -192,21 +190,21 @@ def _planes(skycell: Skycell, heads: SkycellTable) -> Floats:
     return np.ascontiguousarray(planes / planes[:, 2:, 2:])
 
 
-def share_cells(
-    sharing: Sharing, lit: NDArray[np.uint8] | NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return a skycell's weights at the centres of its lit 2" cells.
+def share_cells(sharing: Sharing, lit: Cells, *, cell_px: int = CELL_PX) -> NDArray[np.float32]:
+    """Return a skycell's weights at the centres of its lit cells.
 
     Parameters
     ----------
     sharing : Sharing
         From `sharing_of`.
-    lit : (n2y, n2x) bool or uint8
+    lit : (ncy, ncx) bool or uint8
         Where weights are wanted.
+    cell_px : int
+        PS1 pixels along a cell's side: 8 for 2" cells, 32 for 8" cells.
 
     Returns
     -------
-    (n2y, n2x) float32
+    (ncy, ncx) float32
         Weights; 0 where not lit.
 
     Raises
@@ -214,16 +212,15 @@ def share_cells(
     GeometryError
         If `lit` is not of the skycell's shape.
     """
-    flags = _as_cells(lit, sharing)
+    x, y = sharing.centres(cell_px)
+    flags = _as_flags(lit, (y.size, x.size), sharing)
     out = np.empty(flags.shape, dtype=np.float32)
-    kernels.share_lit(flags, *sharing.centres(), sharing.geometry, out)
+    kernels.share_lit(flags, x, y, sharing.geometry, out)
     return out
 
 
 def share_valid_cells(
-    sharing: Sharing,
-    lit: NDArray[np.uint8] | NDArray[np.bool_],
-    invalid: Mapping[str, NDArray[np.uint8] | int],
+    sharing: Sharing, lit: Cells, invalid: Mapping[str, Bits], *, cell_px: int = CELL_PX
 ) -> tuple[NDArray[np.float32], ...]:
     """Return a skycell's weights, band by band, where some skycells have no valid data.
 
@@ -231,72 +228,84 @@ def share_valid_cells(
     ----------
     sharing : Sharing
         From `sharing_of`.
-    lit : (n2y, n2x) bool or uint8
+    lit : (ncy, ncx) bool or uint8
         Where weights are wanted.
     invalid : mapping of str to (m2y, m2x) uint8 or int
         For the skycell itself or neighbours: bit b is set where that skycell has no valid data in
         band b of `config.BANDS`, on its own 2" cells; one number for all cells (15: an absent
-        skycell). Names that are not there, or not overlapping, don't matter.
+        skycell). Skycells that are not named are valid; names that don't overlap are ignored.
+    cell_px : int
+        PS1 pixels along the side of the cells of `lit`: 8 for 2" cells, 32 for 8" cells.
 
     Returns
     -------
-    tuple of (n2y, n2x) float32
-        Weights of each band; 0 where not lit. Bands with equal weights are the same array. Over all
-        skycells that have valid data at a place they sum to one; where none has, they are the plain
-        weights.
+    tuple of (ncy, ncx) float32
+        Weights of each band; 0 where not lit. Bands where nothing is lost are the same array. Over
+        all skycells that have valid data at a place they sum to one; where none has, they are the
+        plain weights.
 
     Raises
     ------
     GeometryError
         If an array is not of its skycell's shape.
     """
-    flags = _as_cells(lit, sharing)
-    plain = share_cells(sharing, flags)
-    concerned = {name: invalid[name] for name in sharing.names if name in invalid}
-    lost, table = _lost_bits(sharing, flags, concerned)
+    plain = share_cells(sharing, lit, cell_px=cell_px)
+    concerned = {
+        k: _bits_of(sharing, k, invalid[name])
+        for k, name in enumerate(sharing.names)
+        if name in invalid
+    }
+    lost = _lost_bits(sharing, plain.shape, concerned, cell_px)
+    lost[np.asarray(lit) == 0] = 0
     everything = int(np.bitwise_or.reduce(lost, axis=None))
     shares = tuple(plain.copy() if everything >> band & 1 else plain for band in range(len(BANDS)))
     if everything:
-        kernels.share_again(lost, *sharing.centres(), sharing.geometry, table, shares)
+        x, y = sharing.centres(cell_px)
+        kernels.share_again(lost, x, y, sharing.geometry, _packed(sharing, concerned), shares)
     return shares
 
 
-def _as_cells(lit: NDArray[np.uint8] | NDArray[np.bool_], sharing: Sharing) -> NDArray[np.uint8]:
+def _as_flags(lit: Cells, shape: tuple[int, int], sharing: Sharing) -> NDArray[np.uint8]:
     """Return flags as the kernels take them, or tell that they are of another skycell."""
-    expected = tuple(centres.size for centres in reversed(sharing.centres()))
-    if lit.shape != expected:
+    if lit.shape != shape:
         raise GeometryError(
-            f"lit has shape {lit.shape}: the 2-arcsec cells of {sharing.skycell.name} are "
-            f"{expected}"
+            f"lit has shape {lit.shape}: the cells of {sharing.skycell.name} are {shape}"
         )
     return np.ascontiguousarray(lit).view(np.uint8)
 
 
 def _lost_bits(
     sharing: Sharing,
-    lit: NDArray[np.uint8],
-    invalid: Mapping[str, NDArray[np.uint8] | int],
-) -> tuple[NDArray[np.uint8], tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Return the bands that some skycell lacks at each lit cell, and all skycells' bits packed."""
-    lost = np.zeros(lit.shape, dtype=np.uint8)
-    index = np.full((len(sharing.names), 3), -1)
-    packed = [np.zeros(0, dtype=np.uint8)]
-    x, y = sharing.centres()
-    begin = 0
-    for name, given in invalid.items():
-        k = sharing.names.index(name)
-        cells = _bits_of(sharing, k, given)
+    shape: tuple[int, ...],
+    invalid: dict[int, NDArray[np.uint8]],
+    cell_px: int,
+) -> NDArray[np.uint8]:
+    """Return the bands that some skycell lacks at each cell of this one."""
+    lost = np.zeros(shape, dtype=np.uint8)
+    x, y = sharing.centres(cell_px)
+    for k, cells in invalid.items():
         if not cells.any():
             continue
-        index[k] = begin, *cells.shape
-        packed.append(cells.ravel())
-        begin += cells.size
         plane, bounds = sharing.planes[sharing.groups[k]], sharing.bounds[k]
-        kernels.mark_lost(lit, x, y, plane, bounds, cells, _box(plane, bounds, lit.shape), lost)
-    return lost, (np.concatenate(packed), index)
+        box = _box(plane, bounds, shape, cell_px)
+        kernels.mark_lost(x, y, plane, bounds, cells, box, lost)
+    return lost
 
 
-def _bits_of(sharing: Sharing, k: int, given: NDArray[np.uint8] | int) -> NDArray[np.uint8]:
+def _packed(
+    sharing: Sharing, invalid: dict[int, NDArray[np.uint8]]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return all skycells' bits in one row, and where each begins with its rows and columns."""
+    index = np.full((len(sharing.names), 3), -1)
+    begin = 0
+    for k, cells in invalid.items():
+        index[k] = begin, *cells.shape
+        begin += cells.size
+    rows = [cells.ravel() for cells in invalid.values()]
+    return np.concatenate(rows), index
+
+
+def _bits_of(sharing: Sharing, k: int, given: Bits) -> NDArray[np.uint8]:
     """Return a skycell's bits as an array, of one cell if one number stands for all."""
     cells = np.ascontiguousarray(np.atleast_2d(np.asarray(given, dtype=np.uint8)))
     u0, v0, u1, v1 = np.rint(sharing.bounds[k])
@@ -309,97 +318,12 @@ def _bits_of(sharing: Sharing, k: int, given: NDArray[np.uint8] | int) -> NDArra
     return cells
 
 
-def _box(plane: Floats, bounds: Floats, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _box(plane: Floats, bounds: Floats, shape: tuple[int, ...], cell_px: int) -> NDArray[np.int64]:
     """Return the columns and rows of cells where a rectangle of another plane can lie."""
     u0, v0, u1, v1 = bounds
     corners = np.array([[u0, u1, u1, u0], [v0, v0, v1, v1], [1.0, 1.0, 1.0, 1.0]])
     turned = np.linalg.solve(plane, corners)
-    cells = (turned[:2] / turned[2] + 0.5) / CELL_PX
+    cells = (turned[:2] / turned[2] + 0.5) / cell_px
     low, high = np.floor(cells.min(axis=1)), np.ceil(cells.max(axis=1))
     limits = np.array([[shape[1]], [shape[0]]])
     return np.asarray(np.clip(np.stack([low, high], axis=1), 0, limits).ravel(), dtype=np.int64)
-
-
-class _Grids(NamedTuple):
-    """Groups of all skycells of a tessellation.
-
-    ``group`` (n,) int64: number of each skycell's group; ``union`` (groups, 4), ``bounds`` (n, 4),
-    ``ramps`` (n, 4, 2) as in `Sharing`.
-    """
-
-    group: NDArray[np.int64]
-    union: Floats
-    bounds: Floats
-    ramps: Floats
-
-
-@functools.lru_cache(maxsize=2)
-def _grids(tessellation: Tessellation) -> _Grids:
-    """Return the groups of a tessellation, and the ramps within them."""
-    table = tessellation.table
-    bounds = (corner_pixels(table.size)[:, ::2] + 1.0 - table.crpix[:, None]).reshape(-1, 4)
-    ramps = np.stack([_no_ramps(bounds[:, ::2]), _no_ramps(bounds[:, 1::2])], axis=1)
-    ramps = ramps.reshape(-1, 4, 2)
-    group = np.empty(len(table), dtype=np.int64)
-    unions: list[Floats] = []
-    for rows in _tangent_planes(table):
-        inner = _ramps_of_grid(bounds[rows])
-        if inner is None:
-            group[rows] = len(unions) + np.arange(len(rows))
-            unions.extend(bounds[rows])
-        else:
-            group[rows] = len(unions)
-            ramps[rows] = inner
-            unions.append(
-                np.concatenate([bounds[rows, :2].min(axis=0), bounds[rows, 2:].max(axis=0)])
-            )
-    return _Grids(group, np.array(unions), bounds, ramps)
-
-
-def _tangent_planes(table: SkycellTable) -> list[NDArray[np.intp]]:
-    """Return the rows of each tangent plane: same CRVAL, CDELT, PC; CRPIX whole pixels apart."""
-    columns = [table.crval, table.cdelt * 3600, table.pc, np.round(table.crpix, 6) % 1.0]
-    keys = np.round(np.concatenate(columns, axis=1), 9)
-    # Sorted by name, a plane's skycells stand together: sorting one row of each run is quicker.
-    heads = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)])
-    _, plane_of_run = np.unique(keys[heads], axis=0, return_inverse=True)
-    plane = np.repeat(plane_of_run.ravel(), np.diff(np.r_[heads, len(table)]))
-    order = np.argsort(plane, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(plane[order])) + 1)
-
-
-def _no_ramps(spans: Floats) -> Floats:
-    """Return ramps up and down that lie outside of spans: (n, 2) -> (n, 2, 2)."""
-    return np.asarray(spans[:, :, None] + np.array([[-2.0, -1.0], [1.0, 2.0]]))
-
-
-def _ramps_of_grid(bounds: Floats) -> Floats | None:
-    """Return the ramps of skycells that form a complete grid, (n, 4, 2), or None if they don't."""
-    columns, column = np.unique(np.round(bounds[:, ::2], 3), axis=0, return_inverse=True)
-    rows, row = np.unique(np.round(bounds[:, 1::2], 3), axis=0, return_inverse=True)
-    places = row.ravel() * len(columns) + column.ravel()
-    complete = len(np.unique(places)) == len(bounds) == len(columns) * len(rows)
-    if not (complete and _is_chain(columns) and _is_chain(rows)):
-        return None
-    return np.concatenate(
-        [_ramps_of_chain(columns)[column.ravel()], _ramps_of_chain(rows)[row.ravel()]], axis=1
-    )
-
-
-def _is_chain(spans: Floats) -> bool:
-    """Tell whether spans (n, 2), sorted, each overlap the next and no other."""
-    begin, end = spans.T
-    return bool(
-        (begin[1:] < end[:-1]).all() and (begin[2:] >= end[:-2]).all() and (np.diff(end) > 0).all()
-    )
-
-
-def _ramps_of_chain(spans: Floats) -> Floats:
-    """Return the ramps up and down of a chain of spans, (n, 2, 2): around each overlap's middle."""
-    ramps = _no_ramps(spans)
-    begin, end = spans[1:, 0], spans[:-1, 1]
-    half = np.minimum(_RAMP_PX, end - begin) / 2
-    middle = (begin + end) / 2
-    ramps[1:, 0] = np.stack([middle - half, middle + half], axis=1)
-    ramps[:-1, 1] = ramps[1:, 0]
-    return ramps

@@ -12,15 +12,11 @@ import numpy as np
 from syndiff.config import digest
 from syndiff.errors import GeometryError
 from syndiff.planar import convex_overlap, is_within
-from syndiff.skycell_table import (
-    SkycellTable,
-    corner_pixels,
-    pixel_to_direction,
-    read_catalogue,
-    rings_v3_table,
-)
+from syndiff.skycell_catalogue import read_catalogue
+from syndiff.skycell_table import SkycellTable, corner_pixels, pixel_to_direction, rings_v3_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from astropy.wcs import WCS
@@ -157,7 +153,7 @@ class Tessellation:
         Parameters
         ----------
         content : bytes or str or Path
-            The CSV file's bytes, or its path; see `syndiff.skycell_table.read_catalogue` for its
+            The CSV file's bytes, or its path; `syndiff.skycell_catalogue.read_catalogue` tells its
             columns.
 
         Returns
@@ -180,6 +176,9 @@ class Tessellation:
 
     def __getitem__(self, name: str) -> Skycell:
         return self._skycell(self.row(name))
+
+    def __iter__(self) -> Iterator[Skycell]:
+        return (self._skycell(row) for row in range(len(self)))
 
     @functools.cached_property
     def digest(self) -> str:

@@ -27,12 +27,12 @@ RESERVE = 0.1
 
 @njit(cache=True, nogil=True)
 def _smoothstep(t: float) -> float:
-    """Return 0 below 0, 1 above 1, 3t^2 - 2t^3 between."""
+    """Return 0 below 0, 1 above 1, 6t^5 - 15t^4 + 10t^3 between: two smooth derivatives."""
     if t <= 0.0:
         return 0.0
     if t >= 1.0:
         return 1.0
-    return t * t * (3.0 - 2.0 * t)
+    return t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
 
 
 @njit(cache=True, nogil=True)
@@ -202,7 +202,6 @@ def share_lit(
 
 @njit(cache=True, nogil=True)
 def mark_lost(
-    lit: NDArray[np.uint8],
     x: Floats,
     y: Floats,
     plane: Floats,
@@ -211,12 +210,10 @@ def mark_lost(
     box: NDArray[np.int64],
     lost: NDArray[np.uint8],
 ) -> None:
-    """Add to `lost` the bits of the neighbour's cells that lie nearest to the lit cells.
+    """Add to `lost` the bits of the neighbour's cells that hold this skycell's cells' centres.
 
     Parameters
     ----------
-    lit, lost : (ny, nx) uint8
-        Cells of this skycell; `lost` is changed.
     x, y : (nx,), (ny,) float64
         Pixel of the cells' centres.
     plane : (3, 3) float64
@@ -227,11 +224,11 @@ def mark_lost(
         Bits of the neighbour's cells of 8 pixels; one alone stands for all.
     box : (4,) int64
         First and one past the last column, then row, where the neighbour can lie.
+    lost : (ny, nx) uint8
+        Bits of this skycell's cells; changed.
     """
     for j in range(box[2], box[3]):
         for i in range(box[0], box[1]):
-            if not lit[j, i]:
-                continue
             scale = 1.0 / (plane[2, 0] * x[i] + plane[2, 1] * y[j] + plane[2, 2])
             u = (plane[0, 0] * x[i] + plane[0, 1] * y[j] + plane[0, 2]) * scale
             v = (plane[1, 0] * x[i] + plane[1, 1] * y[j] + plane[1, 2]) * scale
