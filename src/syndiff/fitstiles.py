@@ -21,6 +21,7 @@ __all__ = ["Rows", "TiledImage", "find_image", "open_rows"]
 _FITS_BLOCK = 2880
 _ANY = range(1 << 40)
 _GZIP_WBITS = 31
+_METHODS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 
 
 class Rows(Protocol):
@@ -114,9 +115,10 @@ def _check_signature(octets: NDArray[np.uint8], source: str) -> None:
     head = octets[:512].tobytes()
     if head.startswith(b"SIMPLE  ="):
         return
-    if head.lstrip().startswith(b"<"):
+    page = head.lstrip()
+    if page.startswith(b"<"):
         raise CorruptDownloadError(
-            f"{source} is an HTML page ({head.split(b'>')[0][:40]!r}...), expected a FITS file: "
+            f"{source} is an HTML page ({page[:40]!r}...), expected a FITS file: "
             "the archive may be down; try again later"
         )
     raise CorruptDownloadError(
@@ -178,10 +180,13 @@ def open_rows(image: TiledImage, kind: Literal["image", "variance", "mask"]) -> 
     Raises
     ------
     CorruptDownloadError
-        If a row's bytes are not inside the file.
+        If the compression is unknown or a row's bytes are not inside the file.
     """
     is_mask = kind == "mask"
     method = image.cards.find("ZCMPTYPE")
+    if method not in _METHODS:
+        # astropy would take it for RICE_1 with no more than a warning.
+        image.cards.fail("ZCMPTYPE", method, " or ".join(_METHODS))
     blocksize = _rice_blocksize(image.cards) if method in {"RICE_1", "RICE_ONE"} else None
     if not _has_row_tiles(image.cards) or (method != "GZIP_1" and blocksize is None):
         return _AstropyRows(image, is_mask=is_mask)
@@ -257,7 +262,7 @@ class _RiceRows:
         octets, origin = self._with_spare(int(starts.min()), int((starts + lengths).max()))
         bad = decode_rows(octets, starts - origin, lengths, self.blocksize, out)
         if bad >= 0:
-            reason = f"its codes need more than its {lengths[bad]} bytes"
+            reason = f"its codes don't fill its {lengths[bad]} bytes"
             _fail(self.image, j0 + bad, f"RICE_1: {reason}")
 
     def _with_spare(self, first: int, last: int) -> tuple[NDArray[np.uint8], int]:

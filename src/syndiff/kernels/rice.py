@@ -8,7 +8,7 @@ zero; 15, differences of 16 bits each; else f + 1, each difference is a unary nu
 f low bits. Differences d are stored as 2d or -2d - 1; everything is modulo 2**16.
 
 Four rows advance together because each code's length is known only once it is read: alone, a row
-waits for its own shifts; four independent ones fill the processor (measured: 1.8 times as fast).
+waits for its own shifts; four independent ones fill the processor (measured: 1.6 times as fast).
 """
 
 from typing import Any
@@ -138,8 +138,14 @@ def _block(data: Any, pos: Any, end: Any, last: Any, kind: Any, out: Any) -> Any
 
 
 @njit(cache=True, nogil=True)
+def _fills(pos: Any, end: Any) -> Any:
+    """Return whether the last code's last byte is the row's: else a bit fell over somewhere."""
+    return (pos + _U(7)) >> _U(3) == end >> _U(3)
+
+
+@njit(cache=True, nogil=True)
 def _one_row(data: Any, start: Any, end: Any, blocksize: Any, out: Any) -> Any:
-    """Decode one row (bits `start` to `end`); returns whether its bits sufficed."""
+    """Decode one row (bits `start` to `end`); returns whether its codes fill it."""
     last = _peek(data, start) >> _U(48)
     pos = start + _U(16)
     for i in range(0, out.size, blocksize):
@@ -147,7 +153,7 @@ def _one_row(data: Any, start: Any, end: Any, blocksize: Any, out: Any) -> Any:
             return False
         kind = _peek(data, pos) >> _U(60)
         pos, last = _block(data, pos + _U(4), end, last, kind, out[i : i + blocksize])
-    return pos <= end
+    return _fills(pos, end)
 
 
 @njit(cache=True, nogil=True)
@@ -177,7 +183,7 @@ def _four_blocks(data: Any, pos: Any, last: Any, low: Any, out: Any, i: Any, m: 
 
 @njit(cache=True, nogil=True)
 def _four_rows(data: Any, start: Any, end: Any, blocksize: Any, out: Any, scratch: Any) -> Any:
-    """Decode four rows; returns whether the bits of all of them sufficed."""
+    """Decode four rows; returns whether the codes of all of them fill them."""
     pos, last, low = scratch[0], scratch[1], scratch[2]
     for q in range(4):
         last[q] = _peek(data, start[q]) >> _U(48)
@@ -204,7 +210,10 @@ def _four_rows(data: Any, start: Any, end: Any, blocksize: Any, out: Any, scratc
                 if pos[q] > end[q]:
                     return False
             k += m
-    return True
+    filled = True
+    for q in range(4):
+        filled &= _fills(pos[q], end[q])
+    return filled
 
 
 @njit(cache=True, nogil=True)
@@ -225,7 +234,8 @@ def decode_rows(data: Any, starts: Any, lengths: Any, blocksize: Any, out: Any) 
     Returns
     -------
     int
-        -1, or the first row whose codes need more bytes than it has (`out` is then unspecified).
+        -1, or the first row whose codes need more bytes than it has, or leave some unused (`out`
+        is then unspecified).
     """
     rows = out.shape[0]
     bits = np.empty((2, rows), np.uint64)
