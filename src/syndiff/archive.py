@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from syndiff.stackfile import StackFile
+    from syndiff.stackheader import Plane
     from syndiff.tessellation import Skycell
 
 __all__ = [
@@ -53,10 +54,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PLANES = ("image", "variance", "mask")
+PLANES: tuple[Plane, ...] = ("image", "variance", "mask")
 """The planes of a stack that the reduction needs."""
 
-_SUFFIXES = {"image": "", "variance": ".wt", "mask": ".mask"}
+_SUFFIXES: dict[Plane, str] = {"image": "", "variance": ".wt", "mask": ".mask"}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
@@ -108,7 +109,7 @@ class SkycellFiles:
     """
 
     name: str
-    planes: Mapping[tuple[str, str], Fetched]
+    planes: Mapping[tuple[str, Plane], Fetched]
     absent: tuple[str, ...] = ()
 
     @property
@@ -131,12 +132,12 @@ class OpenPlane(Protocol):
     """Opens and checks one stack file; raises CorruptDownloadError."""
 
     def __call__(
-        self, data: bytes | memoryview, *, source: str, plane: str, band: str, skycell: Skycell
+        self, data: bytes | memoryview, *, source: str, plane: Plane, band: str, skycell: Skycell
     ) -> StackFile:
         """Return the opened file."""
 
 
-def stack_path(name: str, band: str, plane: str) -> str:
+def stack_path(name: str, band: str, plane: Plane) -> str:
     """Return a stack file's path below the archive's root.
 
     Parameters
@@ -397,7 +398,7 @@ def fetch_skycell(
 
         open_plane = open_stackfile
     stop = threading.Event()
-    jobs: dict[tuple[str, str], Future[Fetched]] = {}
+    jobs: dict[tuple[str, Plane], Future[Fetched]] = {}
     try:
         # Images first: where one is absent, its other planes are hardly asked for.
         for plane in PLANES:
@@ -412,7 +413,7 @@ def fetch_skycell(
 
 
 def _acceptance(
-    open_plane: OpenPlane, source: str, plane: str, band: str, skycell: Skycell
+    open_plane: OpenPlane, source: str, plane: Plane, band: str, skycell: Skycell
 ) -> Callable[[bytes | memoryview], Fetched]:
     """Return what turns one file's bytes into a verified file."""
 
@@ -427,7 +428,7 @@ def _collect(
     archive: Archive,
     name: str,
     bands: Sequence[str],
-    jobs: Mapping[tuple[str, str], Future[Fetched]],
+    jobs: Mapping[tuple[str, Plane], Future[Fetched]],
 ) -> SkycellFiles:
     """Wait for all files; an absent image makes its band absent."""
     images: dict[str, Fetched] = {}
@@ -436,7 +437,7 @@ def _collect(
             images[band] = jobs[band, "image"].result()
         except SkycellNotFoundError:
             _cancel(jobs[band, plane] for plane in PLANES)
-    planes: dict[tuple[str, str], Fetched] = {}
+    planes: dict[tuple[str, Plane], Fetched] = {}
     for band, image in images.items():
         planes[band, "image"] = image
         for plane in PLANES[1:]:

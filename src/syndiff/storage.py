@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,7 +234,12 @@ class Place:
             paths = [f"{self.key}/{path}" if self.key else path for path, _ in self.walk()]
             if not paths and self.exists():
                 paths = [self.key]
-            if paths:
+            if self.is_local:
+                for path in paths:
+                    # Another process may be removing the same.
+                    with contextlib.suppress(FileNotFoundError):
+                        obstore.delete(_open_store(self.root), path)
+            elif paths:
                 obstore.delete(_open_store(self.root), paths)
         except (BaseError, OSError) as error:
             raise _failure("remove", self, error) from error

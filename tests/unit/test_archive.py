@@ -172,9 +172,11 @@ def test_a_failure_ends_the_other_attempts(server):
     server.faults[stack_path(SKYCELL.name, "r", "image")] = [Status(400)]
     server.faults[stack_path(SKYCELL.name, "i", "image")] = [Status(503)] * 99
     start = time.monotonic()
-    with Archive(ArchiveConfig(server.url, 6, **patient)) as archive:
-        with pytest.raises(ArchiveUnavailableError, match="400"):
-            fetch(archive)
+    with (
+        Archive(ArchiveConfig(server.url, 6, **patient)) as archive,
+        pytest.raises(ArchiveUnavailableError, match="400"),
+    ):
+        fetch(archive)
     # The other image would have waited for 5 s or more.
     assert time.monotonic() - start < 2
 
@@ -263,9 +265,11 @@ def test_a_redirect_to_nowhere_is_not_found(server, archive):
 def test_a_refused_connection():
     with FaultyServer() as gone:
         url = gone.url
-    with Archive(ArchiveConfig(url, 1, **QUICK)) as archive:
-        with pytest.raises(ArchiveUnavailableError, match=r"refused.*after 4 attempts"):
-            archive.fetch(FILE, bytes)
+    with (
+        Archive(ArchiveConfig(url, 1, **QUICK)) as archive,
+        pytest.raises(ArchiveUnavailableError, match=r"refused.*after 4 attempts"),
+    ):
+        archive.fetch(FILE, bytes)
 
 
 def test_paths_are_escaped(server, archive):
@@ -323,9 +327,11 @@ def test_the_environments_proxy_is_used(server, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with Archive(ArchiveConfig("http://archive.invalid/root", 1, **QUICK)) as archive:
-        with pytest.raises(SkycellNotFoundError):
-            archive.fetch(FILE, bytes)
+    with (
+        Archive(ArchiveConfig("http://archive.invalid/root", 1, **QUICK)) as archive,
+        pytest.raises(SkycellNotFoundError),
+    ):
+        archive.fetch(FILE, bytes)
     assert server.raw_paths == [f"http://archive.invalid/root/{FILE}"]
 
 
@@ -351,9 +357,11 @@ def test_a_folder_that_does_not_exist(tmp_path):
 
 def test_a_folder_in_place_of_a_file(tmp_path):
     (tmp_path / FILE).mkdir(parents=True)
-    with Archive(ArchiveConfig(str(tmp_path), 1, **QUICK)) as archive:
-        with pytest.raises(ArchiveUnavailableError, match="Is a directory"):
-            archive.fetch(FILE, bytes)
+    with (
+        Archive(ArchiveConfig(str(tmp_path), 1, **QUICK)) as archive,
+        pytest.raises(ArchiveUnavailableError, match="Is a directory"),
+    ):
+        archive.fetch(FILE, bytes)
 
 
 # S3
@@ -392,9 +400,11 @@ def test_s3_faults(server, monkeypatch, fault, error, message, hits):
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     server.files[f"bucket/{FILE}"] = b"0123456789" * 1000
     server.faults[f"bucket/{FILE}"] = [fault] * 99
-    with Archive(ArchiveConfig("s3://bucket", 1, **QUICK)) as archive:
-        with pytest.raises(error, match=message) as caught:
-            archive.fetch(FILE, bytes)
+    with (
+        Archive(ArchiveConfig("s3://bucket", 1, **QUICK)) as archive,
+        pytest.raises(error, match=message) as caught,
+    ):
+        archive.fetch(FILE, bytes)
     assert f"s3://bucket/{FILE}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert server.hits[f"bucket/{FILE}"] == hits

@@ -1,0 +1,185 @@
+"""One CCD's inventory: what became of every skycell that its templates need."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from syndiff.config import digest
+from syndiff.errors import AtlasError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from syndiff.config import ReductionConfig
+    from syndiff.storage import Place
+
+__all__ = ["Inventory", "InventoryEntry", "State"]
+
+FORMAT_VERSION = 1
+
+State = Literal["reduced", "absent", "failed"]
+"""Complete in the atlas; the archive has no band of it; anything else."""
+
+
+@dataclass(frozen=True)
+class InventoryEntry:
+    """What became of one skycell.
+
+    Parameters
+    ----------
+    name : str
+        Skycell name.
+    state : {"reduced", "absent", "failed"}
+        How its download and reduction ended.
+    key_digest : str
+        Digest of its key in the atlas.
+    content_digest : str
+        Of the reduction in the atlas; empty unless reduced.
+    absent_bands : tuple of str
+        Bands whose image the archive doesn't have.
+    fetched_bytes : int
+        Bytes that this CCD's runs fetched for it; 0 if it was in the atlas already.
+    source : str
+        Archive that it came from.
+    message : str
+        Why it failed, one line.
+
+    Raises
+    ------
+    AtlasError
+        If the state is unknown.
+    """
+
+    name: str
+    state: State
+    key_digest: str
+    content_digest: str = ""
+    absent_bands: tuple[str, ...] = ()
+    fetched_bytes: int = 0
+    source: str = ""
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state not in get_args(State):
+            raise AtlasError(
+                f"{self.name}: state {self.state!r} is unknown: give one of {get_args(State)}"
+            )
+
+
+@dataclass
+class Inventory:
+    """The entries of one CCD and one reduction.
+
+    Has one writer, the download stage's main process; readers see the last whole version.
+
+    Parameters
+    ----------
+    place : Place
+        Zarr group whose attributes hold the entries, ``<inventory>/<digest of the reduction>``.
+    entries : dict of str to InventoryEntry
+        By skycell name.
+
+    Notes
+    -----
+    The group is a single object, so that one request replaces it whole. Reductions with other
+    settings have their own groups beside it.
+    """
+
+    place: Place
+    entries: dict[str, InventoryEntry] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, place: Place, config: ReductionConfig) -> Inventory:
+        """Return the inventory of one reduction, empty if there is none yet.
+
+        Parameters
+        ----------
+        place : Place
+            ``layout.inventory``.
+        config : ReductionConfig
+            The reduction.
+
+        Returns
+        -------
+        Inventory
+            The entries.
+
+        Raises
+        ------
+        AtlasError
+            If it can't be read by this version.
+        """
+        group = place / digest(config.to_dict())
+        metadata = group / "zarr.json"
+        if not metadata.exists():
+            return cls(group)
+        try:
+            return cls(group, _parse(json.loads(metadata.read())["attributes"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise AtlasError(
+                f"{metadata} is not an inventory that this syndiff reads ({error}): remove it and "
+                "run `syndiff download` again"
+            ) from error
+
+    def record(self, entry: InventoryEntry) -> None:
+        """Put in an entry, in place of an older one of the same skycell.
+
+        Parameters
+        ----------
+        entry : InventoryEntry
+            The entry; it is stored by the next `write`.
+        """
+        self.entries[entry.name] = entry
+
+    def write(self) -> None:
+        """Store all entries at once.
+
+        Raises
+        ------
+        StorageError
+            If it can't be written.
+        """
+        root = type(self.place)(self.place.root, self.place.key.rpartition("/")[0])
+        (root / "zarr.json").create(_group({}))
+        entries = [asdict(self.entries[name]) for name in sorted(self.entries)]
+        attributes = {"format_version": FORMAT_VERSION, "skycells": entries}
+        (self.place / "zarr.json").write(_group(attributes))
+
+    def states(self, names: Iterable[str]) -> Counter[str]:
+        """Count the states of some skycells.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Skycell names.
+
+        Returns
+        -------
+        Counter
+            State -> skycells; those without an entry count as ``"missing"``.
+        """
+        return Counter(
+            self.entries[name].state if name in self.entries else "missing" for name in names
+        )
+
+
+def _group(attributes: dict[str, Any]) -> bytes:
+    """Return a Zarr format 3 group's metadata."""
+    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return json.dumps(group, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _parse(attributes: dict[str, Any]) -> dict[str, InventoryEntry]:
+    """Return the entries that a group's attributes hold."""
+    if attributes["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format version {attributes['format_version']}, not {FORMAT_VERSION}")
+    names = [item.name for item in fields(InventoryEntry)]
+    entries = {}
+    for item in attributes["skycells"]:
+        values = {name: item[name] for name in names}
+        values["absent_bands"] = tuple(item["absent_bands"])
+        entries[item["name"]] = InventoryEntry(**values)
+    return entries

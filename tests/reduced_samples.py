@@ -1,0 +1,51 @@
+"""Small reduced skycells with every value that their types hold, for child processes too."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+NAME = "skycell.2556.082"
+
+
+def make_fields(bands=("r", "i", "z", "y"), seed=1, name=NAME):
+    """Return the fields of a reduced skycell."""
+    rng = np.random.default_rng(seed)
+    nb, yx2, yx8 = len(bands), (38, 35), (10, 9)
+
+    def integers(dtype, *shape):
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+
+    return dict(  # noqa: C408
+        name=name,
+        shape=(300, 279),
+        bands=bands,
+        light=integers(np.int16, nb, *yx2),
+        light_sigma=rng.lognormal(size=nb),
+        left_out=np.zeros((nb, *yx2), np.int16),
+        faint=integers(np.int16, nb, *yx8),
+        faint_sigma=rng.lognormal(size=nb),
+        level=rng.normal(size=(nb, 2, 2)).astype(np.float32),
+        variance=integers(np.int16, nb, 2, *yx8),
+        variance_sigma=rng.lognormal(size=nb),
+        count=integers(np.uint16, nb, *yx8),
+        left_out_count=integers(np.uint16, nb, *yx8),
+        flagged=integers(np.uint16, nb, *yx8),
+        mask=integers(np.uint16, *yx2),
+        valid=integers(np.uint8, *yx2),
+        noise_correlation=1.5 + 1e-16 * seed,
+        meta={"r": {"exptime_s": 640.1, "mjd_obs": None, "sha256": ["ab", "cd"]}},
+    )
+
+
+def make_reduced(bands=("r", "i", "z", "y"), seed=1, name=NAME):
+    from syndiff.reduction import ReducedSkycell
+
+    return ReducedSkycell(**make_fields(bands, seed, name))
+
+
+def write_all(atlas, seed, keys, overwrite):
+    """Write every key; without the reduction, whose kernels take long to import."""
+    for key in keys:
+        reduced = SimpleNamespace(**make_fields(seed=seed, name=key.name))
+        atlas.write(key, reduced, overwrite=overwrite)

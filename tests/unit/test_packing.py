@@ -1,0 +1,83 @@
+"""Objects of a Zarr group made by hand: Zarr must read them, and damage must show."""
+
+import numpy as np
+import pytest
+import zarr
+
+from syndiff.packing import Shard, chunk_path, pack_group, unpack_array
+
+
+@pytest.fixture
+def store(tmp_path):
+    def put(objects):
+        for path, content in objects.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+        return zarr.open_group(str(tmp_path), mode="r")
+
+    return put
+
+
+@pytest.mark.parametrize("dtype", ["<i2", "<u2", "|u1", "<f4", ">f8"])
+@pytest.mark.parametrize("shape", [(7,), (1, 1), (3, 5, 4)])
+def test_zarr_reads_what_was_packed(store, dtype, shape):
+    array = np.random.default_rng(1).integers(0, 200, shape).astype(dtype)
+    objects = pack_group({"a": array}, {"unit": "DN"})
+    group = store(objects)
+    np.testing.assert_array_equal(group["a"][...], array)
+    assert group.attrs["unit"] == "DN"
+    little = array.dtype.newbyteorder("<").str
+    unpacked = unpack_array(objects[f"a/{chunk_path(array.ndim)}"], shape, little)
+    np.testing.assert_array_equal(unpacked, array)
+
+
+def test_zeros_are_stored_too():
+    assert "a/c/0/0" in pack_group({"a": np.zeros((4, 4), np.int16)}, {})
+
+
+def test_the_groups_metadata_come_last():
+    objects = pack_group({"a": np.zeros(3), "b": np.ones(3)}, {})
+    assert list(objects) == ["a/c/0", "b/c/0", "a/zarr.json", "b/zarr.json", "zarr.json"]
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
+def test_zarr_reads_a_shard(store, rows):
+    array = np.random.default_rng(rows).integers(-9, 9, (rows, 33)).astype(np.int16)
+    group = store(pack_group({"a": array}, {}, shard_rows=64))
+    assert group["a"].chunks == (64, 33)
+    np.testing.assert_array_equal(group["a"][...], array)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 64), (60, 70), (0, 200), (199, 200), (5, 5)])
+def test_rows_of_a_shard(first, last):
+    array = np.random.default_rng(3).integers(0, 65536, (200, 33)).astype(np.uint16)
+    content = pack_group({"a": array}, {}, shard_rows=64)["a/c/0/0"]
+    shard = Shard(content, (200, 33), "<u2", 64)
+    np.testing.assert_array_equal(shard[first:last], array[first:last])
+    assert shard[first:last].dtype == np.uint16
+    assert shard.shape == (200, 33)
+
+
+def test_damage_shows():
+    array = np.random.default_rng(3).integers(0, 99, (100, 33)).astype(np.int16)
+    content = bytearray(pack_group({"a": array}, {}, shard_rows=64)["a/c/0/0"])
+    content[len(content) // 2] ^= 4
+    shard = Shard(bytes(content), (100, 33), "<i2", 64)
+    with pytest.raises(ValueError, match=r"."):
+        shard[0:100]
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"), [(slice(0, 10), "hold no index of 2"), (slice(0, -16), "past the end")]
+)
+def test_truncation_shows(cut, message):
+    array = np.random.default_rng(3).integers(0, 99, (100, 33)).astype(np.int16)
+    content = pack_group({"a": array}, {}, shard_rows=64)["a/c/0/0"][cut]
+    with pytest.raises(ValueError, match=message):
+        Shard(content, (100, 33), "<i2", 64)
+
+
+def test_another_size_shows():
+    content = pack_group({"a": np.zeros(5, np.int16)}, {})["a/c/0"]
+    with pytest.raises(ValueError, match="reshape"):
+        unpack_array(content, (6,), "<i2")
