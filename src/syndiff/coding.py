@@ -59,8 +59,7 @@ def asinh_encode(x: ArrayLike, sigma: float) -> NDArray[np.int16]:
         raise RenderingError(f"light can't be coded with sigma {sigma}: it must be above 0")
     values = np.ascontiguousarray(x)
     codes = np.empty(values.shape, np.int16)
-    largest = coding.encode_asinh(values.ravel(), _SOFTENING * sigma, _STEPS, codes.ravel())
-    if not largest <= 32767:
+    if not coding.encode_asinh(values.ravel(), _SOFTENING * sigma, _STEPS, codes.ravel()):
         raise RenderingError(
             f"light of {np.max(np.abs(values)):.6g} can't be coded with sigma {sigma:.6g}: values "
             "must be finite and within 2.8e6 sigma; check the scaling of the image and of its "

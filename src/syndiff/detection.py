@@ -1,11 +1,11 @@
 """Where a skycell holds light: levels, a matched filter calibrated by its own noise, or SEP."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from syndiff.config import BAND_WEIGHTS, BANDS, ReductionConfig
 from syndiff.errors import RenderingError
@@ -25,6 +25,12 @@ _NOISE_FREE = 0.1
 Real stacks show 1.4 to 1.8. Rounding and the far wings of stars leave less than this in a
 simulation without noise, in which everything that isn't level is light.
 """
+
+_MOST_TURNS = 5
+"""Turns of level and detection at most: a crowded field needs them, an empty one two."""
+
+_SETTLED = 0.94
+"""Scatter over that of the turn before from which another turn isn't worth its time."""
 
 _SEP_MINAREA = 3
 """Cells that SEP wants connected, so that lone noise peaks don't count."""
@@ -93,20 +99,27 @@ def detect_light(
         If SEP's buffers overflow.
     """
     shape = next(iter(sums.values())).flux.shape
-    detected = np.zeros(shape, np.uint8)
     variance = _combined_variance(sums)
+    ratio = np.empty(shape, np.float32)
+    detected = np.zeros(shape, np.uint8)
     levels = tuple(np.zeros(_mesh_shape(shape), np.float32) for _ in sums)
+    scatter = np.inf
     # first without knowing where light is, then beside what was found
-    for step in (4, 2):
+    for turn in range(_MOST_TURNS):
         levels = tuple(
-            measure_level(cells, detected, step=step, fallback=level)
+            measure_level(cells, detected, step=2 if turn else 4, fallback=level)
             for cells, level in zip(sums.values(), levels, strict=True)
         )
         residual = _combined_residual(sums, levels)
-        detected, scatter = _mark(residual, variance, detected, config)
-    if config.detection == "sep" and scatter > _NOISE_FREE:
-        detected = _mark_with_sep(residual, variance, config.threshold_sigma * scatter, name)
-    return Detection(detected, levels, scatter if scatter > _NOISE_FREE else 1.0)
+        detect.matched_filter(residual, variance, ratio)
+        before, scatter = scatter, _scatter(ratio[::3, ::3][detected[::3, ::3] == 0], scatter)
+        threshold = config.threshold_sigma * scatter if scatter > _NOISE_FREE else 0.0
+        detected = _mark(ratio, threshold)
+        if turn and scatter > _SETTLED * before:
+            break
+    if config.detection == "sep" and threshold:
+        detected = _mark_with_sep(residual, variance, ratio, threshold, name)
+    return Detection(detected, levels, _noise_correlation(residual, variance, detected, scatter))
 
 
 def _mesh_shape(shape: tuple[int, int]) -> tuple[int, int]:
@@ -167,6 +180,8 @@ def measure_level(
         Median of dark whole cells, per PS1 pixel, after a 3x3 median; mesh cells without a
         neighbour take the nearest one's.
     """
+    from scipy.ndimage import distance_transform_edt
+
     medians = np.empty_like(fallback)
     detect.mesh_medians(cells.flux, cells.count, detected, step, _FEWEST_SAMPLES, medians)
     if np.isnan(medians).all():
@@ -177,46 +192,46 @@ def measure_level(
     return np.ascontiguousarray(np.median(windows, axis=(2, 3)), dtype=np.float32)
 
 
-def _mark(
-    residual: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    known: NDArray[np.uint8],
-    config: ReductionConfig,
-) -> tuple[NDArray[np.uint8], float]:
-    """Return the cells that hold light, grown by one, and the scatter of signal-to-noise.
-
-    Cells of `known` light are left out of the scatter.
-    """
-    ratio = np.empty_like(residual)
-    detect.matched_filter(residual, variance, ratio)
-    scatter = _scatter(ratio[known == 0])
-    if scatter > _NOISE_FREE:
-        marked = (ratio > np.float32(config.threshold_sigma * scatter)).view(np.uint8)
-    else:
-        marked = (np.abs(ratio) > 0).view(np.uint8)
-    return _grown(marked, variance), scatter
-
-
-def _grown(marked: NDArray[np.uint8], variance: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return `marked` grown by one cell, without the cells that have no data."""
-    grown = np.empty_like(marked)
-    detect.grow(marked, grown)
-    grown &= (variance > 0).view(np.uint8)
-    return grown
-
-
-def _scatter(values: NDArray[np.float32]) -> float:
-    """Return the robust standard deviation (1.4826 MAD) of what isn't NaN; 0 of nothing."""
+def _scatter(values: NDArray[np.float32], fallback: float) -> float:
+    """Return the robust standard deviation (1.4826 MAD) of what isn't NaN."""
     values = values[~np.isnan(values)]
-    if values.size == 0:
-        return 0.0
+    if values.size < _FEWEST_SAMPLES:
+        return fallback
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
-def _mark_with_sep(
-    residual: NDArray[np.float32], variance: NDArray[np.float32], threshold: float, name: str
+def _mark(ratio: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Return the cells around signal-to-noise above `threshold`; all that isn't level at 0."""
+    if threshold:
+        return _grown((ratio > np.float32(threshold)).view(np.uint8), ratio, threshold)
+    return (np.abs(ratio) > 0).view(np.uint8)
+
+
+def _grown(
+    marked: NDArray[np.uint8], ratio: NDArray[np.float32], threshold: float
 ) -> NDArray[np.uint8]:
-    """Return the cells of SEP's segmentation map, grown by one.
+    """Return `marked` grown by one cell, by two around what is twice above the threshold.
+
+    The second ring brings what is kept of a star of magnitude 20.5 from 98.8 to 99.5 %; around
+    every marked cell it would bring 99.6 %, for half as many cells again.
+    """
+    grown = np.empty_like(marked)
+    detect.grow(marked & (ratio > np.float32(2 * threshold)).view(np.uint8), grown)
+    marked = marked | grown
+    detect.grow(marked, grown)
+    # cells without data are NaN
+    grown &= (~np.isnan(ratio)).view(np.uint8)
+    return grown
+
+
+def _mark_with_sep(
+    residual: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    ratio: NDArray[np.float32],
+    threshold: float,
+    name: str,
+) -> NDArray[np.uint8]:
+    """Return the cells of SEP's segmentation map, grown.
 
     Raises
     ------
@@ -245,4 +260,48 @@ def _mark_with_sep(
             f"{name}: SEP could not extract its light ({error}); "
             "use the reduction 'matched', which has no such limit"
         ) from error
-    return _grown((segments > 0).view(np.uint8), variance)
+    return _grown((segments > 0).view(np.uint8), ratio, threshold)
+
+
+def _noise_correlation(
+    residual: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    detected: NDArray[np.uint8],
+    fallback: float,
+) -> float:
+    """Return how much larger the noise of large sums is than their variance says.
+
+    Parameters
+    ----------
+    residual, variance, detected : (ncy, ncx) float32, float32, uint8
+        1" sums above the level.
+    fallback : float
+        What to return if there are too few dark cells.
+
+    Returns
+    -------
+    float
+        1 for an image without noise.
+
+    Notes
+    -----
+    Noise that is correlated over a few pixels only makes sums over n x n pixels ``F(n)`` times
+    noisier, with ``F(n)^2 = F^2 - a / n + O(1 / n^2)``. From n = 4 and 8 it follows that
+    ``F^2 = 2 F(8)^2 - F(4)^2``: within 3 % for kernels of 1 to 5 pixels, where F(4) is 10 to 33 %
+    low. Larger boxes would need no such step, but hold more of the light below the threshold.
+    """
+    s, v, lit = (_quartets(plane) for plane in (residual, variance, detected))
+    dark = ((lit == 0) & (v > 0)).all(axis=(1, 3))
+    if np.count_nonzero(dark) < _FEWEST_SAMPLES:
+        return fallback if _NOISE_FREE < fallback < np.inf else 1.0
+    cells = s[:, 0, :, 0][dark] / np.sqrt(v[:, 0, :, 0][dark])
+    blocks = s.sum(axis=(1, 3))[dark] / np.sqrt(v.sum(axis=(1, 3))[dark])
+    fine, coarse = _scatter(cells, 1.0), _scatter(blocks, 1.0)
+    factor = float(np.sqrt(max(2 * coarse**2 - fine**2, coarse**2)))
+    return factor if factor > _NOISE_FREE else 1.0
+
+
+def _quartets(plane: NDArray[Any]) -> NDArray[Any]:
+    """Return every second row of 2x2 blocks of a plane, as (rows, 2, columns, 2)."""
+    rows, columns = (size // 2 for size in plane.shape)
+    return plane[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2)[::2]

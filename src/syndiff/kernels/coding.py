@@ -1,4 +1,6 @@
-"""Floats told by 16-bit whole numbers: asinh for light."""
+"""Light as 16-bit asinh codes."""
+
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -9,33 +11,33 @@ __all__ = ["encode_asinh"]
 
 @njit(cache=True, nogil=True)
 def encode_asinh(
-    x: NDArray[np.float64], scale: float, steps: float, out: NDArray[np.int16]
-) -> float:
-    """Set `out` to ``round(steps * asinh(x / scale))``; return the largest size met.
+    x: NDArray[np.floating[Any]], scale: float, steps: float, out: NDArray[np.int16]
+) -> bool:
+    """Set `out` to ``round(steps * asinh(x / scale))``; say whether all of it fits.
 
     Parameters
     ----------
     x : (n,) float
-        Values; finite.
+        Values.
     scale : float
         Softening, in units of `x`.
     steps : float
         Steps per unit of asinh.
     out : (n,) int16
-        Set; meaningless where the size is above 32767.
+        Set, up to the first value that doesn't fit.
 
     Returns
     -------
-    float
-        Largest ``abs(steps * asinh(x / scale))``, rounded; what is above 32767 did not fit.
+    bool
+        False if a value is not finite or beyond 32767 steps.
     """
-    largest = 0.0
     for i in range(x.size):
-        y = np.float64(x[i])
-        if y == 0:
+        # most cells are empty
+        if x[i] == 0:
             out[i] = 0
             continue
-        q = np.rint(steps * np.arcsinh(y / scale))
-        largest = max(largest, abs(q))
-        out[i] = np.int16(min(max(q, -32767.0), 32767.0))
-    return largest
+        code = np.rint(steps * np.arcsinh(np.float64(x[i]) / scale))
+        if not abs(code) <= 32767:
+            return False
+        out[i] = np.int16(code)
+    return True
