@@ -1,276 +1,359 @@
-"""Where skycells land on a CCD: exact positions, and which skycells a frame needs."""
+"""Which skycells a frame needs, and how they share its pixels."""
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from syndiff.errors import GeometryError
-from syndiff.kernels.lattice import evaluate_lattice
-from syndiff.kernels.projection import project_pixels, project_vectors, unproject_pixels
+from syndiff.config import digest
+from syndiff.errors import ConfigError, GeometryError
+from syndiff.pixelmap import Lattice, PixelMap, sky_to_pixel
+from syndiff.sharing import sharing_of
+from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from astropy.wcs import WCS
+    from collections.abc import Iterable
 
-    from syndiff.observation import Frame
-    from syndiff.tessellation import Skycell
+    from syndiff.observation import Frame, Observation
+    from syndiff.tessellation import Skycell, Tessellation
 
-__all__ = ["Lattice", "PixelMap", "sky_to_pixel"]
+__all__ = [
+    "Lattice",
+    "Mapping",
+    "Member",
+    "PixelMap",
+    "Reference",
+    "Role",
+    "map_frame",
+    "refuse_other_frame",
+    "sky_to_pixel",
+]
 
+Role = Literal["science", "margin"]
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int32]
 
-LATTICE_STEP_PX = 64
-"""Bilinear interpolation over 64 PS1 pixels errs by 6e-6 TESS px at worst."""
+OUTLINE_STEP_PX = 64
+"""Samples along a skycell's outline, in PS1 pixels; it bends by 1e-5 TESS px between them."""
 
+BORDER_STEP_PX = 0.25
+"""Samples along a window's border, in TESS pixels."""
 
-@dataclass(frozen=True, eq=False)
-class Lattice:
-    """FFI positions of every `step`-th PS1 pixel of a skycell.
-
-    Parameters
-    ----------
-    x, y : (my, mx) float64
-        Column and row in the FFI, 0-based; element [j, i] belongs to PS1 pixel
-        ``(step * i, step * j)``. NaN far outside the CCD (see `PixelMap`).
-    step : int
-        Distance of the nodes in PS1 pixels.
-    """
-
-    x: FloatArray
-    y: FloatArray
-    step: int
-
-    def __call__(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return FFI positions, bilinear between the nodes.
-
-        Parameters
-        ----------
-        x, y : array_like
-            PS1 pixels, 0-based, of one shape.
-
-        Returns
-        -------
-        x, y : float64
-            FFI pixels, 0-based, in that shape; NaN in squares that have a NaN corner.
-        """
-        flat_x, flat_y, shape = _flatten(x, y)
-        out = np.empty((2, flat_x.size))
-        evaluate_lattice(self.x, self.step, flat_x, flat_y, out[0])
-        evaluate_lattice(self.y, self.step, flat_x, flat_y, out[1])
-        return out[0].reshape(shape), out[1].reshape(shape)
+COVERING_SLACK_DEG = 0.01
+"""Two TESS pixels more than the footprint: which skycells touch is then decided exactly."""
 
 
-@dataclass(frozen=True, eq=False)
-class PixelMap:
-    """The exact map from a skycell's pixels to a frame's, and back.
-
-    Make one with `between`. A finite position is exact: the frame's forward WCS takes it to the
-    pixel's place on the sky. Pixels behind the frame's tangent plane, and those far outside the
-    CCD where the SIP polynomial folds over or Newton doesn't settle, become NaN; compare as
-    ``x >= low`` (False for NaN) before casting to whole pixels.
+@dataclass(frozen=True)
+class Reference:
+    """The FFI that gave a mapping its pixel grid.
 
     Parameters
     ----------
-    homography : (3, 3) float64
-        From PS1 pixels (x, y, 1) to the frame's linear offsets.
-    sip : (2, n, n) float64
-        The frame's forward SIP coefficients.
-    origin : (2,) float64
-        The frame's reference pixel, 0-based.
-    shape : tuple of int
-        Rows and columns of the skycell.
+    name : str
+        File name.
+    kind : str
+        ``"SPOC"`` or ``"TICA"``.
+    date_obs, date_end : str
+        Start and end of the exposure, ISO 8601, UTC.
     """
 
-    homography: FloatArray
-    sip: FloatArray
-    origin: FloatArray
-    shape: tuple[int, int]
+    name: str
+    kind: str
+    date_obs: str
+    date_end: str
 
     @classmethod
-    def between(cls, skycell: Skycell, frame: Frame) -> PixelMap:
-        """Return the map from a skycell to a frame.
+    def of(cls, observation: Observation) -> Reference:
+        """Return what a mapping records of an observation.
 
         Parameters
         ----------
-        skycell : Skycell
-            The PS1 pixel grid.
-        frame : Frame
-            The FFI's pixel grid.
+        observation : Observation
+            The FFI.
 
         Returns
         -------
-        PixelMap
-            The map.
-
-        Raises
-        ------
-        GeometryError
-            If the frame's WCS is not a gnomonic one in right ascension and declination.
+        Reference
+            Its name, kind and times.
         """
-        plane = _Plane.of(frame)
-        return cls(
-            plane.from_sky @ _skycell_to_sky(skycell),
-            plane.sip,
-            plane.origin,
-            (skycell.ny, skycell.nx),
-        )
-
-    def __call__(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return FFI positions of PS1 pixels.
-
-        Parameters
-        ----------
-        x, y : array_like
-            PS1 pixels, 0-based, of one shape.
-
-        Returns
-        -------
-        x, y : float64
-            FFI pixels, 0-based, in that shape; NaN where there are none.
-        """
-        flat_x, flat_y, shape = _flatten(x, y)
-        out = np.empty((2, flat_x.size))
-        project_pixels(self.homography, self.sip, self.origin, flat_x, flat_y, out[0], out[1])
-        return out[0].reshape(shape), out[1].reshape(shape)
-
-    def inverse(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return PS1 positions of FFI pixels.
-
-        Parameters
-        ----------
-        x, y : array_like
-            FFI pixels, 0-based, of one shape.
-
-        Returns
-        -------
-        x, y : float64
-            PS1 pixels, 0-based, in that shape, also outside the skycell; NaN behind its plane.
-        """
-        flat_x, flat_y, shape = _flatten(x, y)
-        out = np.empty((2, flat_x.size))
-        back = np.linalg.inv(self.homography)
-        unproject_pixels(back, self.sip, self.origin, flat_x, flat_y, out[0], out[1])
-        return out[0].reshape(shape), out[1].reshape(shape)
-
-    def lattice(self, step: int = LATTICE_STEP_PX) -> Lattice:
-        """Return exact positions on a lattice that covers the skycell.
-
-        Parameters
-        ----------
-        step : int
-            Distance of the nodes in PS1 pixels.
-
-        Returns
-        -------
-        Lattice
-            Nodes at multiples of `step` from pixel 0 to the first one past the last pixel.
-        """
-        ny, nx = self.shape
-        x, y = np.meshgrid(
-            np.arange(0, nx + step, step, dtype=np.float64),
-            np.arange(0, ny + step, step, dtype=np.float64),
-        )
-        return Lattice(*self(x, y), step)
+        # FITS headers hold ASCII alone.
+        name = str(observation.path).rsplit("/", 1)[-1].encode("ascii", "backslashreplace").decode()
+        return cls(name, observation.kind, observation.date_obs, observation.date_end)
 
 
-def sky_to_pixel(
-    frame: Frame, ra_deg: ArrayLike, dec_deg: ArrayLike
-) -> tuple[FloatArray, FloatArray]:
-    """Return the exact FFI pixels of places on the sky.
+@dataclass(frozen=True)
+class Member:
+    """A skycell that touches the frame.
+
+    Parameters
+    ----------
+    skycell : Skycell
+        The PS1 pixel grid.
+    role : {"science", "margin"}
+        Whether any of it lands in the science window, or only in the margin around that.
+    shared_px : float
+        Its share of the science window in TESS pixels: the sum of its weight over pixel centres.
+        The shares of all members add up to the part of the window that the tessellation covers.
+    window : Window
+        Smallest rectangle of FFI pixels around it, clipped to the science window and margin; it
+        may reach beyond the array.
+    """
+
+    skycell: Skycell
+    role: Role
+    shared_px: float
+    window: Window
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The skycells that a frame needs.
+
+    Holds an image as large as the FFI: send a member's skycell and `frame` to workers, not this.
 
     Parameters
     ----------
     frame : Frame
         The FFI's pixel grid.
-    ra_deg, dec_deg : array_like
-        ICRS, of one shape.
+    members : tuple of Member
+        The skycells, in the order of their names.
+    tessellation_digest : str
+        Of the tessellation that they and their weights come from.
+    margin_px : int
+        TESS pixels around the science window that count as touched.
+    reference : Reference
+        The FFI.
+    owners : (ny, nx) int32
+        Index in `members` of the skycell with the largest weight at each pixel's centre; -1 where
+        there is none, and outside the science window and its margin.
+    """
+
+    frame: Frame
+    members: tuple[Member, ...]
+    tessellation_digest: str
+    margin_px: int
+    reference: Reference
+    owners: IntArray = field(repr=False, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides which skycells are used and where they land."""
+        return digest(
+            {
+                "frame": self.frame.digest,
+                "tessellation": self.tessellation_digest,
+                "margin_px": self.margin_px,
+                "members": [member.skycell.digest for member in self.members],
+            }
+        )
+
+    def touching(self, window: Window) -> tuple[Member, ...]:
+        """Return the members that reach into a window.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels, for example a region of interest grown by a margin.
+
+        Returns
+        -------
+        tuple of Member
+            Those members, in order.
+        """
+        near = [member for member in self.members if member.window.intersection(window)]
+        border = _border(window)
+        return tuple(m for m in near if _Outline.of(m.skycell, self.frame).touches(window, border))
+
+
+def map_frame(
+    frame: Frame, tessellation: Tessellation, *, margin_px: int, reference: Reference
+) -> Mapping:
+    """Find the skycells that touch a frame's science window or the margin around it.
+
+    Parameters
+    ----------
+    frame : Frame
+        The FFI's pixel grid.
+    tessellation : Tessellation
+        The skycells of the sky.
+    margin_px : int
+        TESS pixels around the science window whose light still counts (reach of the PRF, largest
+        offset).
+    reference : Reference
+        The FFI, for the record.
 
     Returns
     -------
-    x, y : float64
-        FFI pixels, 0-based, in that shape; NaN as described at `PixelMap`.
+    Mapping
+        The skycells, their shares and the map of their pixels.
 
     Raises
     ------
+    ConfigError
+        If `margin_px` is negative.
     GeometryError
-        If the frame's WCS is not a gnomonic one in right ascension and declination.
+        If no skycell reaches the science window.
     """
-    ra, dec, shape = _flatten(np.deg2rad(ra_deg), np.deg2rad(dec_deg))
-    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-    plane = _Plane.of(frame)
-    out = np.empty((2, ra.size))
-    project_vectors(plane.from_sky, plane.sip, plane.origin, vectors, out[0], out[1])
-    return out[0].reshape(shape), out[1].reshape(shape)
+    if margin_px < 0:
+        raise ConfigError(f"margin_px {margin_px} is negative: give 0 or more TESS pixels")
+    footprint = frame.footprint(margin_px)
+    candidates = tessellation.covering(footprint, COVERING_SLACK_DEG)
+    touched = list(_touched(frame, sorted(candidates, key=lambda cell: cell.name), margin_px))
+    if not any(role == "science" for _, role, _ in touched):
+        raise GeometryError(
+            f"none of the tessellation's {len(tessellation)} skycells covers a science pixel of "
+            f"{frame.detector}: PS1 saw the sky north of declination -30 only; check the catalogue "
+            "if you gave one"
+        )
+    owners, shared = _share_pixels(frame, tessellation, [(cell, box) for cell, _, box in touched])
+    members = (Member(c, role, s, box) for (c, role, box), s in zip(touched, shared, strict=True))
+    return Mapping(frame, tuple(members), tessellation.digest, margin_px, reference, owners)
 
 
-def _flatten(x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
-    """Return both coordinates as contiguous vectors, and the shape to give back."""
-    x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
-    return np.ascontiguousarray(x).ravel(), np.ascontiguousarray(y).ravel(), x.shape
+def refuse_other_frame(mapping: Mapping, frame: Frame, *, ffi: str) -> None:
+    """Refuse a second FFI with another WCS in one data root.
 
+    Parameters
+    ----------
+    mapping : Mapping
+        What the data root holds.
+    frame : Frame
+        The pixel grid of the FFI given now.
+    ffi : str
+        Its name.
 
-def _tangent_basis(ra_deg: float, dec_deg: float) -> FloatArray:
-    """Return rows east, north and outwards at a tangent point: from the sky to (xi, eta, 1)."""
-    a, d = np.deg2rad([ra_deg, dec_deg])
-    return np.array(
-        [
-            [-np.sin(a), np.cos(a), 0.0],
-            [-np.sin(d) * np.cos(a), -np.sin(d) * np.sin(a), np.cos(d)],
-            [np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)],
-        ]
+    Raises
+    ------
+    ConfigError
+        If the pixel grids differ; the message gives the three ways out.
+    """
+    if mapping.frame.digest == frame.digest:
+        return
+    raise ConfigError(
+        f"{ffi} has another pixel grid or WCS than {mapping.reference.name}, the reference FFI of "
+        f"{frame.detector} in this data root. To make templates for it from the same scene, run "
+        f"`syndiff downsample {frame.detector.arguments} --follow {ffi}`; to replace the reference "
+        "and what was made with it, add --overwrite; to keep both, give another --data-root"
     )
 
 
-def _skycell_to_sky(skycell: Skycell) -> FloatArray:
-    """Return the matrix from PS1 pixels (x, y, 1) to directions (LONPOLE is 180 everywhere)."""
-    scale = np.deg2rad(np.diag(skycell.cdelt) @ np.reshape(skycell.pc, (2, 2)))
-    plane = np.eye(3)
-    plane[:2, :2] = scale
-    plane[:2, 2] = -scale @ (np.array(skycell.crpix) - 1.0)
-    matrix: FloatArray = _tangent_basis(*skycell.crval).T @ plane
-    return matrix
+def _touched(
+    frame: Frame, skycells: Iterable[Skycell], margin_px: int
+) -> Iterable[tuple[Skycell, Role, Window]]:
+    """Yield the skycells that reach the science window or margin, role and rectangle."""
+    outer = frame.science.grown(margin_px)
+    science_border, outer_border = _border(frame.science), _border(outer)
+    for skycell in skycells:
+        outline = _Outline.of(skycell, frame)
+        if outline.touches(frame.science, science_border):
+            yield skycell, "science", outline.box(outer)
+        elif outline.touches(outer, outer_border):
+            yield skycell, "margin", outline.box(outer)
+
+
+def _border(window: Window) -> FloatArray:
+    """Return points (2, n) all around a window's outer edge, its corners included."""
+    rows, columns = window.shape
+    x = np.linspace(window.x0 - 0.5, window.x1 - 0.5, int(columns / BORDER_STEP_PX) + 1)
+    y = np.linspace(window.y0 - 0.5, window.y1 - 0.5, int(rows / BORDER_STEP_PX) + 1)
+    return _sides(x, y)
+
+
+def _sides(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return points (2, n) on the four sides of a rectangle, at x and at y along them."""
+    sides = [(x, x * 0 + y[0]), (x, x * 0 + y[-1]), (y * 0 + x[0], y), (y * 0 + x[-1], y)]
+    return np.concatenate([np.stack(side) for side in sides], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
-class _Plane:
-    """A frame's WCS as the kernels take it."""
+class _Outline:
+    """The closed curve in the FFI along the outer edges of a skycell's outermost pixels.
 
-    from_sky: FloatArray
-    sip: FloatArray
-    origin: FloatArray
+    `points` is (2, n): x and y in the FFI, 0-based.
+    """
 
-    @staticmethod
-    @functools.lru_cache(maxsize=8)
-    def of(frame: Frame) -> _Plane:
-        wcs = frame.wcs
-        if [text[:8] for text in wcs.wcs.ctype] != ["RA---TAN", "DEC--TAN"]:
-            raise GeometryError(
-                f"the WCS of {frame.detector} has CTYPE {', '.join(wcs.wcs.ctype)}: only RA---TAN, "
-                "DEC--TAN (with or without -SIP) can be mapped; give a calibrated TESS FFI"
-            )
-        plane = np.eye(3)
-        plane[:2, :2] = np.linalg.inv(np.deg2rad(wcs.pixel_scale_matrix)) @ _turn(wcs)
-        return _Plane(
-            plane @ _tangent_basis(*wcs.wcs.crval), _pack_sip(wcs), np.array(wcs.wcs.crpix) - 1.0
+    skycell: Skycell
+    pixel_map: PixelMap
+    points: FloatArray
+
+    @classmethod
+    def of(cls, skycell: Skycell, frame: Frame) -> _Outline:
+        pixel_map = PixelMap.between(skycell, frame)
+        x, y = (
+            np.append(np.arange(0, n, OUTLINE_STEP_PX), n) - 0.5 for n in (skycell.nx, skycell.ny)
         )
+        return cls(skycell, pixel_map, np.stack(pixel_map(*_sides(x, y))))
+
+    def touches(self, window: Window, border: FloatArray) -> bool:
+        """Tell whether any of the skycell lands in the window.
+
+        Two regions meet if and only if one's border enters the other, or one holds all of the
+        other: then it holds its border too.
+        """
+        x, y = self.points
+        low_x, high_x, low_y, high_y = (f(c) for c in (x, y) for f in (np.nanmin, np.nanmax))
+        if _in_window(x, y, window).any():
+            return True
+        near = (border[0] >= low_x) & (border[0] <= high_x)
+        near &= (border[1] >= low_y) & (border[1] <= high_y)
+        return bool(_in_skycell(*self.pixel_map.inverse(*border[:, near]), self.skycell).any())
+
+    def box(self, outer: Window) -> Window:
+        """Return the smallest rectangle of pixels around the skycell, clipped to `outer`."""
+        low = np.floor(np.nanmin(self.points, axis=1) + 0.5).astype(int)
+        high = np.floor(np.nanmax(self.points, axis=1) + 0.5).astype(int) + 1
+        box = Window(*low.tolist(), *high.tolist()).intersection(outer)
+        return box if box is not None else outer
 
 
-def _turn(wcs: WCS) -> FloatArray:
-    """Return the turn of the intermediate plane that a LONPOLE other than 180 means."""
-    angle = np.deg2rad(180.0 - wcs.wcs.lonpole)
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+def _in_window(x: FloatArray, y: FloatArray, window: Window) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (
+        (x >= window.x0 - 0.5)
+        & (x < window.x1 - 0.5)
+        & (y >= window.y0 - 0.5)
+        & (y < window.y1 - 0.5)
+    )
+    return inside
 
 
-def _pack_sip(wcs: WCS) -> FloatArray:
-    """Return the forward SIP coefficients as (2, n, n); zeros for a plain TAN."""
-    if wcs.sip is None:
-        return np.zeros((2, 1, 1))
-    n = max(wcs.sip.a.shape[0], wcs.sip.b.shape[0])
-    packed = np.zeros((2, n, n))
-    for plane, part in zip(packed, (wcs.sip.a, wcs.sip.b), strict=True):
-        plane[: part.shape[0], : part.shape[1]] = part
-    return packed
+def _in_skycell(x: FloatArray, y: FloatArray, skycell: Skycell) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (
+        (x >= -0.5) & (x <= skycell.nx - 0.5) & (y >= -0.5) & (y <= skycell.ny - 0.5)
+    )
+    return inside
+
+
+def _share_pixels(
+    frame: Frame, tessellation: Tessellation, skycells: list[tuple[Skycell, Window]]
+) -> tuple[IntArray, list[float]]:
+    """Return the owner of every pixel and every skycell's share of the science window."""
+    owners = np.full(frame.shape, -1, dtype=np.int32)
+    largest = np.zeros(frame.shape)
+    array = Window(0, 0, frame.shape[1], frame.shape[0])
+    shared = []
+    for index, (skycell, window) in enumerate(skycells):
+        box = window.intersection(array)
+        if box is None:
+            shared.append(0.0)
+            continue
+        y, x = (axis.astype(np.float64) for axis in np.mgrid[box.slices])
+        weight = _weight_at(frame, tessellation, skycell, x, y)
+        shared.append(float(weight[_in_window(x, y, frame.science)].sum()))
+        wins = weight > largest[box.slices]
+        owners[box.slices][wins] = index
+        largest[box.slices][wins] = weight[wins]
+    return owners, shared
+
+
+def _weight_at(
+    frame: Frame, tessellation: Tessellation, skycell: Skycell, x: FloatArray, y: FloatArray
+) -> FloatArray:
+    """Return a skycell's weight at FFI pixels, 0 outside it."""
+    px, py = PixelMap.between(skycell, frame).inverse(x, y)
+    inside = _in_skycell(px, py, skycell)
+    weight = np.zeros(x.shape)
+    weight[inside] = sharing_of(tessellation, skycell).weight(px[inside], py[inside])
+    return weight

@@ -1,169 +1,186 @@
-"""Positions of skycells on a CCD."""
+"""Which skycells a frame needs and how they share it."""
 
-from dataclasses import dataclass
-from functools import cached_property
+import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from astropy.wcs import WCS
+from smallsky import ccd_frame, small_frame, small_tessellation
 
-from syndiff.errors import GeometryError
-from syndiff.layout import Detector
-from syndiff.mapping import PixelMap, sky_to_pixel
+from syndiff.errors import ConfigError, GeometryError
+from syndiff.mapping import PixelMap, Reference, map_frame, refuse_other_frame, sky_to_pixel
+from syndiff.sharing import sharing_of
+from syndiff.tessellation import Tessellation
 from syndiff.window import Window
 
-# all over the sky: sector 20 (dec +76), near RA 0, the pole, the equator, south of PS1
-SCIENCE = Window(44, 0, 2092, 2048)
-CCDS = [(20, 3, 3), (17, 1, 2), (14, 4, 2), (42, 1, 1), (2, 1, 2), (20, 4, 3)]
+REFERENCE = Reference("tess1.fits", "SPOC", "2020-01-01T00:00:00", "2020-01-01T00:30:00")
+PLACES = [(0.0, 40.0), (359.97, -10.0), (211.0, 84.0)]
 
 
-@dataclass(frozen=True)
-class StandInFrame:
-    detector: Detector
-    science: Window = SCIENCE
-    shape: tuple[int, int] = (2078, 2136)
-
-    @cached_property
-    def wcs(self):
-        import tesswcs
-
-        d = self.detector
-        return tesswcs.WCS.from_sector(d.sector, d.camera, d.ccd)
+@pytest.fixture(scope="module")
+def sector_20():
+    """The CCD that the classic pipeline's tables are about."""
+    return map_frame(
+        ccd_frame(20, 3, 3), Tessellation.rings_v3(), margin_px=16, reference=REFERENCE
+    )
 
 
-@dataclass(frozen=True)
-class StandInSkycell:
-    crval: tuple[float, float]
-    pc: tuple[float, float, float, float] = (-1.0, 0.0, 0.0, 1.0)
-    crpix: tuple[float, float] = (-2000.25, 9001.5)
-    cdelt: tuple[float, float] = (6.94444461259988e-05, 6.94444461259988e-05)
-    nx: int = 6243
-    ny: int = 6274
-    name: str = "skycell.0001.001"
-
-    @cached_property
-    def wcs(self):
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-        wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = self.crval, self.crpix, self.cdelt
-        wcs.wcs.pc = np.reshape(self.pc, (2, 2))
-        wcs.wcs.lonpole = 180.0
-        return wcs
+def lands_in(skycell, frame, window):
+    """Whether any of a skycell lands in a window: points on its edges and every 9 px within."""
+    x, y = (np.append(np.arange(0, n, 9), n) - 0.5 for n in (skycell.nx, skycell.ny))
+    gx, gy = np.meshgrid(x, y)
+    edge = np.arange(skycell.nx) - 0.5
+    end = skycell.nx - 0.5
+    gx = np.concatenate([gx.ravel(), edge, edge, edge * 0 - 0.5, edge * 0 + end])
+    gy = np.concatenate([gy.ravel(), edge * 0 - 0.5, edge * 0 + end, edge, edge])
+    X, Y = np.round(PixelMap.between(skycell, frame)(gx, gy))
+    columns, rows = range(window.x0, window.x1), range(window.y0, window.y1)
+    return (np.isin(X, columns) & np.isin(Y, rows)).any()
 
 
-def random_pixels(frame, n=400, margin_px=0):
-    window = frame.science.grown(margin_px)
-    rng = np.random.default_rng(7)
-    return rng.uniform(window.x0, window.x1, n), rng.uniform(window.y0, window.y1, n)
+def test_sector_20_camera_3_ccd_3_has_1017_skycells_in_19_projections(sector_20):
+    science = [member.skycell for member in sector_20.members if member.role == "science"]
+    assert len(science) == 1017
+    assert len({skycell.projection_cell for skycell in science}) == 19
 
 
-@pytest.mark.parametrize("numbers", CCDS)
-def test_sky_to_pixel_inverts_the_forward_wcs(numbers):
-    frame = StandInFrame(Detector(*numbers))
-    x, y = random_pixels(frame, margin_px=300)
-    ra, dec = frame.wcs.all_pix2world(x, y, 0)
-    got = sky_to_pixel(frame, ra, dec)
-    np.testing.assert_allclose(got, [x, y], rtol=0, atol=1e-9)  # 1e-13 deg of rounding is 2e-11 px
+def test_a_covered_ccd_is_shared_out_completely(sector_20):
+    total = sum(member.shared_px for member in sector_20.members)
+    assert total == pytest.approx(2048**2, rel=1e-12)  # weights sum to one to rounding
+    assert all(member.shared_px == 0 for member in sector_20.members if member.role == "margin")
+    assert (sector_20.owners[sector_20.frame.science.slices] >= 0).all()
 
 
-@pytest.mark.parametrize("numbers", CCDS)
-def test_pixel_map_agrees_with_astropy(numbers):
-    frame = StandInFrame(Detector(*numbers))
-    ra, dec = frame.wcs.all_pix2world(700.0, 1500.0, 0)
-    turned = (-np.cos(0.3), np.sin(0.3), np.sin(0.3), np.cos(0.3))
-    skycell = StandInSkycell((float(ra), float(dec)), turned)
-    x, y = np.random.default_rng(8).uniform(0, 6243, (2, 200))
-    got = PixelMap.between(skycell, frame)(x, y)
-    sky = skycell.wcs.all_pix2world(x, y, 0)
-    expected = frame.wcs.all_world2pix(*sky, 0, tolerance=1e-11, maxiter=50)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)  # as promised
+def test_owners_fill_science_and_margin_only(sector_20):
+    inside = np.zeros(sector_20.frame.shape, dtype=bool)
+    inside[0 : 2048 + 16, 44 - 16 : 2092 + 16] = True
+    np.testing.assert_array_equal(sector_20.owners >= 0, inside)
+    assert sector_20.owners.dtype == np.int32
 
 
-def test_pixel_map_agrees_with_galsim(tmp_path):
-    import galsim
-
-    frame = StandInFrame(Detector(20, 3, 3))
-    header = frame.wcs.to_header()
-    wcs = galsim.AstropyWCS(wcs=WCS(header))
-    ra, dec = frame.wcs.all_pix2world(1900.0, 200.0, 0)
-    skycell = StandInSkycell((float(ra), float(dec)))
-    expected = galsim.AstropyWCS(wcs=skycell.wcs).toWorld(galsim.PositionD(31.0, 4001.0))
-    there = PixelMap.between(skycell, frame)(30.0, 4000.0)
-    got = wcs.toWorld(galsim.PositionD(there[0] + 1.0, there[1] + 1.0))
-    # the header keeps 14 digits of the coefficients: 1e-9 px
-    assert got.distanceTo(expected) < 1e-6 * galsim.arcsec
-
-
-def test_skycell_at_the_pole_is_mapped_with_lonpole_180():
-    frame = StandInFrame(Detector(14, 4, 2))
-    skycell = StandInSkycell((0.0, 90.0))
-    got = PixelMap.between(skycell, frame)(100.0, 200.0)
-    sky = skycell.wcs.all_pix2world(100.0, 200.0, 0)
-    np.testing.assert_allclose(got, sky_to_pixel(frame, *sky), rtol=0, atol=1e-9)  # as promised
+@pytest.mark.parametrize(("ra", "dec"), PLACES)
+@pytest.mark.parametrize("margin_px", [0, 6])
+def test_members_are_the_skycells_that_reach_the_window(ra, dec, margin_px):
+    frame = small_frame(ra, dec)
+    tessellation = small_tessellation(ra, dec)
+    mapping = map_frame(frame, tessellation, margin_px=margin_px, reference=REFERENCE)
+    cells = [tessellation[name] for name in tessellation.table.names]
+    science = {c.name for c in cells if lands_in(c, frame, frame.science)}
+    outer = {c.name for c in cells if lands_in(c, frame, frame.science.grown(margin_px))}
+    roles = {member.skycell.name: member.role for member in mapping.members}
+    assert roles == {name: "science" if name in science else "margin" for name in outer}
+    assert list(roles) == sorted(roles)
+    assert 0 < len(outer) < len(cells)
+    assert mapping.tessellation_digest == tessellation.digest
 
 
-def test_inverse_undoes_the_map():
-    frame = StandInFrame(Detector(20, 3, 3))
-    pixel_map = PixelMap.between(StandInSkycell(tuple(frame.wcs.wcs.crval)), frame)
-    x, y = np.random.default_rng(9).uniform(-500, 6800, (2, 10, 20))
-    back = pixel_map.inverse(*pixel_map(x, y))
-    np.testing.assert_allclose(back, [x, y], rtol=0, atol=1e-8)  # 1e-10 px over a scale of 0.012
+def test_owner_has_the_largest_weight_and_shares_are_sums_of_weights():
+    frame, tessellation = small_frame(0.0, 40.0), small_tessellation(0.0, 40.0)
+    mapping = map_frame(frame, tessellation, margin_px=3, reference=REFERENCE)
+    y, x = np.mgrid[0 : frame.shape[0], 0 : frame.shape[1]]
+    weights = [
+        np.nan_to_num(
+            sharing_of(tessellation, member.skycell).weight(
+                *PixelMap.between(member.skycell, frame).inverse(x, y)
+            )
+        )
+        for member in mapping.members
+    ]
+    within = np.zeros(frame.shape, dtype=bool)
+    within[frame.science.grown(3).intersection(Window(0, 0, 48, 40)).slices] = True
+    best = np.where((np.max(weights, axis=0) > 0) & within, np.argmax(weights, axis=0), -1)
+    np.testing.assert_array_equal(mapping.owners, best)
+    sums = [weight[frame.science.slices].sum() for weight in weights]
+    np.testing.assert_allclose([m.shared_px for m in mapping.members], sums, rtol=1e-12)  # order
+    covered = (mapping.owners[frame.science.slices] >= 0).sum()
+    assert 0 < covered < frame.science.shape[0] * frame.science.shape[1]
+    assert sum(sums) == pytest.approx(covered, rel=1e-12)  # weights sum to one
 
 
-def test_lattice_is_exact_at_nodes_and_bilinear_between():
-    frame = StandInFrame(Detector(42, 1, 1))
-    ra, dec = frame.wcs.all_pix2world(60.0, 2000.0, 0)
-    pixel_map = PixelMap.between(StandInSkycell((float(ra), float(dec))), frame)
-    lattice = pixel_map.lattice()
-    assert lattice.x.shape == lattice.y.shape == (100, 99)
-    assert lattice.x.dtype == np.float64
-    np.testing.assert_array_equal((lattice.x[3, 5], lattice.y[3, 5]), pixel_map(5 * 64.0, 3 * 64.0))
-    x, y = np.random.default_rng(10).uniform(-0.5, 6245, (2, 5000))
-    error = np.abs(np.subtract(lattice(x, y), pixel_map(x, y))).max()
-    assert error < 1e-5  # 6e-6 over the sky, h^2/8 times the second derivative
+def test_member_windows_hold_every_pixel_of_theirs():
+    frame = small_frame()
+    mapping = map_frame(frame, small_tessellation(), margin_px=2, reference=REFERENCE)
+    outer = frame.science.grown(2)
+    edge = np.linspace(-0.5, 999.5, 101)
+    low, high = edge * 0 - 0.5, edge * 0 + 999.5
+    for member in mapping.members:
+        sides = [(edge, low), (edge, high), (low, edge), (high, edge)]
+        x, y = np.round(PixelMap.between(member.skycell, frame)(*np.concatenate(sides, axis=1)))
+        box = Window(int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
+        assert member.window == box.intersection(outer)
 
 
-@pytest.mark.parametrize("lonpole", [None, 180.0, 30.0])
-def test_plain_tan_and_any_lonpole(lonpole):
-    class PlainFrame:
-        wcs = WCS(naxis=2)
-        detector = Detector(1, 1, 1)
-
-    wcs = PlainFrame.wcs
-    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
-    wcs.wcs.crval, wcs.wcs.crpix = (0.01, 89.9), (100.0, 200.0)
-    wcs.wcs.cd = [[0.005, 0.0001], [-0.0002, 0.0051]]
-    if lonpole is not None:
-        wcs.wcs.lonpole = lonpole
-    wcs.wcs.set()
-    x, y = np.random.default_rng(11).uniform(-50, 400, (2, 100))
-    got = sky_to_pixel(PlainFrame(), *wcs.all_pix2world(x, y, 0))
-    np.testing.assert_allclose(got, [x, y], rtol=0, atol=1e-9)  # rounding of 1e-13 deg
+def test_touching_selects_by_pixels_not_by_rectangles():
+    frame = small_frame(roll_deg=45.0)
+    mapping = map_frame(frame, small_tessellation(), margin_px=0, reference=REFERENCE)
+    for window in (Window(20, 12, 24, 15), Window(5, 5, 6, 6), frame.science):
+        got = {member.skycell.name for member in mapping.touching(window)}
+        cells = [member.skycell for member in mapping.members]
+        assert got == {cell.name for cell in cells if lands_in(cell, frame, window)}
 
 
-def test_finite_positions_of_the_whole_sky_are_true():
-    frame = StandInFrame(Detector(20, 3, 3))
-    rng = np.random.default_rng(12)
-    ra, dec = rng.uniform(0, 360, 20000), np.rad2deg(np.arcsin(rng.uniform(-1, 1, 20000)))
-    x, y = sky_to_pixel(frame, ra, dec)
-    found = np.isfinite(x)
-    assert 0 < found.sum() < 10000  # behind the tangent plane: NaN
-    np.testing.assert_array_equal(found, np.isfinite(y))
-    back = frame.wcs.all_pix2world(x[found], y[found], 0)
-    np.testing.assert_allclose(back[1], dec[found], rtol=0, atol=1e-9)  # rounding at 5e4 px
+def test_window_inside_one_skycell_is_touched_by_it():
+    frame = small_frame(science=Window(20, 20, 22, 22))
+    ra, dec = frame.pixel_to_sky(20.5, 20.5)
+    tessellation = small_tessellation(float(ra), float(dec), side=4000, overlap=1000, across=1)
+    mapping = map_frame(frame, tessellation, margin_px=0, reference=REFERENCE)
+    assert {member.role for member in mapping.members} == {"science"}
+    assert sum(member.shared_px for member in mapping.members) == pytest.approx(4.0)
+    assert {member.window for member in mapping.members} == {frame.science}
 
 
-def test_coordinates_broadcast():
-    frame = StandInFrame(Detector(20, 3, 3))
-    x, y = sky_to_pixel(frame, 217.0, [[76.0, 76.5]])
-    assert x.shape == y.shape == (1, 2)
+def test_frame_without_skycells_is_refused():
+    tessellation = small_tessellation(100.0, 20.0)
+    with pytest.raises(
+        GeometryError, match=r"none of the tessellation's 32 skycells covers .*3 ccd"
+    ):
+        map_frame(small_frame(), tessellation, margin_px=4, reference=REFERENCE)
 
 
-def test_another_projection_is_refused():
-    class OtherFrame:
-        wcs = WCS(naxis=2)
-        detector = Detector(20, 3, 3)
+def test_negative_margin_is_refused():
+    with pytest.raises(ConfigError, match=r"margin_px -1 is negative"):
+        map_frame(small_frame(), small_tessellation(), margin_px=-1, reference=REFERENCE)
 
-    OtherFrame.wcs.wcs.ctype = "RA---SIN", "DEC--SIN"
-    with pytest.raises(GeometryError, match=r"sector 20 camera 3 ccd 3 has CTYPE RA---SIN"):
-        sky_to_pixel(OtherFrame(), 0.0, 0.0)
+
+def test_digest_tells_frames_tessellations_and_margins_apart():
+    mappings = [
+        map_frame(frame, tessellation, margin_px=margin_px, reference=REFERENCE)
+        for frame, tessellation, margin_px in [
+            (small_frame(), small_tessellation(), 2),
+            (small_frame(roll_deg=25.1), small_tessellation(), 2),
+            (small_frame(), small_tessellation(overlap=201), 2),
+            (small_frame(), small_tessellation(), 3),
+        ]
+    ]
+    assert len({mapping.digest for mapping in mappings}) == 4
+
+
+def test_mapping_survives_pickling():
+    mapping = map_frame(small_frame(), small_tessellation(), margin_px=2, reference=REFERENCE)
+    again = pickle.loads(pickle.dumps(mapping))
+    assert again == mapping
+    np.testing.assert_array_equal(again.owners, mapping.owners)
+
+
+def test_another_ffi_in_the_same_data_root_is_refused_with_three_ways_out():
+    mapping = map_frame(small_frame(), small_tessellation(), margin_px=2, reference=REFERENCE)
+    refuse_other_frame(mapping, small_frame(), ffi="tess2.fits")
+    with pytest.raises(
+        ConfigError,
+        match=r"tess2.fits has another .* WCS than tess1.fits.*20 3 3 --follow tess2.fits.*"
+        r"--overwrite.*--data-root",
+    ):
+        refuse_other_frame(mapping, small_frame(roll_deg=25.01), ffi="tess2.fits")
+
+
+def test_reference_names_the_file_and_stays_ascii():
+    observation = SimpleNamespace(
+        path="/data/tess\u00e9.fits", kind="TICA", date_obs="2020-01-01", date_end="2020-01-02"
+    )
+    expected = Reference("tess\\xe9.fits", "TICA", "2020-01-01", "2020-01-02")
+    assert Reference.of(observation) == expected
+
+
+def test_positions_are_offered_beside_the_mapping():
+    x, y = sky_to_pixel(small_frame(10.0, 20.0), 10.0, 20.0)
+    np.testing.assert_allclose((x, y), (23.0, 19.0), rtol=0, atol=1e-9)  # CRPIX less one
