@@ -1,0 +1,360 @@
+"""The simulated PS1 archive: skycells full of light, noise and everything that spoils pixels."""
+
+import math
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.config import BANDS
+from syndiff.errors import ConfigError
+from syndiff.kernels.gaussians import add_elliptical, add_round
+from syndiff.masks import StackMask
+from syndiff.simulation_grid import skycell_border, skycell_wcs
+from syndiff.simulation_profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
+from syndiff.simulation_sky import ZERO_POINT, Cap, Sources, unit_vectors
+from syndiff.simulation_stackfile import (
+    StackHeader,
+    choose_scaling,
+    encode,
+    write_stack_plane,
+)
+from syndiff.tessellation import Skycell
+
+__all__ = ["NOISE_CORRELATION", "StackConfig", "render_light", "write_skycell"]
+
+F64 = NDArray[np.float64]
+Mask = NDArray[np.uint16]
+
+NOISE_KERNEL = (0.85, 0.26, 0.26, 0.15)
+NOISE_CORRELATION = sum(NOISE_KERNEL) / math.sqrt(sum(v * v for v in NOISE_KERNEL))
+"""Noise of large sums over what independent pixels would give: 1.62, as warping leaves it."""
+
+_NOISE = (0.125, 0.14, 0.29, 0.80)
+_EXPOSURES = ((40.0, 16), (45.0, 30), (30.0, 20), (30.0, 17))
+_SATURATION_MAG = (13.5, 13.5, 13.0, 12.0)
+_PS1_MJD = 56200.0
+_GAP_PX = 400
+_CULL_DEG = 2.5 / 60
+# Seeing and galaxies end within 2 arcmin of their middle.
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """How PS1 saw the sky.
+
+    Parameters
+    ----------
+    psf : PsfConfig
+        Seeing.
+    noise : bool
+        Whether there is noise.
+    artefacts : bool
+        Whether there are blank borders, gaps, flagged patches, saturated stars and spikes.
+    background_sigmas : float
+        Amplitude of a smooth residual background, in units of a pixel's noise.
+    floor_sigmas : float
+        Surface brightness, in units of a pixel's noise, under which light is not drawn.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    psf: PsfConfig = field(default_factory=PsfConfig)
+    noise: bool = True
+    artefacts: bool = True
+    background_sigmas: float = 0.0
+    floor_sigmas: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor_sigmas <= 0.1:
+            raise ConfigError(f"floor_sigmas {self.floor_sigmas} must be above 0 and at most 0.1")
+        if not abs(self.background_sigmas) <= 10:
+            raise ConfigError(f"background_sigmas {self.background_sigmas}: give -10 to 10")
+
+
+def write_skycell(
+    skycell: Skycell, sources: Sources, config: StackConfig, *, seed: int, archive: Path
+) -> None:
+    """Write the twelve files of a skycell.
+
+    Parameters
+    ----------
+    skycell : Skycell
+        The skycell.
+    sources : Sources
+        The sky; sources outside the skycell do no harm.
+    config : StackConfig
+        How PS1 saw it.
+    seed : int
+        With the name, seeds everything random: each skycell is the same whatever others are made.
+    archive : Path
+        Root of the archive, ``PPPP/CCC/rings.v3.skycell.PPPP.CCC.stk.B.unconv*.fits`` below it.
+    """
+    cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
+    near = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
+    placed = _place(skycell, near)
+    for index, band in enumerate(BANDS):
+        rng = np.random.default_rng([seed, zlib.crc32(skycell.name.encode()), index])
+        light = _render(skycell, near, placed, config, index)
+        header = _draw_header(rng, skycell, band, config)
+        planes = _observe(rng, light, header, config, (near, placed))
+        _write_planes(planes, header, archive, config)
+
+
+def render_light(skycell: Skycell, sources: Sources, config: StackConfig, *, band: int) -> F64:
+    """Return the light of a skycell in one band.
+
+    Parameters
+    ----------
+    skycell : Skycell
+        The skycell.
+    sources : Sources
+        The sky.
+    config : StackConfig
+        How PS1 saw it; only the seeing and the floor matter.
+    band : int
+        Index into the bands r, i, z, y.
+
+    Returns
+    -------
+    (ny, nx) float64
+        Flux per pixel at zero point 25, without noise.
+    """
+    cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
+    near = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
+    return _render(skycell, near, _place(skycell, near), config, band)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where sources stand in a skycell: (n, 2) pixels, (n, 2, 2) pixels per arcsec."""
+
+    xy: F64
+    jacobian: F64
+
+
+def _place(skycell: Skycell, sources: Sources) -> _Placed:
+    """Find pixels and the local scale of sources."""
+    wcs = skycell_wcs(skycell)
+    step = math.radians(1 / 3600)
+    towards = unit_vectors(sources.ra, sources.dec)
+    ra = np.radians(sources.ra)
+    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], -1)
+
+    def pixels(vectors: F64) -> F64:
+        lon = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))
+        lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
+        return np.stack(wcs.all_world2pix(lon, lat, 0), -1)
+
+    if not len(sources):
+        return _Placed(np.zeros((0, 2)), np.zeros((0, 2, 2)))
+    xy = np.stack(wcs.all_world2pix(sources.ra, sources.dec, 0), -1)
+    columns = [pixels(towards + step * way) - xy for way in (east, np.cross(towards, east))]
+    return _Placed(xy, np.stack(columns, -1))
+
+
+def _render(
+    skycell: Skycell, sources: Sources, placed: _Placed, config: StackConfig, band: int
+) -> F64:
+    """Draw stars and galaxies."""
+    image = np.zeros((skycell.ny, skycell.nx))
+    floor = config.floor_sigmas * _NOISE[band]
+    weights, variances = config.psf.mixture(band)
+    work = np.empty((2, max(image.shape) + 2))
+    stars = sources.sersic == 0
+    scale = np.sqrt(np.abs(np.linalg.det(placed.jacobian[stars])))
+    for weight, variance in zip(weights, variances, strict=True):
+        flux = weight * sources.flux[stars, band]
+        rows = np.column_stack([placed.xy[stars], flux, math.sqrt(variance) * scale])
+        add_round(image, rows, floor, work)
+    for kind in GALAXY_KINDS:
+        chosen = sources.sersic == kind
+        some, jacobian = sources[chosen], placed.jacobian[chosen]
+        shape = sky_covariance(some.radius_arcsec, some.axis_ratio, some.angle_deg)
+        for share, width in zip(*galaxy_mixture(kind), strict=True):
+            for weight, variance in zip(weights, variances, strict=True):
+                covariance = _to_pixels(jacobian, width * shape + variance * np.eye(2))
+                flux = share * weight * some.flux[:, band]
+                rows = np.column_stack([placed.xy[chosen], flux, covariance])
+                add_elliptical(image, rows, floor)
+    return image
+
+
+def _to_pixels(jacobian: F64, covariance: F64) -> F64:
+    """Return (n, 3) xx, xy, yy of covariances in pixels, the pixel's own 1/12 included."""
+    moved = jacobian @ covariance @ jacobian.transpose(0, 2, 1)
+    pixel = 1 / 12
+    return np.stack([moved[:, 0, 0] + pixel, moved[:, 0, 1], moved[:, 1, 1] + pixel], -1)
+
+
+def _draw_header(
+    rng: np.random.Generator, skycell: Skycell, band: str, config: StackConfig
+) -> StackHeader:
+    """Draw the exposures that went into a stack."""
+    exposure, usual = _EXPOSURES[BANDS.index(band)]
+    count = int(rng.integers(round(0.8 * usual), round(1.2 * usual) + 1))
+    rejected = (int(rng.integers(count)),) if config.artefacts else ()
+    return StackHeader(
+        skycell=skycell,
+        band=band,
+        exposures_s=(exposure,) * count,
+        rejected=rejected,
+        mjd_obs=round(_PS1_MJD + float(rng.uniform(-30, 30)), 10),
+        gain=round(float(rng.uniform(1.0, 1.1)), 6),
+        saturation=round(float(rng.uniform(1.1e6, 2.1e6)), 0),
+        serial=int(rng.integers(3_000_000, 4_600_000)),
+    )
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """Counts, their variance (both NaN where lost), mask, and the noise of an empty pixel."""
+
+    counts: F64
+    variance: F64
+    mask: Mask
+    noise: float
+
+
+def _observe(
+    rng: np.random.Generator,
+    light: F64,
+    header: StackHeader,
+    config: StackConfig,
+    sky: tuple[Sources, _Placed],
+) -> _Planes:
+    """Turn light into counts with their variance and mask; `light` is used up."""
+    band, exptime = BANDS.index(header.band), header.exptime_s
+    exposure, usual = _EXPOSURES[band]
+    sigma = _NOISE[band] * math.sqrt(exposure * usual / exptime)
+    pattern = _pattern(light.shape)
+    variance = (sigma * (1 + 0.15 * pattern)) ** 2 + light / (header.gain * exptime)
+    mask, lost = np.zeros(light.shape, np.uint16), np.zeros(light.shape, np.bool_)
+    if config.artefacts:
+        _mark_frame(rng, mask, lost)
+        _saturate(light, mask, lost, (*sky, config.psf, band))
+    if config.background_sigmas:
+        light += config.background_sigmas * sigma * (1 + pattern[::-1, ::-1])
+    if config.noise:
+        light += _correlated_noise(rng, light.shape) * np.sqrt(variance)
+    light *= exptime
+    variance *= exptime**2
+    light[lost] = np.nan
+    variance[lost] = np.nan
+    return _Planes(light, variance, mask, sigma * exptime)
+
+
+def _pattern(shape: tuple[int, ...]) -> F64:
+    """Return a smooth pattern between -1 and 1."""
+    ny, nx = shape
+    return np.outer(np.cos(np.arange(ny) / 900), np.sin(np.arange(nx) / 700))
+
+
+def _correlated_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return noise of unit variance whose neighbours are correlated, as warping makes it."""
+    ny, nx = shape
+    white = rng.standard_normal((ny + 1, nx + 1), dtype=np.float32)
+    a, b, c, d = (np.float32(v / math.sqrt(sum(u * u for u in NOISE_KERNEL))) for v in NOISE_KERNEL)
+    out = a * white[1:, 1:]
+    out += b * white[:-1, 1:]
+    out += c * white[1:, :-1]
+    out += d * white[:-1, :-1]
+    return out
+
+
+def _mark_frame(rng: np.random.Generator, mask: Mask, lost: NDArray[np.bool_]) -> None:
+    """Add the blank border, gaps between chips and flagged patches; both planes are modified."""
+    ny, nx = mask.shape
+    for edge in (np.s_[:3], np.s_[-3:], np.s_[:, :3], np.s_[:, -3:]):
+        lost[edge] = True
+    for axis, width in ((0, 10), (1, 16)):
+        if rng.random() < 0.5:
+            y, x = int(rng.integers(ny)), int(rng.integers(nx))
+            h, w = (width, _GAP_PX) if axis == 0 else (_GAP_PX, width)
+            lost[y : y + h, x : x + w] = True
+    mask[lost] |= np.uint16(StackMask.BLANK)
+    flags = (StackMask.LOW, StackMask.SUSPECT, StackMask.CONV_POOR)
+    for _ in range(2 + ny * nx // 1_000_000):
+        for flag in flags:
+            x, y = int(rng.integers(nx)), int(rng.integers(ny))
+            w, h = (int(v) for v in rng.integers(5, 60, 2))
+            mask[y : y + h, x : x + w] |= np.uint16(flag)
+    for _ in range(ny * nx // 20_000):
+        mask[int(rng.integers(ny)), int(rng.integers(nx))] |= np.uint16(StackMask.CR)
+    _mark_ghost_and_streak(rng, mask)
+
+
+def _mark_ghost_and_streak(rng: np.random.Generator, mask: Mask) -> None:
+    """Flag a ghost's disc and a streak across the skycell; `mask` is modified."""
+    ny, nx = mask.shape
+    radius = int(rng.integers(20, 60))
+    x, y = int(rng.integers(nx)), int(rng.integers(ny))
+    y0, x0 = max(0, y - radius), max(0, x - radius)
+    box = mask[y0 : y + radius + 1, x0 : x + radius + 1]
+    yy, xx = np.ogrid[y0 : y0 + box.shape[0], x0 : x0 + box.shape[1]]
+    box[(xx - x) ** 2 + (yy - y) ** 2 <= radius**2] |= np.uint16(StackMask.GHOST)
+    columns = np.arange(nx)
+    rows = np.rint(rng.uniform(0, ny) + rng.uniform(-0.5, 0.5) * columns).astype(int)
+    for shift in range(4):
+        inside = (rows + shift >= 0) & (rows + shift < ny)
+        mask[rows[inside] + shift, columns[inside]] |= np.uint16(StackMask.STREAK)
+
+
+def _saturate(
+    light: F64,
+    mask: Mask,
+    lost: NDArray[np.bool_],
+    sky: tuple[Sources, _Placed, PsfConfig, int],
+) -> None:
+    """Clip saturated cores, lose the brightest, add spikes; the three planes are modified."""
+    sources, placed, psf, band = sky
+    weights, variances = psf.mixture(band)
+    per_flux = float((weights / (2 * np.pi * variances)).sum()) * 0.25**2
+    level = per_flux * 10 ** (0.4 * (ZERO_POINT - _SATURATION_MAG[band]))
+    saturated = light > level
+    mask[saturated] |= np.uint16(StackMask.SAT | StackMask.STARCORE)
+    lost |= light > 4 * level
+    np.minimum(light, 1.3 * level, out=light)
+    peaks = sources.flux[:, band] * per_flux * (sources.sersic == 0)
+    for k in np.flatnonzero(peaks > level):
+        _add_spikes(light, mask, placed.xy[k], (level, float(peaks[k] / level)))
+
+
+def _add_spikes(light: F64, mask: Mask, xy: F64, strength: tuple[float, float]) -> None:
+    """Add four faint arms to a saturated star; both planes are modified."""
+    level, excess = strength
+    length = min(30.0 * math.sqrt(excess), 600.0)
+    r = np.arange(4.0, length, 0.5)
+    for arm in range(4):
+        angle = math.radians(35 + 90 * arm)
+        for side in (-1, 0, 1):
+            x = np.rint(xy[0] + r * math.cos(angle) - side * math.sin(angle)).astype(int)
+            y = np.rint(xy[1] + r * math.sin(angle) + side * math.cos(angle)).astype(int)
+            inside = (x >= 0) & (x < light.shape[1]) & (y >= 0) & (y < light.shape[0])
+            mask[y[inside], x[inside]] |= np.uint16(StackMask.SPIKE)
+            glow = 1e-4 * level * np.exp(-r[inside] / length)
+            np.add.at(light, (y[inside], x[inside]), glow)
+
+
+def _write_planes(planes: _Planes, header: StackHeader, archive: Path, config: StackConfig) -> None:
+    """Write image, variance and mask of one band; the planes are used up."""
+    _, projection, cell = header.skycell.name.split(".")
+    folder = archive / projection / cell
+    stem = f"rings.v3.{header.skycell.name}.stk.{header.band}.unconv"
+    noise, level = planes.noise, planes.noise**2
+    for suffix, values, width, offset in (
+        ("", planes.counts, noise, 0.044 * noise),
+        (".wt", planes.variance, level, 0.0),
+    ):
+        kept = values[np.isfinite(values)]
+        scaling = choose_scaling(
+            kept, noise=width, offset=offset, clip_brightest=config.artefacts and not suffix
+        )
+        dn = encode(values, scaling)
+        write_stack_plane(folder / f"{stem}{suffix}.fits", dn, header, scaling)
+    write_stack_plane(folder / f"{stem}.mask.fits", planes.mask, header)

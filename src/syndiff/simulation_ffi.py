@@ -1,0 +1,604 @@
+"""Simulated full-frame images of TESS, in the layouts of SPOC and TICA."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from syndiff.errors import ConfigError, MissingInputError, ObservationError
+from syndiff.layout import Detector
+from syndiff.simulation_sky import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
+from syndiff.simulation_truth import blobs_of, integrate
+from syndiff.window import Window
+
+__all__ = [
+    "E_PER_S_PER_FLUX",
+    "FFI_SHAPE",
+    "SCIENCE",
+    "FfiConfig",
+    "Transient",
+    "example_cards",
+    "example_wcs",
+    "ffi_name",
+    "header_cards",
+    "shifted",
+    "tesswcs_cards",
+    "wcs_of",
+    "write_ffi",
+]
+
+F64 = NDArray[np.float64]
+
+FFI_SHAPE = (2078, 2136)
+SCIENCE = Window(44, 0, 2092, 2048)
+
+TESS_ZERO_POINT = 20.44
+"""TESS magnitude of 1 e-/s."""
+
+E_PER_S_PER_FLUX = 10 ** (-0.4 * (ZERO_POINT - AB_MINUS_TESS_MAG - TESS_ZERO_POINT))
+"""e-/s for one unit of composite flux at AB zero point 25: 0.0215."""
+
+_EXAMPLE = "ffi_s0020_3_3.hdr"
+_WCS_KEY = re.compile(
+    r"WCSAXES|CTYPE[12]|CUNIT[12]|CRVAL[12]|CRPIX[12]|CDELT[12]|CD[12]_[12]|PC[12]_[12]|LONPOLE"
+    r"|LATPOLE|RADESYS|EQUINOX|[AB]P?_(ORDER|\d_\d)"
+)
+_DUTY = 0.792  # time on source over cadence: dead time and cosmic ray mitigation
+_READ_NOISE = 8.5
+_FRAME_S = 2.0
+_BTJD_ZERO_UTC = datetime(2014, 12, 8, 12, tzinfo=UTC) - timedelta(seconds=69.184)
+_OUTPUTS = "ABCD"
+
+
+@dataclass(frozen=True)
+class Transient:
+    """Something that shines in an FFI and not in PS1.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Position.
+    tess_mag : float
+        TESS magnitude (Vega-like).
+    """
+
+    ra_deg: float
+    dec_deg: float
+    tess_mag: float
+
+
+@dataclass(frozen=True)
+class FfiConfig:
+    """How TESS saw the sky.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD.
+    wcs_cards : str
+        The WCS as header cards, separated by newlines.
+    start : str
+        Start of the exposure as UTC, ISO 8601; empty for the middle of the sector.
+    psf_sigma_px : float
+        Standard deviation of the Gaussian response in PS1 pixels of 0.25".
+    noise : bool
+        Whether there is shot and read noise.
+    sky_e_per_s : float
+        Background per pixel; a tenth of it is a gradient.
+    pointing_px : tuple of float
+        dx, dy: how far the telescope's pointing moves every source; the header's WCS knows.
+    jitter_px : tuple of float
+        dx, dy: the same, but the header doesn't know.
+    transients : tuple of Transient
+        What shines only here.
+    kind : {"SPOC", "TICA"}
+        Layout of the file.
+    is_gzipped : bool
+        Whether the file is compressed.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    detector: Detector
+    wcs_cards: str
+    start: str = ""
+    psf_sigma_px: float = 40.0
+    noise: bool = True
+    sky_e_per_s: float = 100.0
+    pointing_px: tuple[float, float] = (0.0, 0.0)
+    jitter_px: tuple[float, float] = (0.0, 0.0)
+    transients: tuple[Transient, ...] = ()
+    kind: Literal["SPOC", "TICA"] = "SPOC"
+    is_gzipped: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in {"SPOC", "TICA"}:
+            raise ConfigError(f"kind {self.kind!r} is unknown: give 'SPOC' or 'TICA'")
+        if not self.sky_e_per_s >= 0:
+            raise ConfigError(f"sky_e_per_s {self.sky_e_per_s} must not be negative")
+        if self.start:
+            _parse_start(self.start)
+
+    @property
+    def cadence_s(self) -> float:
+        """Time from one FFI to the next."""
+        sector = self.detector.sector
+        return 1800.0 if sector <= 26 else 600.0 if sector <= 55 else 200.0
+
+    @property
+    def start_time(self) -> datetime:
+        """Start of the exposure, UTC."""
+        if self.start:
+            return _parse_start(self.start)
+        # Sectors follow each other every 27.4 days, well enough for a date.
+        return datetime(2018, 7, 25, 19, tzinfo=UTC) + timedelta(
+            days=27.4 * (self.detector.sector - 0.5)
+        )
+
+    @property
+    def year(self) -> float:
+        """Julian year of the exposure's middle."""
+        middle = self.start_time + timedelta(seconds=self.cadence_s / 2)
+        return 2000.0 + (middle - datetime(2000, 1, 1, 12, tzinfo=UTC)).total_seconds() / 31557600.0
+
+
+def _parse_start(text: str) -> datetime:
+    """Read a UTC date."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"start {text!r} is no date: give ISO 8601 such as 2020-01-10T12:00:00"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def example_cards() -> str:
+    """Return the built-in example: the WCS of sector 20, camera 3, CCD 3.
+
+    Returns
+    -------
+    str
+        Header cards separated by newlines.
+    """
+    return (files("syndiff") / "data" / _EXAMPLE).read_text()
+
+
+def example_wcs() -> WCS:
+    """Return the built-in example as a WCS.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+        Of sector 20, camera 3, CCD 3.
+    """
+    return wcs_of(example_cards())
+
+
+def wcs_of(cards: str) -> WCS:
+    """Return the WCS that header cards describe.
+
+    Parameters
+    ----------
+    cards : str
+        Header cards separated by newlines.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+        With its SIP distortion.
+    """
+    return WCS(fits.Header.fromstring(cards, sep="\n"))
+
+
+def tesswcs_cards(detector: Detector) -> str:
+    """Return the WCS of any CCD from the package tesswcs.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD.
+
+    Returns
+    -------
+    str
+        Header cards separated by newlines.
+
+    Raises
+    ------
+    MissingInputError
+        If tesswcs is not installed.
+    ConfigError
+        If it doesn't know the sector.
+    """
+    try:
+        import tesswcs
+    except ImportError:
+        raise MissingInputError(
+            f"the WCS of {detector} needs the package tesswcs: pip install 'syndiff[tesswcs]', or "
+            "give a header file"
+        ) from None
+    if detector.sector not in tesswcs.WCS.wcs_dicts:
+        raise ConfigError(
+            f"tesswcs {tesswcs.__version__} has no WCS of sector {detector.sector}: give a header "
+            "file"
+        )
+    wcs = tesswcs.WCS.from_sector(detector.sector, detector.camera, detector.ccd)
+    return _pick_cards(wcs.to_header(), f"tesswcs, {detector}")
+
+
+def header_cards(path: Path) -> str:
+    """Return the WCS of a header file.
+
+    Parameters
+    ----------
+    path : Path
+        A FITS file, or the text of a header (cards on lines of their own or of 80 characters).
+
+    Returns
+    -------
+    str
+        Header cards separated by newlines.
+
+    Raises
+    ------
+    ObservationError
+        If the file can't be read or holds no celestial WCS.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ObservationError(f"header file {path} can't be read: {error}") from error
+    if content[:2] == b"\x1f\x8b" or (content[:6] == b"SIMPLE" and b"\n" not in content[:81]):
+        return _pick_cards(_fits_header(path), str(path))
+    text = content.decode("ascii", errors="replace")
+    sep = "\n" if "\n" in text else ""
+    return _pick_cards(fits.Header.fromstring(text, sep=sep), str(path))
+
+
+def _fits_header(path: Path) -> fits.Header:
+    """Return the first header of a FITS file that holds a WCS."""
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            headers = [hdu.header for hdu in hdus]
+    except OSError as error:
+        raise ObservationError(f"{path} can't be read as FITS: {error}") from error
+    return next((header for header in headers if "CRVAL1" in header), headers[0])
+
+
+def _pick_cards(header: fits.Header, source: str) -> str:
+    """Return a header's WCS cards with a CD matrix."""
+    if not {"CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CTYPE1", "CTYPE2"} <= set(header):
+        raise ObservationError(
+            f"{source} has no celestial WCS (CTYPE, CRVAL and CRPIX): give the header of an FFI"
+        )
+    out = fits.Header()
+    has_cd = "CD1_1" in header
+    for card in header.cards:
+        if _WCS_KEY.fullmatch(card.keyword) and not card.keyword.startswith(("PC", "CDELT")):
+            out.append((card.keyword, card.value, ""))
+    if not has_cd:
+        for i in "12":
+            for j in "12":
+                value = header.get(f"CDELT{i}", 1.0) * header.get(f"PC{i}_{j}", float(i == j))
+                out.append((f"CD{i}_{j}", value, ""))
+    return "\n".join(str(card).rstrip() for card in out.cards) + "\n"
+
+
+def ffi_name(config: FfiConfig) -> str:
+    """Return an FFI's file name.
+
+    Parameters
+    ----------
+    config : FfiConfig
+        The FFI.
+
+    Returns
+    -------
+    str
+        For example ``tess2020010120000-s0020-3-3-0000-s_ffic.fits``.
+    """
+    d, start = config.detector, config.start_time
+    end = ".gz" if config.is_gzipped else ""
+    if config.kind == "TICA":
+        return (
+            f"hlsp_tica_tess_ffi_s{d.sector:04d}-o1-{_index(config):08d}-cam{d.camera}-ccd{d.ccd}"
+            f"_tess_v01_img.fits{end}"
+        )
+    return f"tess{start:%Y%j%H%M%S}-s{d.sector:04d}-{d.camera}-{d.ccd}-0000-s_ffic.fits{end}"
+
+
+def _index(config: FfiConfig) -> int:
+    """Return the number of the cadence."""
+    seconds = (config.start_time - datetime(2018, 7, 25, tzinfo=UTC)).total_seconds()
+    return 4000 + int(seconds / config.cadence_s)
+
+
+def write_ffi(sources: Sources, config: FfiConfig, directory: Path, *, seed: int) -> Path:
+    """Write an FFI.
+
+    Parameters
+    ----------
+    sources : Sources
+        The sky.
+    config : FfiConfig
+        How TESS saw it.
+    directory : Path
+        Where to put it.
+    seed : int
+        Seed of the noise, together with the start of the exposure.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    exposure_s = config.cadence_s * _DUTY
+    image = _draw(sources, config)
+    # Four readouts of 2 s frames a cadence; 20 % of the frames go to cosmic ray mitigation.
+    read_variance = 0.8 * config.cadence_s / _FRAME_S * _READ_NOISE**2
+    sigma = np.sqrt(np.maximum(image, 0) * exposure_s + read_variance) / exposure_s
+    if config.noise:
+        rng = np.random.default_rng([seed, _index(config)])
+        image += sigma * rng.standard_normal(image.shape)
+    path = directory / ffi_name(config)
+    directory.mkdir(parents=True, exist_ok=True)
+    if config.kind == "TICA":
+        hdus = [fits.PrimaryHDU((image * exposure_s).astype(np.float32), _tica_header(config))]
+    else:
+        planes = ((image, "cal"), (sigma, "uncert"))
+        hdus = [fits.PrimaryHDU(header=_spoc_primary(config))]
+        hdus += [
+            fits.ImageHDU(plane.astype(np.float32), _spoc_header(config, kind))
+            for plane, kind in planes
+        ]
+    fits.HDUList(hdus).writeto(path, overwrite=True, checksum=True)
+    return path
+
+
+def _draw(sources: Sources, config: FfiConfig) -> F64:
+    """Return the noiseless image in e-/s, collateral pixels included."""
+    image = np.zeros(FFI_SHAPE)
+    image[SCIENCE.slices] = _sky(config)
+    offset = (
+        config.pointing_px[0] + config.jitter_px[0],
+        config.pointing_px[1] + config.jitter_px[1],
+    )
+    sigma = config.psf_sigma_px
+    blobs = blobs_of(
+        _with_transients(sources, config), psf_sigma_px=sigma, seeing=None, year=config.year
+    )
+    flux = integrate(blobs, wcs_of(config.wcs_cards), SCIENCE, offset=offset, psf_sigma_px=sigma)
+    image[SCIENCE.slices] += E_PER_S_PER_FLUX * flux
+    return image
+
+
+def _sky(config: FfiConfig) -> F64:
+    """Return zodiacal light with a gradient, e-/s, over the science pixels."""
+    ny, nx = SCIENCE.shape
+    y, x = np.ogrid[-1 : 1 : ny * 1j, -1 : 1 : nx * 1j]
+    return np.asarray(config.sky_e_per_s * (1 + 0.07 * x + 0.03 * y + 0.02 * x * y))
+
+
+def _with_transients(sources: Sources, config: FfiConfig) -> Sources:
+    """Return sources and transients, these with the same flux in each band."""
+    n = len(config.transients)
+    if not n:
+        return sources
+    mags = np.array([t.tess_mag for t in config.transients])
+    # The bands' weights sum to one.
+    flux = 10 ** (-0.4 * (mags - TESS_ZERO_POINT)) / E_PER_S_PER_FLUX
+    still = np.zeros(n)
+    new = Sources(
+        np.array([t.ra_deg for t in config.transients]),
+        np.array([t.dec_deg for t in config.transients]),
+        still,
+        still,
+        np.repeat(flux[:, None], 4, 1),
+        np.zeros(n, np.int64),
+        still,
+        np.ones(n),
+        still,
+    )
+    return sources.joined(new)
+
+
+def _wcs_header(config: FfiConfig) -> fits.Header:
+    """Return the WCS cards, pointing included."""
+    header = fits.Header.fromstring(config.wcs_cards, sep="\n")
+    header["CRPIX1"] += config.pointing_px[0]
+    header["CRPIX2"] += config.pointing_px[1]
+    return header
+
+
+def _times(config: FfiConfig) -> tuple[float, float]:
+    """Return start and end in days since JD 2457000 (TDB)."""
+    start = (config.start_time - _BTJD_ZERO_UTC).total_seconds() / 86400
+    return start, start + config.cadence_s / 86400
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _spoc_primary(config: FfiConfig) -> fits.Header:
+    """Return the header of HDU 0."""
+    d, start = config.detector, config.start_time
+    return fits.Header(
+        [
+            ("ORIGIN", "SYNDIFF", "institution responsible for creating this file"),
+            ("SIMDATA", True, "file is based on simulated data"),
+            ("NEXTEND", 2, "number of standard extensions"),
+            ("PROCVER", "syndiff-simulation", "SW version"),
+            ("FILEVER", "1.0", "file format version"),
+            ("TELESCOP", "TESS", "telescope"),
+            ("INSTRUME", "TESS Photometer", "detector type"),
+            ("DATA_REL", 27, "data release version number"),
+            ("SECTOR", d.sector, "Observing sector"),
+            ("CAMERA", d.camera, "Camera number"),
+            ("CCD", d.ccd, "CCD chip number"),
+            ("FFIINDEX", _index(config), "number of FFI cadence interval"),
+            ("DATE-OBS", _utc(start), "TSTART as UTC calendar date"),
+            ("TSTART", _times(config)[0], "observation start time in BTJD"),
+            ("TSTOP", _times(config)[1], "observation stop time in BTJD"),
+        ]
+    )
+
+
+def _spoc_header(config: FfiConfig, plane: str) -> fits.Header:
+    """Return the header of HDU 1 (the image) or 2 (its uncertainty)."""
+    d, start = config.detector, config.start_time
+    tstart, tstop = _times(config)
+    out = fits.Header(
+        [
+            ("INHERIT", True, "inherit the primary header"),
+            ("EXTNAME", f"CAMERA.CCD {d.camera}.{d.ccd} {plane}", "name of extension"),
+            ("EXTVER", 1, "extension version number (not format version)"),
+            ("SIMDATA", True, "file is based on simulated data"),
+            ("TELESCOP", "TESS", "telescope"),
+            ("INSTRUME", "TESS Photometer", "detector type"),
+            ("CAMERA", d.camera, "Camera number"),
+            ("CCD", d.ccd, "CCD chip number"),
+            ("EXPOSURE", config.cadence_s * _DUTY / 86400, "[d] time on source"),
+            ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
+            ("TASSIGN", "SPACECRAFT", "where time is assigned"),
+            ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
+            ("BJDREFI", 2457000, "integer part of BTJD reference date"),
+            ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
+            ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
+            ("TELAPSE", tstop - tstart, "[d] TSTOP - TSTART"),
+            ("LIVETIME", (tstop - tstart) * _DUTY, "[d] TELAPSE multiplied by DEADC"),
+            ("TSTART", tstart, "observation start time in BTJD"),
+            ("TSTOP", tstop, "observation stop time in BTJD"),
+            ("DATE-OBS", _utc(start), "TSTART as UTC calendar date"),
+            (
+                "DATE-END",
+                _utc(start + timedelta(seconds=config.cadence_s)),
+                "TSTOP as UTC calendar date",
+            ),
+            ("DEADC", _DUTY, "deadtime correction"),
+            ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
+            ("TIERRELA", 1.16e-05, "[d] relative time error"),
+            ("BTC_PIX1", 1068.0, "reference col for barycentric time correction"),
+            ("BTC_PIX2", 1024.0, "reference row for barycentric time correction"),
+            ("BUNIT", "electrons/s", "physical units of image data"),
+            ("BARYCORR", 0.0, "[d] barycentric time correction"),
+            ("INT_TIME", 1.98, "[s] photon accumulation time per frame"),
+            ("READTIME", 0.02, "[s] readout time per frame"),
+            ("FRAMETIM", _FRAME_S, "[s] frame time (INT_TIME + READTIME)"),
+            ("NUM_FRM", round(config.cadence_s / _FRAME_S), "number of frames per time stamp"),
+            ("TIMEDEL", config.cadence_s / 86400, "[d] time resolution of data"),
+            ("BACKAPP", False, "background is subtracted"),
+            ("DEADAPP", True, "deadtime applied"),
+            ("VIGNAPP", True, "vignetting or collimator correction applied"),
+        ]
+    )
+    out.extend(_readout_cards())
+    out.extend(_wcs_header(config), strip=False, update=True)
+    out.extend(_physical_cards())
+    out["DQUALITY"] = (0, "data quality flags")
+    out["IMAGTYPE"] = (plane, "FFI image type: raw, cal, uncert")
+    return out
+
+
+def _readout_cards() -> Iterator[tuple[str, float | bool, str]]:
+    """Yield the cards about outputs and regions of the CCD (1-based)."""
+    for name in _OUTPUTS:
+        yield f"GAIN{name}", 5.2, f"[electrons/count] CCD output {name} gain"
+    for name in _OUTPUTS:
+        yield f"READNOI{name}", _READ_NOISE, f"[electrons] read noise CCD output {name}"
+    yield "NREADOUT", 720, "number of read per cadence"
+    for i, name in enumerate(_OUTPUTS):
+        first = 45 + 512 * i
+        yield f"LVCS{name}", 1 + 11 * i, f"serial register col start, output {name}"
+        yield f"LVCE{name}", 11 + 11 * i, "serial register col end (inclusive)"
+        yield f"TVCS{name}", 2093 + 11 * i, f"trailing virtual column start, output {name}"
+        yield f"TVCE{name}", 2103 + 11 * i, "trailing virtual column end (inclusive)"
+        yield f"SCCS{name}", first, f"science col start, output {name}"
+        yield f"SCCE{name}", first + 511, f"science col end (inclusive), output {name}"
+        yield f"SCICOLH{name}", i % 2 == 0, "T science cols are read increasing order"
+    yield "SCIROWS", 1, "science rows start"
+    yield "SCIROWE", 2048, "science rows end (inclusive)"
+    yield "VROWS", 2069, "virtual row start"
+    yield "VROWE", 2078, "virtual row end (inclusive)"
+    yield "SMROWS", 2059, "smear rows start"
+    yield "SMROWE", 2068, "smear rows end (inclusive)"
+    yield "BFROWS", 2049, "buffer rows start"
+    yield "BFROWE", 2058, "buffer rows end (inclusive)"
+
+
+def _physical_cards() -> list[tuple[str, str | float, str]]:
+    """Return the alternate WCS 'P': the CCD's own columns and rows."""
+    out: list[tuple[str, str | float, str]] = [
+        ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
+        ("WCSAXESP", 2, "number of WCS physical axes"),
+    ]
+    for axis, name in ((1, "RAWX"), (2, "RAWY")):
+        out += [
+            (f"CTYPE{axis}P", name, f"physical WCS axis {axis} type"),
+            (f"CUNIT{axis}P", "PIXEL", f"physical WCS axis {axis} unit"),
+            (f"CRPIX{axis}P", 1, "reference pixel"),
+            (f"CRVAL{axis}P", 1, "value at reference pixel"),
+            (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),
+        ]
+    return out
+
+
+def _tica_header(config: FfiConfig) -> fits.Header:
+    """Return the header of a TICA image."""
+    tstart, tstop = _times(config)
+    out = fits.Header(
+        [
+            ("TELESCOP", "TESS", "telescope"),
+            ("INSTRUME", "TESS Photometer", "detector type"),
+            ("SIMDATA", True, "file is based on simulated data"),
+            ("CAMNUM", config.detector.camera, "Camera Number"),
+            ("CCDNUM", config.detector.ccd, "CCD Number"),
+            ("CADENCE", _index(config), "cadence number"),
+            ("TJD_ZERO", 2457000.0, "JD of TJD 0"),
+            ("STARTTJD", tstart, "TJD of exposure start"),
+            ("MIDTJD", (tstart + tstop) / 2, "TJD of exposure middle"),
+            ("ENDTJD", tstop, "TJD of exposure end"),
+            ("EXPTIME", config.cadence_s * _DUTY, "[s] effective exposure time"),
+            ("INT_TIME", config.cadence_s, "[s] integration time"),
+            ("UNITS", "electrons", "units of the image"),
+            ("QUAL_BIT", 0, "0: good"),
+            ("COARSE", False, "coarse pointing"),
+            ("RW_DESAT", False, "reaction wheel desaturation"),
+            ("SCIPIXS", "[45:2092,1:2048]", "science pixels"),
+        ]
+    )
+    out.extend(_wcs_header(config), strip=False, update=True)
+    return out
+
+
+def shifted(config: FfiConfig, *, cadences: int, pointing_px: tuple[float, float]) -> FfiConfig:
+    """Return a later FFI of the same CCD, pointed a little elsewhere.
+
+    Parameters
+    ----------
+    config : FfiConfig
+        The first one.
+    cadences : int
+        How many cadences later.
+    pointing_px : tuple of float
+        dx, dy: how far every source has moved; the header's WCS knows.
+
+    Returns
+    -------
+    FfiConfig
+        The later one.
+    """
+    later = config.start_time + timedelta(seconds=cadences * config.cadence_s)
+    return replace(config, start=later.isoformat(), pointing_px=pointing_px)
