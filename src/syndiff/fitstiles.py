@@ -92,6 +92,7 @@ def find_image(data: Any, source: str) -> TiledImage:  # noqa: ANN401
         If it is no FITS file, ends too early or holds no compressed image.
     """
     octets = np.frombuffer(data, np.uint8)
+    # Writeable or not would be two types to the compiler.
     octets.flags.writeable = False
     _check_signature(octets, source)
     start = 0
@@ -202,7 +203,8 @@ def _rice_blocksize(cards: Cards) -> int | None:
     values = {"BLOCKSIZE": 32, "BYTEPIX": 4}
     i = 1
     while (name := cards.find(f"ZNAME{i}")) is not None:
-        values[name] = cards.integer(f"ZVAL{i}", range(1, 1 << 31))
+        if name in values:
+            values[name] = cards.integer(f"ZVAL{i}", range(1, 1 << 31))
         i += 1
     return values["BLOCKSIZE"] if values["BYTEPIX"] == 2 else None
 
@@ -242,9 +244,9 @@ def _descriptors(image: TiledImage) -> tuple[NDArray[np.int64], NDArray[np.int64
     return offsets + image.start + gap, lengths
 
 
-def _fail(image: TiledImage, row: object, reason: object) -> NoReturn:
+def _fail(image: TiledImage, where: str, reason: object) -> NoReturn:
     raise CorruptDownloadError(
-        f"{image.source}: row {row} can't be decoded: {reason}: fetch the file again"
+        f"{image.source}: {where} can't be decoded: {reason}: fetch the file again"
     ) from None
 
 
@@ -263,7 +265,7 @@ class _RiceRows:
         bad = decode_rows(octets, starts - origin, lengths, self.blocksize, out)
         if bad >= 0:
             reason = f"its codes don't fill its {lengths[bad]} bytes"
-            _fail(self.image, j0 + bad, f"RICE_1: {reason}")
+            _fail(self.image, f"row {j0 + bad}", f"RICE_1: {reason}")
 
     def _with_spare(self, first: int, last: int) -> tuple[NDArray[np.uint8], int]:
         """Return bytes `first` to `last` with spare ones after them, and where they begin."""
@@ -295,15 +297,19 @@ class _GzipRows:
         from isal import isal_zlib
 
         octets = self.image.octets.data
-        starts, lengths = self.starts.tolist(), self.lengths.tolist()
-        for j in range(j0, j0 + rows):
-            tile = octets[starts[j] : starts[j] + lengths[j]]
+        starts = self.starts[j0 : j0 + rows].tolist()
+        lengths = self.lengths[j0 : j0 + rows].tolist()
+        for j, (start, length) in enumerate(zip(starts, lengths, strict=True), j0):
             try:
-                row = isal_zlib.decompress(tile, _GZIP_WBITS, size)
+                row = isal_zlib.decompress(octets[start : start + length], _GZIP_WBITS, size)
             except isal_zlib.error as error:  # type: ignore[misc]  # the stub has a variable
-                _fail(self.image, j, f"GZIP_1: {error}")
+                _fail(self.image, f"row {j}", f"GZIP_1: {error}")
             if len(row) != size:
-                _fail(self.image, j, f"GZIP_1: it inflates to {len(row)} bytes, expected {size}")
+                _fail(
+                    self.image,
+                    f"row {j}",
+                    f"GZIP_1: it inflates to {len(row)} bytes, expected {size}",
+                )
             yield row
 
 
@@ -331,7 +337,7 @@ class _AstropyRows:
             fits.VerifyError,
             zlib.error,
         ) as error:
-            _fail(self.image, f"{j0} to {j1}", error)
+            _fail(self.image, f"one of rows {j0} to {j1 - 1}", error)
         out[...] = dn.astype(np.int16, casting="equiv").view(out.dtype)
         if self.is_mask:
             out ^= np.uint16(0x8000)

@@ -29,7 +29,7 @@ class StackFile:
     """One plane of a skycell in one band.
 
     Made by `open_stackfile` or `from_array`, never directly. Reading holds no more than the rows
-    asked for; the file's bytes are referred to, not copied. Rows can be read by several threads.
+    asked for; the file's bytes are referred to, not copied.
 
     Parameters
     ----------

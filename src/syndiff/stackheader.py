@@ -4,6 +4,7 @@ Nothing numeric is ever assumed: what a plane needs and its header lacks is an e
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -66,8 +67,8 @@ class Scaling:
 
     Notes
     -----
-    ``linear = BOFFSET + 2 BSOFTEN sinh(v / 1.0857362)``: Waters et al. 2020, ApJS 251, 4,
-    section 5; the cards' own comments say the same.
+    ``linear = BOFFSET + 2 BSOFTEN sinh(v / 1.0857362)``: Waters et al. 2020, ApJS 251, 4;
+    the cards' own comments say the same.
     """
 
     bzero: float
@@ -216,40 +217,40 @@ def _check_wcs(cards: Cards, skycell: "Skycell") -> None:
     """Check that no pixel of the skycell lies farther than the tolerance from where it should."""
     cards.match("CTYPE1", "RA---TAN")
     cards.match("CTYPE2", "DEC--TAN")
-    cdelt = [float(value) for value in skycell.cdelt]
+    scale = [abs(value) for value in skycell.cdelt]
     reach = max(
         math.hypot(x - skycell.crpix[0], y - skycell.crpix[1])
         for x in (0.5, skycell.nx + 0.5)
         for y in (0.5, skycell.ny + 0.5)
     )
-    # How far (px) an error of one unit of each card moves some pixel of the skycell: a step in
-    # right ascension both shifts the tangent point and, near the pole, turns the grid.
+    # How far (px) one degree moves some pixel: right ascension shifts the tangent point and, near
+    # the pole, turns the grid around it.
     dec = math.radians(skycell.crval[1])
     turn = math.radians(1.0) * abs(math.sin(dec)) * reach
-    checks = [
-        ("CRVAL1", skycell.crval[0], max(math.cos(dec) / abs(cdelt[0]), turn)),
-        ("CRVAL2", skycell.crval[1], 1.0 / abs(cdelt[1])),
-        ("CRPIX1", skycell.crpix[0], 1.0),
-        ("CRPIX2", skycell.crpix[1], 1.0),
-        ("CDELT1", cdelt[0], reach / abs(cdelt[0])),
-        ("CDELT2", cdelt[1], reach / abs(cdelt[1])),
-    ]
-    for key, value, px_per_unit in checks:
-        _check_card(cards, key, value, px_per_unit)
-    names = ("PC1_1", "PC1_2", "PC2_1", "PC2_2")
-    if "PC001001" in cards.header:
-        names = ("PC001001", "PC001002", "PC002001", "PC002002")
-    unit_matrix = (1.0, 0.0, 0.0, 1.0)
-    for key, value, default in zip(names, np.ravel(skycell.pc).tolist(), unit_matrix, strict=True):
-        _check_card(cards, key, value, reach, default)
+    px_per_deg = (max(math.cos(dec) / scale[0], turn), 1.0 / scale[1])
+    for i in (0, 1):
+        crval = cards.number(f"CRVAL{i + 1}")
+        error = math.remainder(crval - skycell.crval[i], 360.0) * px_per_deg[i]
+        _check_shift(cards, f"CRVAL{i + 1}", (crval, skycell.crval[i]), error)
+        crpix = cards.number(f"CRPIX{i + 1}")
+        _check_shift(cards, f"CRPIX{i + 1}", (crpix, skycell.crpix[i]), crpix - skycell.crpix[i])
+    # Only the products say where a pixel is: a catalogue may have its minus sign in CDELT1.
+    for k, (key, default) in enumerate(_matrix_keys(cards)):
+        found = cards.number(f"CDELT{k // 2 + 1}") * cards.number(key, default)
+        value = skycell.cdelt[k // 2] * skycell.pc[k]
+        error = (found - value) / scale[k // 2] * reach
+        _check_shift(cards, f"CDELT{k // 2 + 1} * {key}", (found, value), error)
 
 
-def _check_card(
-    cards: Cards, key: str, value: float, px_per_unit: float, default: float | None = None
-) -> None:
-    found = cards.number(key, default)
-    error = found - value
-    if key == "CRVAL1":
-        error = math.remainder(error, 360.0)
-    if abs(error) * px_per_unit > WCS_TOLERANCE_PX:
-        cards.fail(key, found, f"{value!r} within {WCS_TOLERANCE_PX} px")
+def _matrix_keys(cards: Cards) -> Iterator[tuple[str, float]]:
+    """Yield the names of the PC matrix's cards, and what the standard takes for a missing one."""
+    form = "PC{:03d}{:03d}" if "PC001001" in cards.header else "PC{}_{}"
+    for i in (1, 2):
+        for j in (1, 2):
+            yield form.format(i, j), float(i == j)
+
+
+def _check_shift(cards: Cards, key: str, values: tuple[float, float], error_px: float) -> None:
+    found, expected = values
+    if abs(error_px) > WCS_TOLERANCE_PX:
+        cards.fail(key, found, f"{expected!r} within {WCS_TOLERANCE_PX} px")

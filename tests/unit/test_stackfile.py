@@ -346,12 +346,15 @@ def test_an_image_that_is_not_compressed():
         ({"CRVAL2": 42.000001}, "CRVAL2 is 42.000001, expected"),
         ({"CRPIX1": -11440.48}, "CRPIX1 is -11440.48, expected -11440.5 within 0.01 px"),
         ({"CRPIX2": None}, "CRPIX2 is missing"),
-        ({"CDELT1": 0.25 / 3600 * 1.000001}, "CDELT1 is .*, expected 6.9444446.*e-05 within"),
+        (
+            {"CDELT1": 0.25 / 3600 * 1.000001},
+            r"CDELT1 \* PC001001 is .*, expected -6.94.*e-05 within",
+        ),
         ({"CDELT2": "NaN"}, "CDELT2 is missing"),
-        ({"PC001001": 1.0}, "PC001001 is 1.0, expected -1.0 within 0.01 px"),
-        ({"PC001002": 1e-6}, "PC001002 is 1e-06, expected 0.0 within 0.01 px"),
-        ({"PC002002": "NaN", "PC001001": 1}, "PC001001 is 1.0"),
-        ({"PC001001": None}, "PC1_1 is 1.0, expected -1.0"),
+        ({"PC001001": 1.0}, r"CDELT1 \* PC001001 is 6.9.*, expected -6.9.* within 0.01 px"),
+        ({"PC001002": 1e-6}, r"CDELT1 \* PC001002 is 6.9.*e-11, expected 0.0 within 0.01 px"),
+        ({"PC002001": 1e-3}, r"CDELT2 \* PC002001 is 6.9"),
+        ({"PC001001": None}, r"CDELT1 \* PC1_1 is 6.9.*, expected -6.9"),
     ],
 )
 def test_cards_of_any_plane(plane, change, message):
@@ -424,7 +427,9 @@ def test_pc_cards_as_the_standard_names_them():
     turned = replace(SKYCELL, pc=(-0.8, 0.6, 0.6, 0.8))
     change = dict.fromkeys(names) | {"PC1_1": -0.8, "PC1_2": 0.6, "PC2_1": 0.6, "PC2_2": 0.8}
     assert opened(changed(change), skycell=turned).shape == SKYCELL.shape
-    assert_refused(changed(change), "PC1_1 is -0.8, expected -1.0")
+    assert_refused(changed(change), r"CDELT1 \* PC1_1 is -5.5.*, expected -6.9")
+    mirrored = replace(SKYCELL, cdelt=(-CDELT, CDELT), pc=(1.0, 0.0, 0.0, 1.0))
+    assert opened(changed({}), skycell=mirrored).shape == SKYCELL.shape
 
 
 def test_right_ascension_counts_fully_at_the_pole():
@@ -504,5 +509,7 @@ def test_a_row_that_astropy_cannot_decode(plane):
     data = bytearray(plane_file(plane, RAW[plane], SKYCELL, method="GZIP_2"))
     begin = heap(data)[1]
     data[begin + 2000 : begin + 2400] = bytes(400)
-    with pytest.raises(CorruptDownloadError, match=r"plane.fits: row 0 to 37 can't be decoded: "):
+    with pytest.raises(
+        CorruptDownloadError, match=r"plane.fits: one of rows 0 to 36 can't be decoded: "
+    ):
         opened(data, plane).rows(0, 37)

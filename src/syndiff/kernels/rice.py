@@ -2,7 +2,7 @@
 
 Notes
 -----
-A RICE_1 tile (Pence et al. 2010, PASP 122, 1065; FITS 4.0 section 10.4.1) is the first value in
+A RICE_1 tile (Pence et al. 2009, PASP 121, 414; FITS 4.0, section 10.4.1) is the first value in
 16 bits, then blocks of ``BLOCKSIZE`` pixels. A block begins with 4 bits: 0, all differences are
 zero; 15, differences of 16 bits each; else f + 1, each difference is a unary number, a one bit and
 f low bits. Differences d are stored as 2d or -2d - 1; everything is modulo 2**16.
