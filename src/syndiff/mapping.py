@@ -248,10 +248,13 @@ def _touched(
     science_border, outer_border = _border(frame.science), _border(outer)
     for skycell in skycells:
         outline = _Outline.of(skycell, frame)
+        box = outline.box(outer)
+        if box is None:
+            continue
         if outline.touches(frame.science, science_border):
-            yield skycell, "science", outline.box(outer)
+            yield skycell, "science", box
         elif outline.touches(outer, outer_border):
-            yield skycell, "margin", outline.box(outer)
+            yield skycell, "margin", box
 
 
 def _border(window: Window) -> FloatArray:
@@ -272,7 +275,7 @@ def _sides(x: FloatArray, y: FloatArray) -> FloatArray:
 class _Outline:
     """The closed curve in the FFI along the outer edges of a skycell's outermost pixels.
 
-    `points` is (2, n): x and y in the FFI, 0-based.
+    `points` is (2, n), x and y in the FFI, 0-based: those of its points that land anywhere.
     """
 
     skycell: Skycell
@@ -285,7 +288,8 @@ class _Outline:
         x, y = (
             np.append(np.arange(0, n, OUTLINE_STEP_PX), n) - 0.5 for n in (skycell.nx, skycell.ny)
         )
-        return cls(skycell, pixel_map, np.stack(pixel_map(*_sides(x, y))))
+        points = np.stack(pixel_map(*_sides(x, y)))
+        return cls(skycell, pixel_map, points[:, np.isfinite(points[0])])
 
     def touches(self, window: Window, border: FloatArray) -> bool:
         """Tell whether any of the skycell lands in the window.
@@ -294,19 +298,19 @@ class _Outline:
         other: then it holds its border too.
         """
         x, y = self.points
-        low_x, high_x, low_y, high_y = (f(c) for c in (x, y) for f in (np.nanmin, np.nanmax))
         if _in_window(x, y, window).any():
             return True
-        near = (border[0] >= low_x) & (border[0] <= high_x)
-        near &= (border[1] >= low_y) & (border[1] <= high_y)
+        near = (border[0] >= x.min()) & (border[0] <= x.max())
+        near &= (border[1] >= y.min()) & (border[1] <= y.max())
         return bool(_in_skycell(*self.pixel_map.inverse(*border[:, near]), self.skycell).any())
 
-    def box(self, outer: Window) -> Window:
+    def box(self, outer: Window) -> Window | None:
         """Return the smallest rectangle of pixels around the skycell, clipped to `outer`."""
-        low = np.floor(np.nanmin(self.points, axis=1) + 0.5).astype(int)
-        high = np.floor(np.nanmax(self.points, axis=1) + 0.5).astype(int) + 1
-        box = Window(*low.tolist(), *high.tolist()).intersection(outer)
-        return box if box is not None else outer
+        if not self.points.size:
+            return None
+        low = np.floor(self.points.min(axis=1) + 0.5).astype(int)
+        high = np.floor(self.points.max(axis=1) + 0.5).astype(int) + 1
+        return Window(*low.tolist(), *high.tolist()).intersection(outer)
 
 
 def _in_window(x: FloatArray, y: FloatArray, window: Window) -> NDArray[np.bool_]:

@@ -57,10 +57,10 @@ class Lattice:
         x, y : float64
             FFI pixels, 0-based, in that shape; NaN in squares that have a NaN corner.
         """
-        flat_x, flat_y, shape = _flatten(x, y)
-        out = np.empty((2, flat_x.size))
-        evaluate_lattice(self.x, self.step, flat_x, flat_y, out[0])
-        evaluate_lattice(self.y, self.step, flat_x, flat_y, out[1])
+        places, shape = _flatten(x, y)
+        out = np.empty_like(places)
+        evaluate_lattice(self.x, self.step, *places, out[0])
+        evaluate_lattice(self.y, self.step, *places, out[1])
         return out[0].reshape(shape), out[1].reshape(shape)
 
 
@@ -132,9 +132,9 @@ class PixelMap:
         x, y : float64
             FFI pixels, 0-based, in that shape; NaN where there are none.
         """
-        flat_x, flat_y, shape = _flatten(x, y)
-        out = np.empty((2, flat_x.size))
-        project_pixels(self.homography, self.sip, self.origin, flat_x, flat_y, out[0], out[1])
+        pixels, shape = _flatten(x, y)
+        out = np.empty_like(pixels)
+        project_pixels(self.homography, self.sip, self.origin, pixels, out)
         return out[0].reshape(shape), out[1].reshape(shape)
 
     def inverse(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -150,10 +150,9 @@ class PixelMap:
         x, y : float64
             PS1 pixels, 0-based, in that shape, also outside the skycell; NaN behind its plane.
         """
-        flat_x, flat_y, shape = _flatten(x, y)
-        out = np.empty((2, flat_x.size))
-        back = np.linalg.inv(self.homography)
-        unproject_pixels(back, self.sip, self.origin, flat_x, flat_y, out[0], out[1])
+        pixels, shape = _flatten(x, y)
+        out = np.empty_like(pixels)
+        unproject_pixels(np.linalg.inv(self.homography), self.sip, self.origin, pixels, out)
         return out[0].reshape(shape), out[1].reshape(shape)
 
     def lattice(self, step: int = LATTICE_STEP_PX) -> Lattice:
@@ -199,18 +198,18 @@ def sky_to_pixel(
     GeometryError
         If the frame's WCS is not a gnomonic one in right ascension and declination.
     """
-    ra, dec, shape = _flatten(np.deg2rad(ra_deg), np.deg2rad(dec_deg))
-    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+    (ra, dec), shape = _flatten(np.deg2rad(ra_deg), np.deg2rad(dec_deg))
+    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
     plane = _Plane.of(frame)
     out = np.empty((2, ra.size))
-    project_vectors(plane.from_sky, plane.sip, plane.origin, vectors, out[0], out[1])
+    project_vectors(plane.from_sky, plane.sip, plane.origin, vectors, out)
     return out[0].reshape(shape), out[1].reshape(shape)
 
 
-def _flatten(x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
-    """Return both coordinates as contiguous vectors, and the shape to give back."""
+def _flatten(x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
+    """Return both coordinates as (2, n) float64, and the shape to give back."""
     x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
-    return np.ascontiguousarray(x).ravel(), np.ascontiguousarray(y).ravel(), x.shape
+    return np.stack([x.ravel(), y.ravel()]), x.shape
 
 
 def _tangent_basis(ra_deg: float, dec_deg: float) -> FloatArray:

@@ -74,13 +74,7 @@ def _project(h: FloatArray, sip: FloatArray, a: float, b: float, c: float) -> An
 
 @njit(cache=True, nogil=True)
 def project_pixels(
-    h: FloatArray,
-    sip: FloatArray,
-    origin: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    out_x: FloatArray,
-    out_y: FloatArray,
+    h: FloatArray, sip: FloatArray, origin: FloatArray, pixels: FloatArray, out: FloatArray
 ) -> None:
     """Take pixels of a plain TAN grid to pixels of a TAN-SIP grid.
 
@@ -92,56 +86,45 @@ def project_pixels(
         Forward SIP coefficients.
     origin : (2,) float64
         0-based pixel where the offsets are zero.
-    x, y : (n,) float64
-        Pixels, 0-based.
-    out_x, out_y : (n,) float64
+    pixels : (2, n) float64
+        x and y, 0-based.
+    out : (2, n) float64
         Written: pixels of the other grid, 0-based; NaN where there are none.
     """
-    for k in range(x.size):
-        u, v = _project(h, sip, x[k], y[k], 1.0)
-        out_x[k] = u + origin[0]
-        out_y[k] = v + origin[1]
+    for k in range(pixels.shape[1]):
+        u, v = _project(h, sip, pixels[0, k], pixels[1, k], 1.0)
+        out[0, k] = u + origin[0]
+        out[1, k] = v + origin[1]
 
 
 @njit(cache=True, nogil=True)
 def project_vectors(
-    h: FloatArray,
-    sip: FloatArray,
-    origin: FloatArray,
-    vectors: FloatArray,
-    out_x: FloatArray,
-    out_y: FloatArray,
+    h: FloatArray, sip: FloatArray, origin: FloatArray, vectors: FloatArray, out: FloatArray
 ) -> None:
     """Take directions to pixels of a TAN-SIP grid.
 
     Parameters
     ----------
     h : (3, 3) float64
-        From a unit vector to offsets (U, V) times w, and w.
+        From a direction to offsets (U, V) times w, and w.
     sip : (2, n, n) float64
         Forward SIP coefficients.
     origin : (2,) float64
         0-based pixel where the offsets are zero.
-    vectors : (n, 3) float64
-        Unit vectors.
-    out_x, out_y : (n,) float64
+    vectors : (3, n) float64
+        Directions.
+    out : (2, n) float64
         Written: pixels, 0-based; NaN where there are none.
     """
-    for k in range(vectors.shape[0]):
-        u, v = _project(h, sip, vectors[k, 0], vectors[k, 1], vectors[k, 2])
-        out_x[k] = u + origin[0]
-        out_y[k] = v + origin[1]
+    for k in range(vectors.shape[1]):
+        u, v = _project(h, sip, vectors[0, k], vectors[1, k], vectors[2, k])
+        out[0, k] = u + origin[0]
+        out[1, k] = v + origin[1]
 
 
 @njit(cache=True, nogil=True)
 def unproject_pixels(
-    h: FloatArray,
-    sip: FloatArray,
-    origin: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    out_x: FloatArray,
-    out_y: FloatArray,
+    h: FloatArray, sip: FloatArray, origin: FloatArray, pixels: FloatArray, out: FloatArray
 ) -> None:
     """Take pixels of a TAN-SIP grid to pixels of a plain TAN grid.
 
@@ -153,20 +136,19 @@ def unproject_pixels(
         Forward SIP coefficients.
     origin : (2,) float64
         0-based pixel where the offsets are zero.
-    x, y : (n,) float64
-        Pixels of the TAN-SIP grid, 0-based.
-    out_x, out_y : (n,) float64
+    pixels : (2, n) float64
+        x and y in the TAN-SIP grid, 0-based.
+    out : (2, n) float64
         Written: pixels of the plain grid, 0-based; NaN behind its tangent plane.
     """
-    for k in range(x.size):
-        u = x[k] - origin[0]
-        v = y[k] - origin[1]
+    for k in range(pixels.shape[1]):
+        u = pixels[0, k] - origin[0]
+        v = pixels[1, k] - origin[1]
         U = u + _polynomial(sip[0], u, v)[0]
         V = v + _polynomial(sip[1], u, v)[0]
         w = h[2, 0] * U + h[2, 1] * V + h[2, 2]
         if w > 0.0:
-            out_x[k] = (h[0, 0] * U + h[0, 1] * V + h[0, 2]) / w
-            out_y[k] = (h[1, 0] * U + h[1, 1] * V + h[1, 2]) / w
+            out[0, k] = (h[0, 0] * U + h[0, 1] * V + h[0, 2]) / w
+            out[1, k] = (h[1, 0] * U + h[1, 1] * V + h[1, 2]) / w
         else:
-            out_x[k] = np.nan
-            out_y[k] = np.nan
+            out[:, k] = np.nan
