@@ -1,0 +1,303 @@
+"""Whole reductions of small skycells."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from array_planes import BLANK, ArrayPlane, noisy_planes
+from stackplanes import small_skycell
+
+from syndiff.config import BANDS, ReductionConfig
+from syndiff.errors import RenderingError
+from syndiff.reduction import asinh_decode, reduce_skycell, variance_decode
+
+CONFIG = ReductionConfig()
+ARRAYS = (
+    "light",
+    "light_sigma",
+    "left_out",
+    "faint",
+    "faint_sigma",
+    "level",
+    "variance",
+    "variance_sigma",
+    "count",
+    "left_out_count",
+    "flagged",
+    "mask",
+    "valid",
+)
+
+
+def stars(shape, seed=1, n=25, brightest=60.0):
+    """Return a field of Gaussian stars at least 30 px from the edge."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    light = np.zeros(shape)
+    for _ in range(n):
+        y, x = rng.uniform(30, shape[0] - 30), rng.uniform(30, shape[1] - 30)
+        profile = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8) / (8 * np.pi)
+        light += rng.uniform(0.1, 1) * brightest * profile
+    return light
+
+
+def field(shape=(301, 279), bands="riz", seed=1, n=25):
+    rng = np.random.default_rng(seed)
+    light = stars(shape, seed, n)
+    return {
+        band: noisy_planes(rng, light * (1 + 0.2 * k), mask=np.zeros(shape, np.uint16))
+        for k, band in enumerate(bands)
+    }
+
+
+def reduce_field(planes, **options):
+    ny, nx = next(iter(planes.values())).image.shape
+    return reduce_skycell(planes, skycell=small_skycell(nx, ny), **{"config": CONFIG, **options})
+
+
+def assert_same(one, other):
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.noise_correlation == other.noise_correlation
+
+
+def values(planes):
+    """Return the flux and validity of one band's pixels."""
+    flux = planes.image.table[planes.image.array.view(np.uint16)]
+    variance = planes.variance.table[planes.variance.array.view(np.uint16)]
+    return flux, np.isfinite(flux) & np.isfinite(variance) & (planes.mask.array & 8 == 0)
+
+
+def box_sums(plane, size):
+    rows, columns = (-(-n // size) for n in plane.shape)
+    pad = [(0, m * size - n) for m, n in zip((rows, columns), plane.shape, strict=True)]
+    return np.pad(plane, pad).reshape(rows, size, columns, size).sum(axis=(1, 3))
+
+
+def test_shapes_and_types_are_the_contract():
+    reduced = reduce_field(field())
+    fine, coarse, mesh = (38, 35), (10, 9), (2, 2)
+    expected = {
+        "light": ((3, *fine), np.int16),
+        "light_sigma": ((3,), np.float64),
+        "left_out": ((3, *fine), np.int16),
+        "faint": ((3, *coarse), np.int16),
+        "faint_sigma": ((3,), np.float64),
+        "level": ((3, *mesh), np.float32),
+        "variance": ((3, 2, *coarse), np.int16),
+        "variance_sigma": ((3,), np.float64),
+        "count": ((3, *coarse), np.uint16),
+        "left_out_count": ((3, *coarse), np.uint16),
+        "flagged": ((3, *coarse), np.uint16),
+        "mask": (fine, np.uint16),
+        "valid": (fine, np.uint8),
+    }
+    for name, (shape, kind) in expected.items():
+        plane = getattr(reduced, name)
+        assert (plane.shape, plane.dtype) == (shape, kind), name
+        assert plane.flags.c_contiguous, name
+    assert reduced.name == "skycell.2180.097"
+    assert reduced.shape == (301, 279)
+    assert reduced.bands == ("r", "i", "z")
+    assert type(reduced.noise_correlation) is float
+    assert reduced.meta["bands"]["z"] == {"exptime_s": 640.0, "mjd_obs": 55800.5}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 32, 1000])
+def test_strips_of_any_length_give_the_same_bits(rows):
+    planes = field()
+    rng = np.random.default_rng(9)
+    planes["i"].mask.array[rng.random((301, 279)) < 0.1] = 4096
+    planes["z"].image.array[rng.random((301, 279)) < 0.1] = BLANK
+    assert_same(reduce_field(planes, strip_rows=rows), reduce_field(planes))
+
+
+def test_order_of_the_bands_does_not_matter():
+    planes = field()
+    assert_same(reduce_field(dict(reversed(planes.items()))), reduce_field(planes))
+
+
+def test_all_the_light_is_kept_apart_and_adds_up():
+    planes = field((520, 519))
+    rng = np.random.default_rng(5)
+    # left-out and blank pixels, none of the former where the spline loses light
+    planes["r"].mask.array[30:-30, 30:-30][rng.random((460, 459)) < 0.05] = 4096
+    planes["r"].image.array[rng.random((520, 519)) < 0.05] = BLANK
+    reduced = reduce_field(planes)
+    for k, band in enumerate(reduced.bands):
+        flux, valid = values(planes[band])
+        counted = (reduced.count[k] + reduced.left_out_count[k]).astype(float)
+        np.testing.assert_array_equal(counted, box_sums(valid, 32))
+        level = np.repeat(np.repeat(reduced.level[k].astype(float), 8, 0), 8, 1)[:17, :17]
+        total = (
+            asinh_decode(reduced.light[k], reduced.light_sigma[k]).sum(dtype=float)
+            + asinh_decode(reduced.left_out[k], reduced.light_sigma[k]).sum(dtype=float)
+            + asinh_decode(reduced.faint[k], reduced.faint_sigma[k]).sum(dtype=float)
+            + (level * counted).sum()
+        )
+        # steps of sigma / 16 and sigma8 / 16 round 65^2 and 17^2 cells: 0.29 steps each, sigma 1;
+        # false detections at the edge lose some
+        assert total == pytest.approx(flux[valid].sum(dtype=float), abs=12)
+
+
+def test_left_out_light_is_kept_but_does_not_enter():
+    shape = (256, 256)
+    light = stars(shape, n=1, brightest=300)
+    planes = {"r": noisy_planes(np.random.default_rng(1), light, mask=np.zeros(shape, np.uint16))}
+    y, x = np.unravel_index(np.argmax(light), shape)
+    whole = reduce_field(planes)
+    planes["r"].mask.array[y - 8 : y + 9, x - 8 : x + 9] = 4096
+    without = reduce_field(planes)
+    sigma = whole.light_sigma[0]
+    near = np.s_[0, y // 8 - 4 : y // 8 + 5, x // 8 - 4 : x // 8 + 5]
+    star = asinh_decode(whole.light[near], sigma).sum()
+    left_out = asinh_decode(without.left_out[near], sigma).sum()
+    # noise of the cells around the star, rounding
+    assert left_out == pytest.approx(star, rel=0.05)
+    assert left_out == asinh_decode(without.left_out[0], sigma).sum()
+    assert np.abs(asinh_decode(without.light[near], sigma)).sum() < 0.1 * star
+    assert without.left_out_count.sum() == 17 * 17
+    assert without.count.sum() == 256**2 - 17 * 17
+    np.testing.assert_array_equal(without.valid, whole.valid)
+    kept = reduce_field(planes, config=ReductionConfig(ignore_mask_bits=0))
+    np.testing.assert_array_equal(kept.light, whole.light)
+    assert kept.flagged.sum() == 17 * 17
+
+
+def test_left_out_pixels_without_data_are_flagged_only():
+    planes = field(bands="r")
+    planes["r"].mask.array[100:110, 100:110] = 4096 | 32
+    planes["r"].image.array[102:106, 102:106] = BLANK
+    reduced = reduce_field(planes)
+    assert reduced.flagged.sum() == 100
+    assert reduced.left_out_count.sum() == 84
+    assert reduced.count.sum() == 301 * 279 - 100
+
+
+@pytest.mark.parametrize("plane", ["image", "variance", "mask"])
+def test_invalid_pixels_do_not_contribute(plane):
+    planes = field(bands="r")
+    getattr(planes["r"], plane).array[64:96, 32:64] = 8 if plane == "mask" else BLANK
+    reduced = reduce_field(planes)
+    assert reduced.count[0, 2, 1] == 0
+    assert reduced.count.sum() == 301 * 279 - 32 * 32
+    assert reduced.faint[0, 2, 1] == 0
+    assert reduced.variance[0, :, 2, 1].tolist() == [-32768, -32768]
+    assert not reduced.valid[8:12, 4:8].any()
+    assert not reduced.light[0, 9:11, 5:7].any()
+
+
+def test_valid_tells_the_bands_with_data_in_half_the_cell():
+    planes = field((60, 62), bands="iy", n=0)
+    planes["y"].image.array[8:12, 8:16] = BLANK  # half of a cell
+    planes["i"].image.array[8:13, 8:16] = BLANK  # more than half
+    planes["i"].image.array[58:, 56:] = BLANK  # half of a corner cell of 4 x 6 pixels
+    planes["y"].image.array[57:, 56:] = BLANK
+    valid = reduce_field(planes).valid
+    i, y = (1 << BANDS.index(band) for band in "iy")
+    assert valid[0, 0] == i | y
+    assert valid[1, 1] == y
+    assert valid[7, 7] == i
+
+
+def test_masks_are_joined_over_pixels_and_bands():
+    planes = field(bands="ri")
+    planes["r"].mask.array[10, 20] = 64
+    planes["i"].mask.array[15, 23] = 2
+    reduced = reduce_field(planes)
+    assert reduced.mask[1, 2] == 66
+    assert np.count_nonzero(reduced.mask) == 1
+    assert reduced.flagged.sum(axis=(1, 2)).tolist() == [1, 1]
+
+
+def test_variance_is_split_and_complete():
+    planes = field()
+    reduced = reduce_field(planes)
+    for k in range(3):
+        variance = variance_decode(reduced.variance[k], reduced.variance_sigma[k])
+        # steps of 2^(1/64)
+        np.testing.assert_allclose(variance.sum(axis=0), reduced.count[k] * 0.125**2, rtol=0.5 / 64)
+        assert 0 < variance[0].sum() < 0.5 * variance.sum()
+
+
+def test_sigma_is_that_of_a_two_arcsec_cell():
+    reduced = reduce_field(field())
+    np.testing.assert_allclose(reduced.light_sigma, 8 * 0.125, rtol=1e-6)
+    np.testing.assert_allclose(reduced.faint_sigma, 32 * 0.125, rtol=1e-6)
+    np.testing.assert_allclose(reduced.variance_sigma, 32 * 0.125, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["matched", "sep"])
+def test_a_band_without_data_leaves_the_others_alone(method):
+    config = ReductionConfig(detection=method)
+    planes = field()
+    alone = reduce_field({"i": planes["i"]}, config=config)
+    planes["r"].image.array[:] = BLANK
+    planes["z"].variance.array[:] = BLANK
+    reduced = reduce_field(planes, config=config)
+    np.testing.assert_array_equal(reduced.light[1], alone.light[0])
+    for k in (0, 2):
+        assert not reduced.light[k].any()
+        assert not reduced.faint[k].any()
+        assert reduced.count[k].sum() == 0
+        assert np.isfinite(reduced.level[k]).all()
+        assert reduced.light_sigma[k] == 1
+    assert set(np.unique(reduced.valid)) == {1 << BANDS.index("i")}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 9), (33, 40), (256, 5)])
+def test_any_size_can_be_reduced(shape):
+    rng = np.random.default_rng(1)
+    reduced = reduce_field({"r": noisy_planes(rng, np.zeros(shape))})
+    assert reduced.count.sum() == shape[0] * shape[1]
+    assert np.isfinite(reduced.level).all()
+
+
+def test_variance_that_is_nowhere_positive_does_not_stop_the_coding():
+    planes = field(bands="r")
+    planes["r"].variance.array[:] = 0
+    reduced = reduce_field(planes)
+    assert reduced.light_sigma[0] == 1
+    assert (reduced.variance == -32768).all()
+    assert reduced.noise_correlation == 1
+
+
+def test_sep_finds_the_same_stars():
+    matched = reduce_field(field())
+    found = reduce_field(field(), config=ReductionConfig(detection="sep"))
+    bright = asinh_decode(matched.light[0], matched.light_sigma[0]) > 10
+    assert bright.sum() > 10
+    light = asinh_decode(found.light[0], found.light_sigma[0])
+    # SEP wants three cells connected: skirts of stars may differ by a cell of noise
+    np.testing.assert_allclose(
+        light[bright], asinh_decode(matched.light[0], 1.0)[bright], rtol=0.1, atol=3
+    )
+
+
+def test_input_that_is_not_the_skycells_is_refused():
+    planes = field(bands="r")
+    with pytest.raises(RenderingError, match=r"skycell.2180.097 has no band to reduce: give at"):
+        reduce_skycell({}, skycell=small_skycell(), config=CONFIG)
+    with pytest.raises(RenderingError, match=r"band 'q' is unknown: give bands of \('r'"):
+        reduce_field({"q": planes["r"]})
+    with pytest.raises(RenderingError, match=r"image has shape \(301, 279\), but the skycell has"):
+        reduce_skycell(planes, skycell=small_skycell(279, 300), config=CONFIG)
+    short = replace(planes["r"], mask=ArrayPlane(np.zeros((5, 5), np.uint16), np.empty(0)))
+    with pytest.raises(RenderingError, match=r"band r: mask has shape \(5, 5\)"):
+        reduce_field({"r": short})
+
+
+def test_light_beyond_the_codes_is_an_error_that_names_the_band():
+    planes = field(bands="r")
+    planes["r"].variance.table *= 1e-14
+    with pytest.raises(
+        RenderingError, match=r"skycell.2180.097 band r: light of .* can't be coded"
+    ):
+        reduce_field(planes)
+
+
+def test_infinite_values_are_no_data():
+    planes = field(bands="r")
+    planes["r"].image.array[40, 41] = 32000
+    planes["r"].image.table[32000] = np.inf
+    assert reduce_field(planes).count.sum() == 301 * 279 - 1
