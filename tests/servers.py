@@ -75,6 +75,7 @@ class FaultyServer:
         self.hits = collections.Counter()
         self.headers = []
         self.raw_paths = []
+        self.connections = 0
         self.busy = 0
         self.busiest = 0
         self.pause_s = 0.0
@@ -118,6 +119,11 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self):
+        super().setup()
+        with self.server.faulty.lock:
+            self.server.faulty.connections += 1
 
     def log_message(self, *args):
         """Stay quiet."""

@@ -279,7 +279,7 @@ class Archive:
         while True:
             self._pause(self._resume_at - time.monotonic(), stop)
             try:
-                return accept(self._transport.read(path))
+                return accept(self._transport.read(path, stop))
             except (TransientError, CorruptDownloadError) as error:
                 failures[type(error)] += 1
                 if self._is_last(failures, error):

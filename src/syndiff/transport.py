@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,7 @@ from syndiff.config import DEFAULT_ARCHIVE
 from syndiff.errors import ArchiveUnavailableError, ConfigError, SkycellNotFoundError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     import urllib3
@@ -146,8 +148,8 @@ class Transport(Protocol):
     def address(self, path: str) -> str:
         """Return the full address of a file, for messages and provenance."""
 
-    def read(self, path: str) -> bytes | memoryview:
-        """Return the file's bytes, or raise what came instead."""
+    def read(self, path: str, stop: threading.Event) -> bytes | memoryview:
+        """Return the file's bytes, or raise what came instead; `stop` ends a slow one early."""
 
     def close(self) -> None:
         """Give back connections."""
@@ -200,7 +202,7 @@ class FolderTransport:
     def address(self, path: str) -> str:
         return str(self._root / path)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, stop: threading.Event) -> bytes:  # noqa: ARG002
         for candidate in (self._root / path, self._root / Path(path).name):
             try:
                 return candidate.read_bytes()
@@ -251,26 +253,21 @@ class HttpTransport:
     def address(self, path: str) -> str:
         return self._root + quote(path)
 
-    def read(self, path: str) -> bytes | memoryview:
+    def read(self, path: str, stop: threading.Event) -> bytes | memoryview:
         from urllib3.exceptions import HTTPError
 
         deadline = time.monotonic() + self._total_s
         address = self.address(path)
         try:
             response = self._client.request("GET", address, preload_content=False)
-            try:
-                _check_status(response, address)
-                content = bytearray()
-                for piece in _pieces(response, deadline):
-                    content += piece
-            except BaseException:
-                # A connection with half a body in it can't serve another request.
-                response.close()
-                raise
+            if response.status == 200:
+                return _receive(response, deadline, stop)
+            # The rest of an error page must go before the connection can serve again.
+            response.drain_conn()
             response.release_conn()
         except (HTTPError, OSError) as error:
             raise TransientError(_reason(error)) from error
-        return memoryview(content).toreadonly()
+        raise _meaning(response, address)
 
     def close(self) -> None:
         self._client.clear()
@@ -286,19 +283,45 @@ def _http_client(scheme: str, host: str, **options: object) -> urllib3.PoolManag
     return urllib3.PoolManager(num_pools=4, **options)  # type: ignore[arg-type]
 
 
-def _check_status(response: urllib3.BaseHTTPResponse, address: str) -> None:
-    """Raise what any status but 200 means."""
+def _receive(
+    response: urllib3.BaseHTTPResponse, deadline: float, stop: threading.Event
+) -> memoryview:
+    """Return the body, unless the deadline passes or `stop` is set first."""
+    content = bytearray()
+    try:
+        for piece in _pieces(response, deadline, stop):
+            content += piece
+    finally:
+        # A connection with half a body in it can't serve again; its place in the pool can.
+        if not response.closed:
+            response.close()
+        response.release_conn()
+    return memoryview(content).toreadonly()
+
+
+def _pieces(
+    response: urllib3.BaseHTTPResponse, deadline: float, stop: threading.Event
+) -> Iterator[bytes]:
+    """Yield the body as it arrives."""
+    while piece := response.read1(_PIECE_BYTES):
+        yield piece
+        if stop.is_set():
+            raise CancelledError
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"only {response.tell()} bytes had arrived when the time was up")
+
+
+def _meaning(response: urllib3.BaseHTTPResponse, address: str) -> Exception:
+    """Return the error that a status other than 200 means."""
     status = response.status
     text = f"{status} {response.reason or ''}".strip()
-    if status == 200:
-        return
     if status == 404:
-        raise SkycellNotFoundError(f"{address}: the archive does not have this file (404)")
+        return SkycellNotFoundError(f"{address}: the archive does not have this file (404)")
     if status in {401, 403}:
-        raise DeniedError(text)
+        return DeniedError(text)
     if status >= 500 or status in _BUSY_STATUS:
-        raise TransientError(text, _retry_after(response))
-    raise ArchiveUnavailableError(
+        return TransientError(text, _retry_after(response))
+    return ArchiveUnavailableError(
         f"{address}: the server answered {text}, which is neither the file nor a temporary "
         "failure: check --archive"
     )
@@ -313,14 +336,6 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
         return urllib3.Retry().get_retry_after(response) or 0.0
     except InvalidHeader:
         return 0.0
-
-
-def _pieces(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
-    """Yield the body as it arrives, until the deadline."""
-    while piece := response.read1(_PIECE_BYTES):
-        yield piece
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"only {response.tell()} bytes had arrived when the time was up")
 
 
 def _reason(error: Exception) -> str:
@@ -346,7 +361,7 @@ class S3Transport:
     def address(self, path: str) -> str:
         return self._root + path
 
-    def read(self, path: str) -> memoryview:
+    def read(self, path: str, stop: threading.Event) -> memoryview:  # noqa: ARG002
         import obstore
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
@@ -370,7 +385,7 @@ def _open_bucket(root: str, config: ArchiveConfig) -> S3Store:
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT", "")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     client: ClientConfig = {
         "allow_http": endpoint.startswith("http://"),

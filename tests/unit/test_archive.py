@@ -1,9 +1,11 @@
 """Downloads from archives that misbehave in every way that servers do."""
 
+import contextlib
 import hashlib
 import pickle
 import threading
 import time
+from concurrent.futures import CancelledError
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -250,6 +252,38 @@ def test_not_found(server, archive):
         archive.fetch("no/such.fits", bytes)
 
 
+@pytest.mark.parametrize("fault", [Status(404), Truncate(), Drip(pieces=100, pause_s=0.1)])
+def test_failures_leave_the_connection_free(server, fault):
+    limits = QUICK | {"retries": 0, "total_timeout_s": 0.05}
+    server.faults[FILE] = [fault] * 4
+    with Archive(ArchiveConfig(server.url, 1, **limits)) as archive:
+        for _ in range(4):
+            with pytest.raises(ArchiveError):
+                archive.fetch(FILE, bytes)
+        assert len(archive.fetch(FILE, bytes)) == 100_000
+
+
+def test_a_connection_is_used_again(server, archive):
+    for path in (FILE, "missing", FILE, "missing"):
+        with contextlib.suppress(SkycellNotFoundError):
+            archive.fetch(path, bytes)
+    assert server.connections == 1
+
+
+def test_a_slow_download_can_be_ended(server):
+    server.faults[FILE] = [Drip(pieces=100, pause_s=0.1)]
+    stop = threading.Event()
+    with Archive(ArchiveConfig(server.url, 1)) as archive:
+        job = archive.submit(FILE, bytes, stop)
+        while not server.hits[FILE]:
+            time.sleep(0.005)
+        start = time.monotonic()
+        stop.set()
+        with pytest.raises(CancelledError):
+            job.result()
+    assert time.monotonic() - start < 1
+
+
 def test_a_redirect_is_followed(server, archive):
     server.files["moved"] = b""
     server.faults["moved"] = [Status(301, location=f"/{FILE}")]
@@ -384,6 +418,16 @@ def test_s3_without_credentials(bucket, monkeypatch):
     assert got.absent == ("i",)
     source = got.planes["r", "mask"].source
     assert source == f"s3://public-stacks/ps1/v3/{stack_path(SKYCELL.name, 'r', 'mask')}"
+
+
+def test_s3_requests_are_never_signed(server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    server.files[f"bucket/{FILE}"] = b"public"
+    with Archive(ArchiveConfig("s3://bucket", 1, **QUICK)) as archive:
+        assert archive.fetch(FILE, bytes) == b"public"
+    assert "authorization" not in {name.lower() for name in server.headers[-1]}
 
 
 @pytest.mark.parametrize(
