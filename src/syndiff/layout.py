@@ -158,6 +158,11 @@ class Layout:
         return self.mapping / f"tess_{self.detector.tag}_master_skycells_list.csv"
 
     @property
+    def catalogue_used(self) -> Place:
+        """Copy of the user's catalogue that the mapping was made with."""
+        return self.mapping / f"tess_{self.detector.tag}_skycell_wcs.csv"
+
+    @property
     def master_map(self) -> Place:
         """FFI-shaped image of skycell indices."""
         return self.mapping / f"tess_{self.detector.tag}_master_pixels2skycells.fits.gz"

@@ -1,0 +1,319 @@
+"""The command line: arguments to settings, settings to the pipeline, its report to the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syndiff import __version__
+from syndiff.layout import Detector
+from syndiff.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from syndiff.terminal import Terminal
+
+__all__ = ["app", "run"]
+
+_DEFAULT = Settings()
+
+app = typer.Typer(
+    name="syndiff",
+    help="Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # --snake_case is accepted wherever --kebab-case is
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+
+
+def run(command: str | None = None) -> None:
+    """Run the command line.
+
+    Parameters
+    ----------
+    command : str, optional
+        Subcommand that the arguments belong to; None if they name it themselves.
+    """
+    app(args=[*([command] if command else []), *sys.argv[1:]], prog_name="syndiff")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"syndiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells."""
+
+
+Ffi = Annotated[
+    str, typer.Argument(metavar="TESS_FITS", help="TESS FFI, SPOC or TICA, .fits or .fits.gz.")
+]
+Catalogue = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SKYCELL_WCS_CSV]",
+        help="Skycell catalogue; default DATA_ROOT/SkyCells/skycell_wcs.csv if it is there, else "
+        "the built-in RINGS.V3 tessellation.",
+    ),
+]
+CatalogueOption = Annotated[
+    str | None, typer.Option("--skycell-wcs-csv", help="Skycell catalogue, as for `pipeline`.")
+]
+Sector = Annotated[int, typer.Argument(metavar="SECTOR", help="TESS sector.")]
+Camera = Annotated[int, typer.Argument(metavar="CAMERA", help="TESS camera, 1 to 4.")]
+Ccd = Annotated[int, typer.Argument(metavar="CCD", help="TESS CCD, 1 to 4.")]
+DataRoot = Annotated[str, typer.Option(help="Folder or s3:// URL that everything is kept under.")]
+Archive = Annotated[
+    str,
+    typer.Option(metavar="URL|DIR", help="Root of the PS1 stacks: https://, s3:// or a folder."),
+]
+Cores = Annotated[int, typer.Option(help="Worker processes, capped at the cores there are.")]
+Jobs = Annotated[int, typer.Option(help="Simultaneous requests, fewer where a host asks for it.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Use a running Dask cluster, e.g. tcp://node1:8786."),
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X0,Y0,X1,Y1", help="Region of interest: FFI array pixels, 0-based, half-open."
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RA,DEC", help="Centre of a square region of interest, degrees or sexagesimal."
+    ),
+]
+Size = Annotated[int, typer.Option(metavar="N", help="Side of the square around --target, px.")]
+IgnoreMaskBits = Annotated[
+    str,
+    typer.Option(
+        help="PS1 mask bits whose pixels are left out: numbers or names (12,SAT); '' for none."
+    ),
+]
+Background = Annotated[
+    str, typer.Option(metavar="matched|sep|none", help="What counts as light, not as background.")
+]
+PsfSigma = Annotated[
+    float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
+]
+Offsets = Annotated[
+    str, typer.Option(metavar="DX,DY,...", help="Offsets of the templates in TESS pixels.")
+]
+KeepRaw = Annotated[bool, typer.Option("--keep-raw", help="Keep the stack planes losslessly too.")]
+AllowPartial = Annotated[
+    bool,
+    typer.Option("--allow-partial", help="Make flagged templates without what failed (exit 3)."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite/--no-overwrite", help="Make again what is there already.")
+]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, show_default=False, help="-v INFO, -vv DEBUG.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+
+@contextlib.contextmanager
+def _terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
+    """Load what shows a run only when there is one."""
+    from syndiff.terminal import terminal
+
+    with terminal(verbose, as_json=as_json) as shown:
+        yield shown
+
+
+def _settings(arguments: Mapping[str, Any], **others: object) -> Settings:
+    """Return the settings that a command's arguments make.
+
+    Arguments named like a setting become that setting; `others` have another name there.
+    """
+    names = {field.name for field in fields(Settings)}
+    return Settings(**{k: v for k, v in arguments.items() if k in names}, **others)  # type: ignore[arg-type]
+
+
+@app.command()
+def pipeline(
+    tess_fits: Ffi,
+    skycell_wcs_csv: Catalogue = None,
+    data_root: DataRoot = _DEFAULT.data_root,
+    cores: Cores = _DEFAULT.cores,
+    jobs: Jobs = _DEFAULT.jobs,
+    overwrite: Overwrite = _DEFAULT.overwrite,
+    multi_offset_array: Offsets = _DEFAULT.offsets,
+    ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
+    archive: Archive = _DEFAULT.archive,
+    roi: Roi = None,
+    target: Target = None,
+    size: Size = _DEFAULT.size,
+    psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    background: Background = _DEFAULT.background,
+    keep_raw: KeepRaw = _DEFAULT.keep_raw,
+    allow_partial: AllowPartial = _DEFAULT.allow_partial,
+    scheduler: Scheduler = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Make the templates of an FFI: mapping, download, process, downsample."""
+    settings = _settings(locals(), catalogue=skycell_wcs_csv, offsets=multi_offset_array)
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_pipeline
+
+        terminal.show(run_pipeline(tess_fits, settings, terminal.progress))
+
+
+@app.command()
+def mapping(
+    tess_fits: Ffi,
+    skycell_wcs_csv: CatalogueOption = None,
+    output_path: Annotated[
+        str | None, typer.Option(help="Folder of the maps. Default: DATA_ROOT/mapping_output.")
+    ] = None,
+    max_workers: Annotated[
+        int | None, typer.Option(help="Worker processes. Default: all cores.")
+    ] = None,
+    overwrite: Overwrite = _DEFAULT.overwrite,
+    data_root: DataRoot = _DEFAULT.data_root,
+    roi: Roi = None,
+    target: Target = None,
+    size: Size = _DEFAULT.size,
+    scheduler: Scheduler = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Find the skycells under an FFI and map where they land."""
+    from syndiff.execution import available_cores
+
+    cores = available_cores() if max_workers is None else max_workers
+    settings = _settings(locals(), catalogue=skycell_wcs_csv, mapping=output_path)
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_mapping
+
+        terminal.show(run_mapping(tess_fits, settings, terminal.progress))
+
+
+@app.command()
+def download(
+    sector: Sector,
+    camera: Camera,
+    ccd: Ccd,
+    num_workers: Annotated[int, typer.Option(help="Simultaneous requests.")] = 32,
+    zarr_output_dir: Annotated[
+        str | None, typer.Option(help="Folder of the atlas. Default: DATA_ROOT/ps1_skycells_zarr.")
+    ] = None,
+    use_local_files: Annotated[
+        bool, typer.Option("--use-local-files", help="Read stack files from --local-data-path.")
+    ] = False,
+    local_data_path: Annotated[
+        str | None,
+        typer.Option(help="Folder of stack files. Default: DATA_ROOT/ps1_skycells."),
+    ] = None,
+    overwrite: Overwrite = _DEFAULT.overwrite,
+    ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
+    data_root: DataRoot = _DEFAULT.data_root,
+    archive: Archive = _DEFAULT.archive,
+    roi: Roi = None,
+    target: Target = None,
+    size: Size = _DEFAULT.size,
+    background: Background = _DEFAULT.background,
+    keep_raw: KeepRaw = _DEFAULT.keep_raw,
+    allow_partial: AllowPartial = _DEFAULT.allow_partial,
+    cores: Cores = _DEFAULT.cores,
+    scheduler: Scheduler = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Fetch the skycells of a mapped CCD and reduce them into the atlas."""
+    if use_local_files or local_data_path is not None:
+        archive = local_data_path or f"{data_root}/ps1_skycells"
+    settings = _settings(locals(), jobs=num_workers, atlas=zarr_output_dir)
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_download
+
+        detector = Detector(sector, camera, ccd)
+        terminal.show(run_download(detector, settings, terminal.progress))
+
+
+@app.command()
+def process(
+    sector: Sector,
+    camera: Camera,
+    ccd: Ccd,
+    data_root: DataRoot = _DEFAULT.data_root,
+    limit: Annotated[
+        int | None, typer.Option(help="Use the first N projections only, for trials (exit 3).")
+    ] = None,
+    psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    background: Background = _DEFAULT.background,
+    ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
+    roi: Roi = None,
+    target: Target = None,
+    size: Size = _DEFAULT.size,
+    overwrite: Overwrite = _DEFAULT.overwrite,
+    allow_partial: AllowPartial = _DEFAULT.allow_partial,
+    cores: Cores = _DEFAULT.cores,
+    scheduler: Scheduler = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Combine the bands of a CCD's skycells and render its scene at TESS's resolution."""
+    settings = _settings(locals())
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_process
+
+        detector = Detector(sector, camera, ccd)
+        terminal.show(run_process(detector, settings, terminal.progress))
+
+
+@app.command()
+def downsample(
+    sector: Sector = 20,
+    camera: Camera = 3,
+    ccd: Ccd = 3,
+    data_root: DataRoot = _DEFAULT.data_root,
+    convolved_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the scenes. Default: DATA_ROOT/convolved_results."),
+    ] = None,
+    output_base: Annotated[
+        str | None, typer.Option(help="Folder of the templates. Default: DATA_ROOT/templates.")
+    ] = None,
+    multi_offset_array: Offsets = _DEFAULT.offsets,
+    roi: Roi = None,
+    target: Target = None,
+    size: Size = _DEFAULT.size,
+    overwrite: Overwrite = _DEFAULT.overwrite,
+    allow_partial: AllowPartial = _DEFAULT.allow_partial,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Sample a CCD's scene on the TESS pixel grid, one template per offset."""
+    settings = _settings(
+        locals(), offsets=multi_offset_array, convolved=convolved_dir, templates=output_base
+    )
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_downsample
+
+        detector = Detector(sector, camera, ccd)
+        terminal.show(run_downsample(detector, settings, terminal.progress))

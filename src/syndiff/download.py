@@ -1,0 +1,290 @@
+"""The download stage: stack files fetched, verified and reduced into the atlas, once for all."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff.archive import Archive, SkycellFiles, fetch_skycell, open_archive
+from syndiff.atlas import Atlas
+from syndiff.combine import invalid_bands
+from syndiff.config import BANDS
+from syndiff.errors import ArchiveError
+from syndiff.inventory import Inventory, InventoryEntry
+from syndiff.mapping_files import read_mapping
+from syndiff.rawstore import RawStore
+from syndiff.reduction import BandPlanes, reduce_skycell
+from syndiff.stage import StageReport, clock, run_tasks
+from syndiff.tiles import TileGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from syndiff.archive import ArchiveConfig
+    from syndiff.atlas import AtlasRecord
+    from syndiff.config import ReductionConfig
+    from syndiff.execution import Outcome
+    from syndiff.layout import Layout
+    from syndiff.mapping import Mapping
+    from syndiff.reduction import ReducedSkycell
+    from syndiff.stage import StageRun
+    from syndiff.tessellation import Skycell
+    from syndiff.window import Window
+
+__all__ = ["DownloadJob", "download_stage"]
+
+logger = logging.getLogger(__name__)
+
+_WRITE_EVERY = 20
+"""Skycells after which the inventory is written: what an interruption can cost is a look-up."""
+
+
+@dataclass(frozen=True)
+class DownloadJob:
+    """What every task of the stage shares; small, so that it can go to workers.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    reduction : ReductionConfig
+        How skycells are reduced.
+    archive : ArchiveConfig
+        Where the stack files come from; `connections` is for all processes together.
+    keep_raw : bool
+        Keep the planes losslessly too.
+    overwrite : bool
+        Fetch and reduce again what is there already.
+    """
+
+    layout: Layout
+    reduction: ReductionConfig
+    archive: ArchiveConfig
+    keep_raw: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _SkycellTask:
+    """One skycell."""
+
+    job: DownloadJob
+    skycell: Skycell
+
+    def __str__(self) -> str:
+        return self.skycell.name
+
+
+def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> StageReport:
+    """Fill the atlas with the skycells of a CCD, or of a region of interest.
+
+    Parameters
+    ----------
+    job : DownloadJob
+        What to fetch, from where, how to reduce it.
+    roi : Window, optional
+        FFI pixels; None for the whole science window.
+    run : StageRun
+        Executor, progress and policy.
+
+    Returns
+    -------
+    StageReport
+        What was done.
+
+    Raises
+    ------
+    MissingInputError
+        If the mapping is not there.
+    ArchiveError
+        If the archive has none of the skycells, or some failed and partial results were not asked
+        for. The inventory is written before.
+    """
+    with clock() as seconds:
+        job.layout.atlas.check_writable()
+        skycells = _needed(read_mapping(job.layout), roi)
+        inventory = Inventory.read(job.layout.inventory, job.reduction)
+        todo = [cell for cell in skycells if job.overwrite or not _is_done(job, inventory, cell)]
+        share = max(1, job.archive.connections // run.executor.workers)
+        spread = replace(job, archive=replace(job.archive, connections=share))
+        tasks = [_SkycellTask(spread, skycell) for skycell in todo]
+        try:
+            for done, outcome in enumerate(run_tasks(run, "download", _reduce_one, tasks), 1):
+                inventory.record(_entry(job, outcome))
+                if done % _WRITE_EVERY == 0:
+                    inventory.write()
+        finally:
+            if tasks:
+                inventory.write()
+        names = [cell.name for cell in skycells]
+        _check(job, inventory, names, allow_partial=run.allow_partial)
+        return _report(inventory, names, len(todo), seconds())
+
+
+def _needed(mapping: Mapping, roi: Window | None) -> list[Skycell]:
+    """Return the skycells that the tiles under the window need."""
+    window = TileGrid(mapping.frame.science).inputs(roi or mapping.frame.science)
+    return [m.skycell for m in mapping.members if m.window.intersection(window) is not None]
+
+
+def _is_done(job: DownloadJob, inventory: Inventory, skycell: Skycell) -> bool:
+    """Tell whether a skycell needs nothing more."""
+    entry = inventory.entries.get(skycell.name)
+    atlas = Atlas(job.layout.atlas, job.layout.detector)
+    key = atlas.key(skycell, job.reduction)
+    if entry is None or entry.key_digest != key.digest or entry.state == "failed":
+        return False
+    if entry.state == "absent":
+        return entry.source == job.archive.url
+    return atlas.has(key) and atlas.read_record(key).content_digest == entry.content_digest
+
+
+def _entry(job: DownloadJob, outcome: Outcome[_SkycellTask, InventoryEntry]) -> InventoryEntry:
+    """Return what the inventory says of a task."""
+    if outcome.result is not None:
+        return outcome.result
+    skycell = outcome.task.skycell
+    key = Atlas(job.layout.atlas).key(skycell, job.reduction)
+    return InventoryEntry(
+        skycell.name,
+        "failed",
+        key.digest,
+        source=job.archive.url,
+        message=outcome.error or "unknown",
+    )
+
+
+def _check(
+    job: DownloadJob, inventory: Inventory, names: Sequence[str], *, allow_partial: bool
+) -> None:
+    """Raise if nothing is there, or too little of it."""
+    states = inventory.states(names)
+    if states["absent"] == len(names):
+        raise ArchiveError(
+            f"the archive {job.archive.url} has none of the {len(names)} skycells, from {names[0]} "
+            f"to {names[-1]}: check --archive (its folders are PPPP/CCC/), or PS1 has no data there"
+        )
+    failed = [inventory.entries[name] for name in names if _state(inventory, name) == "failed"]
+    if failed and (not allow_partial or len(failed) == len(names)):
+        raise ArchiveError(
+            f"{len(failed)} of {len(names)} skycells failed, the others are kept. First: "
+            f"{failed[0].name}: {failed[0].message}. Run the same command again to try just "
+            "these, or pass --allow-partial for templates that are flagged there"
+        )
+
+
+def _state(inventory: Inventory, name: str) -> str:
+    return inventory.entries[name].state
+
+
+def _report(inventory: Inventory, names: Sequence[str], tried: int, seconds: float) -> StageReport:
+    states = inventory.states(names)
+    entries = [inventory.entries[name] for name in names]
+    notes = [f"absent in the archive: {e.name}" for e in entries if e.state == "absent"]
+    notes += [f"{e.name}: no {', '.join(e.absent_bands)} band" for e in entries if _lacks(e)]
+    notes += [f"failed: {e.name}: {e.message}" for e in entries if e.state == "failed"]
+    return StageReport(
+        stage="download",
+        seconds=seconds,
+        skipped=tried == 0,
+        partial=states["failed"] > 0,
+        counts={
+            "skycells reduced now": tried - states["failed"],
+            "skycells in the atlas": states["reduced"],
+            "absent": states["absent"],
+            "failed": states["failed"],
+        },
+        notes=tuple(notes),
+    )
+
+
+def _lacks(entry: InventoryEntry) -> bool:
+    return entry.state == "reduced" and bool(entry.absent_bands)
+
+
+@functools.lru_cache(maxsize=2)
+def _archive(config: ArchiveConfig) -> Archive:
+    """Return this process's connections to an archive."""
+    return open_archive(config)
+
+
+_REDUCING = threading.Lock()
+"""One skycell is reduced at a time in a process, while the next one is fetched: a second reduction
+would gain nothing on the same core and double the memory."""
+
+
+def _reduce_one(task: _SkycellTask) -> InventoryEntry:
+    """Bring one skycell into the atlas."""
+    job, skycell = task.job, task.skycell
+    atlas = Atlas(job.layout.atlas, job.layout.detector)
+    key = atlas.key(skycell, job.reduction)
+    entry = InventoryEntry(skycell.name, "reduced", key.digest, source=job.archive.url)
+    if atlas.has(key) and not job.overwrite:
+        return _completed(entry, atlas.read_record(key))
+    files, fetched_bytes = _obtain(job, skycell)
+    if files.all_absent:
+        return replace(entry, state="absent", absent_bands=tuple(BANDS))
+    with _REDUCING:
+        reduced = reduce_skycell(_planes(files), skycell=skycell, config=job.reduction)
+        reduced.meta.update(_provenance(files, reduced))
+        record = atlas.write(key, reduced, overwrite=job.overwrite)
+    return replace(_completed(entry, record), fetched_bytes=fetched_bytes)
+
+
+def _completed(entry: InventoryEntry, record: AtlasRecord) -> InventoryEntry:
+    """Return the entry of a skycell that is complete in the atlas."""
+    absent = tuple(band for band in BANDS if band not in record.bands)
+    return replace(entry, content_digest=record.content_digest, absent_bands=absent)
+
+
+def _obtain(job: DownloadJob, skycell: Skycell) -> tuple[SkycellFiles, int]:
+    """Return a skycell's files, from the planes kept before if they are complete."""
+    raw = RawStore(job.layout.raw)
+    kept = None if job.overwrite else raw.open_skycell(skycell, BANDS)
+    if kept is not None:
+        return kept, 0
+    files = fetch_skycell(_archive(job.archive), skycell, bands=BANDS)
+    if job.keep_raw:
+        raw.write_skycell(files)
+    return files, files.size
+
+
+def _planes(files: SkycellFiles) -> dict[str, BandPlanes]:
+    """Return the opened planes of each band."""
+    return {
+        band: BandPlanes(
+            image=files.planes[band, "image"].stack,
+            variance=files.planes[band, "variance"].stack,
+            mask=files.planes[band, "mask"].stack,
+        )
+        for band in files.bands
+    }
+
+
+def _provenance(files: SkycellFiles, reduced: ReducedSkycell) -> dict[str, Any]:
+    """Return what the atlas records of a reduction's inputs."""
+    bands = {
+        band: {
+            **reduced.meta["bands"][band],
+            "files": {
+                plane: {"source": f.source, "sha256": f.sha256, "bytes": f.size}
+                for (b, plane), f in _sorted(files)
+                if b == band
+            },
+        }
+        for band in reduced.bands
+    }
+    return {
+        "bands": bands,
+        "absent_bands": list(files.absent),
+        "invalid_cells": int(np.count_nonzero(invalid_bands(reduced))),
+    }
+
+
+def _sorted(files: SkycellFiles) -> Iterable[tuple[tuple[str, str], Any]]:
+    return sorted(files.planes.items(), key=lambda item: item[0])

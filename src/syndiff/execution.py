@@ -1,0 +1,231 @@
+"""Run independent tasks: here, on local worker processes, or on a Dask cluster.
+
+The task boundary: what goes wrong inside a task comes back as a value with the task's name, and
+the caller decides. Tasks carry keys, paths and configuration, never arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from syndiff.errors import ConfigError, SyndiffError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["Executor", "LocalExecutor", "Outcome", "available_cores", "open_executor"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
+    """What became of a task.
+
+    Parameters
+    ----------
+    task : T
+        The task.
+    result : R or None
+        What it returned; None if it failed.
+    error : str or None
+        Why it failed, in one line.
+    details : str
+        The traceback, for the log.
+    """
+
+    task: T
+    result: R | None
+    error: str | None = None
+    details: str = ""
+
+
+class Executor(Protocol):
+    """Runs tasks and hands back their outcomes as they come."""
+
+    @property
+    def workers(self) -> int:
+        """Number of processes that work."""
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+        """Run `function` on every task and yield the outcomes in the order of completion."""
+
+
+def _run_task(function: Callable[[T], R], task: T) -> Outcome[T, R]:
+    """Run one task; every error becomes an outcome."""
+    try:
+        return Outcome(task, function(task))
+    except SyndiffError as error:
+        return Outcome(task, None, str(error), traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - the task boundary: reported, never swallowed
+        return Outcome(
+            task, None, f"{type(error).__name__}: {error}".strip(), traceback.format_exc()
+        )
+
+
+class LocalExecutor:
+    """Runs tasks in this process, on a few threads.
+
+    Parameters
+    ----------
+    threads : int
+        Tasks at a time; more than one only helps tasks that wait for the network.
+    """
+
+    workers = 1
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+        """Run `function` on every task.
+
+        Parameters
+        ----------
+        function : callable
+            Called with one task.
+        tasks : sequence
+            The tasks.
+
+        Yields
+        ------
+        Outcome
+            In the order of completion.
+        """
+        if self._threads == 1:
+            for task in tasks:
+                yield _run_task(function, task)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            futures = [pool.submit(_run_task, function, task) for task in tasks]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+class _DaskExecutor:
+    """Runs tasks on the workers of a Dask cluster."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - distributed has no types
+        self._client = client
+
+    @property
+    def workers(self) -> int:
+        """Number of worker processes."""
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+        """Run `function` on every task; see `LocalExecutor.run`."""
+        from distributed import as_completed as completed
+
+        futures = {
+            self._client.submit(_run_task, function, task, pure=False): task for task in tasks
+        }
+        try:
+            for future in completed(list(futures)):
+                task = futures.pop(future)
+                if future.status == "finished":
+                    yield future.result()
+                else:
+                    reason = future.exception() if future.status == "error" else future.status
+                    yield Outcome(task, None, f"its worker was lost: {reason}")
+        finally:
+            self._client.cancel(list(futures))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def open_executor(*, cores: int, threads: int, scheduler: str | None = None) -> Iterator[Executor]:
+    """Open what runs the tasks of a stage.
+
+    Parameters
+    ----------
+    cores : int
+        Worker processes to start here, at most as many as there are cores; 1 runs in process.
+    threads : int
+        Tasks at a time in every process.
+    scheduler : str, optional
+        Address of a Dask scheduler that is already running, for example ``tcp://node1:8786``;
+        its workers decide how many tasks they take.
+
+    Yields
+    ------
+    Executor
+        Closed at the end.
+
+    Raises
+    ------
+    ConfigError
+        If `cores` is below 1 or the scheduler can't be reached.
+    """
+    if cores < 1:
+        raise ConfigError(f"cores {cores} is too few: give 1 or more")
+    if scheduler is not None:
+        with _open_client(scheduler) as client:
+            yield _DaskExecutor(client)
+        return
+    processes = min(cores, available_cores())
+    if processes == 1:
+        yield LocalExecutor(threads)
+        return
+    import distributed
+
+    start = time.perf_counter()
+    with (
+        distributed.LocalCluster(
+            n_workers=processes,
+            threads_per_worker=threads,
+            processes=True,
+            dashboard_address=None,
+            # The tasks bound their own memory; Dask's limit would kill a worker that the page
+            # cache makes look large.
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        logger.debug("%d workers started in %.1f s", processes, time.perf_counter() - start)
+        yield _DaskExecutor(client)
+
+
+@contextlib.contextmanager
+def _open_client(address: str) -> Iterator[Any]:
+    """Connect to a running scheduler."""
+    import distributed
+
+    try:
+        client = distributed.Client(address, timeout="20s")
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigError(
+            f"scheduler {address!r} can't be reached ({error}): start one with `dask scheduler` "
+            "and workers with `dask worker ADDRESS`, or leave out --scheduler"
+        ) from error
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            client.wait_for_workers(1, timeout=60)
+        yield client

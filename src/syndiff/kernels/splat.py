@@ -1,0 +1,150 @@
+"""Scatter the cells of a skycell onto the nodes of a grid fixed to the CCD.
+
+A cell's place is bilinear on the skycell's lattice of TESS pixels. Node numbers count from an
+origin that belongs to the CCD; the part of the grid at hand is cut out by whole numbers, so that
+every sum is bitwise the same whichever part is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["splat_cells", "splat_flags"]
+
+
+@njit(cache=True, nogil=True)
+def _misses(
+    lattice_x: NDArray[np.float64],
+    lattice_y: NDArray[np.float64],
+    row: int,
+    column: int,
+    bounds: NDArray[np.float64],
+) -> bool:
+    """Tell whether a lattice square lies outside (x0, y0, x1, y1); NaN corners do."""
+    x_low, x_high = np.inf, -np.inf
+    y_low, y_high = np.inf, -np.inf
+    for j in range(row, row + 2):
+        for i in range(column, column + 2):
+            x, y = lattice_x[j, i], lattice_y[j, i]
+            if not (np.isfinite(x) and np.isfinite(y)):
+                return True
+            x_low, x_high = min(x_low, x), max(x_high, x)
+            y_low, y_high = min(y_low, y), max(y_high, y)
+    return bool(x_high < bounds[0] or y_high < bounds[1] or x_low > bounds[2] or y_low > bounds[3])
+
+
+@njit(cache=True, nogil=True)
+def splat_cells(
+    values: NDArray[np.float32],
+    per_square: int,
+    lattice_x: NDArray[np.float64],
+    lattice_y: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    nodes_per_px: int,
+    first: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    """Add cells to grids with quadratic B-spline weights on 3 x 3 nodes.
+
+    values : (planes, ny, nx), cells; a cell that is zero in every plane costs nothing
+    per_square : cells along the side of a lattice square
+    lattice_x, lattice_y : TESS pixels of the lattice nodes
+    origin : (x, y) in TESS pixels of node (0, 0)
+    first : (row, column) of the node that is out[:, 0, 0]
+    out : (planes, rows, columns), added to
+
+    A cell whose nine nodes are not all in `out` is left out: the caller's grid holds a margin.
+    """
+    planes, ny, nx = values.shape
+    rows, columns = out.shape[1], out.shape[2]
+    low_x = origin[0] + (first[1] - 1) / nodes_per_px
+    low_y = origin[1] + (first[0] - 1) / nodes_per_px
+    bounds = np.array(
+        [low_x, low_y, low_x + (columns + 2) / nodes_per_px, low_y + (rows + 2) / nodes_per_px]
+    )
+    wx = np.empty(3)
+    for row in range((ny + per_square - 1) // per_square):
+        for column in range((nx + per_square - 1) // per_square):
+            if _misses(lattice_x, lattice_y, row, column, bounds):
+                continue
+            xa, xb = lattice_x[row, column], lattice_x[row, column + 1]
+            xc, xd = lattice_x[row + 1, column], lattice_x[row + 1, column + 1]
+            ya, yb = lattice_y[row, column], lattice_y[row, column + 1]
+            yc, yd = lattice_y[row + 1, column], lattice_y[row + 1, column + 1]
+            # A lattice node is the centre of a PS1 pixel, a cell's centre lies between pixels.
+            shift = 0.5 - 0.5 / (64 // per_square)
+            for j in range(row * per_square, min(ny, (row + 1) * per_square)):
+                t = (j - row * per_square + shift) / per_square
+                x_left, x_right = xa + (xc - xa) * t, xb + (xd - xb) * t
+                y_left, y_right = ya + (yc - ya) * t, yb + (yd - yb) * t
+                for i in range(column * per_square, min(nx, (column + 1) * per_square)):
+                    lit = False
+                    for plane in range(planes):
+                        lit |= values[plane, j, i] != 0
+                    if not lit:
+                        continue
+                    s = (i - column * per_square + shift) / per_square
+                    u = (x_left + (x_right - x_left) * s - origin[0]) * nodes_per_px
+                    v = (y_left + (y_right - y_left) * s - origin[1]) * nodes_per_px
+                    nearest_u, nearest_v = np.floor(u + 0.5), np.floor(v + 0.5)
+                    a, b = int(nearest_u) - first[1] - 1, int(nearest_v) - first[0] - 1
+                    if a < 0 or b < 0 or a + 3 > columns or b + 3 > rows:
+                        continue
+                    d, e = u - nearest_u, v - nearest_v
+                    wx[0], wx[2] = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
+                    wx[1] = 1.0 - wx[0] - wx[2]
+                    wy0, wy2 = 0.5 * (0.5 - e) ** 2, 0.5 * (0.5 + e) ** 2
+                    wy1 = 1.0 - wy0 - wy2
+                    for plane in range(planes):
+                        value = np.float64(values[plane, j, i])
+                        for k in range(3):
+                            w = value * wx[k]
+                            out[plane, b, a + k] += w * wy0
+                            out[plane, b + 1, a + k] += w * wy1
+                            out[plane, b + 2, a + k] += w * wy2
+
+
+@njit(cache=True, nogil=True)
+def splat_flags(
+    flags: NDArray[np.uint8],
+    per_square: int,
+    lattice_x: NDArray[np.float64],
+    lattice_y: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    nodes_per_px: int,
+    first: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:
+    """Set the bits of every cell at its nearest node; arguments as in `splat_cells`.
+
+    flags : (ny, nx), out : (rows, columns), or-ed into
+    """
+    ny, nx = flags.shape
+    rows, columns = out.shape
+    shift = 0.5 - 0.5 / (64 // per_square)
+    for j in range(ny):
+        row = j // per_square
+        t = (j - row * per_square + shift) / per_square
+        for i in range(nx):
+            if flags[j, i] == 0:
+                continue
+            column = i // per_square
+            s = (i - column * per_square + shift) / per_square
+            x = (lattice_x[row, column] * (1 - s) + lattice_x[row, column + 1] * s) * (1 - t) + (
+                lattice_x[row + 1, column] * (1 - s) + lattice_x[row + 1, column + 1] * s
+            ) * t
+            y = (lattice_y[row, column] * (1 - s) + lattice_y[row, column + 1] * s) * (1 - t) + (
+                lattice_y[row + 1, column] * (1 - s) + lattice_y[row + 1, column + 1] * s
+            ) * t
+            if not (np.isfinite(x) and np.isfinite(y)):
+                continue
+            a = int(np.floor((x - origin[0]) * nodes_per_px + 0.5)) - first[1]
+            b = int(np.floor((y - origin[1]) * nodes_per_px + 0.5)) - first[0]
+            if 0 <= a < columns and 0 <= b < rows:
+                out[b, a] |= flags[j, i]

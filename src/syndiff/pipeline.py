@@ -1,0 +1,319 @@
+"""The order of the stages: settings in, stages run, a report out."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from syndiff.config import parse_offsets
+from syndiff.download import DownloadJob, download_stage
+from syndiff.downsample import downsample_stage
+from syndiff.errors import ConfigError
+from syndiff.execution import open_executor
+from syndiff.mapping_files import read_mapping
+from syndiff.mapping_stage import mapping_stage
+from syndiff.observation import read_observation
+from syndiff.pixelmap import sky_to_pixel
+from syndiff.process import SceneJob, process_stage
+from syndiff.stage import StageReport, StageRun
+from syndiff.transport import ArchiveConfig
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from syndiff.frame import Frame
+    from syndiff.layout import Detector
+    from syndiff.observation import Observation
+    from syndiff.settings import Settings
+    from syndiff.stage import Progress
+
+__all__ = [
+    "RunReport",
+    "region",
+    "run_download",
+    "run_downsample",
+    "run_mapping",
+    "run_pipeline",
+    "run_process",
+]
+
+
+def region(settings: Settings, frame: Frame) -> Window | None:
+    """Return the region of interest that the settings name.
+
+    Parameters
+    ----------
+    settings : Settings
+        `roi`, or `target` and `size`.
+    frame : Frame
+        The FFI's pixel grid.
+
+    Returns
+    -------
+    Window or None
+        FFI pixels; None for the full frame.
+
+    Raises
+    ------
+    ConfigError
+        If both forms are given, or the region lies off the science pixels.
+    """
+    if settings.roi is not None and settings.target is not None:
+        raise ConfigError("--roi and --target are both given: give one of them")
+    if settings.roi is not None:
+        window = Window.parse(settings.roi)
+    elif settings.target is not None:
+        window = _around(settings.target, settings.size, frame)
+    else:
+        return None
+    held = window.intersection(frame.science)
+    if held is None:
+        raise ConfigError(
+            f"region of interest {window} holds no science pixel of {frame.detector}: those "
+            f"are {frame.science} (x0,y0,x1,y1)"
+        )
+    return held
+
+
+def _around(target: str, size: int, frame: Frame) -> Window:
+    """Return the square around a position on the sky."""
+    from astropy.coordinates import SkyCoord
+
+    try:
+        ra, dec = target.split(",")
+        unit = "hourangle" if ":" in ra or "h" in ra else "deg"
+        position = SkyCoord(ra, dec, unit=(unit, "deg"))
+    except ValueError as error:
+        raise ConfigError(
+            f"target {target!r} is not RA,DEC ({error}): give degrees such as 210.80,54.35 or "
+            "14:03:12.6,+54:20:57"
+        ) from None
+    x, y = (float(v) for v in sky_to_pixel(frame, position.ra.deg, position.dec.deg))
+    science = frame.science
+    if not (science.x0 - 0.5 <= x < science.x1 - 0.5 and science.y0 - 0.5 <= y < science.y1 - 0.5):
+        raise ConfigError(
+            f"target {target} is not on {frame.detector}: it would fall on pixel "
+            f"({x:.1f}, {y:.1f}), the science pixels are {science} (x0,y0,x1,y1)"
+        )
+    x0, y0 = round(x) - size // 2, round(y) - size // 2
+    return Window(x0, y0, x0 + size, y0 + size)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD.
+    stages : tuple of StageReport
+        In order.
+    """
+
+    detector: Detector
+    stages: tuple[StageReport, ...] = field(default=())
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether something that failed is left out."""
+        return any(stage.partial for stage in self.stages)
+
+
+@contextlib.contextmanager
+def _open_run(settings: Settings, progress: Progress | None) -> Iterator[StageRun]:
+    """Open the executor that all stages of a run share."""
+    # Two tasks a process: one fetches while the other computes.
+    with open_executor(cores=settings.cores, threads=2, scheduler=settings.scheduler) as executor:
+        run = StageRun(executor=executor, allow_partial=settings.allow_partial)
+        yield replace(run, progress=progress) if progress is not None else run
+
+
+def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None) -> RunReport:
+    """Make the templates of an FFI: mapping, download, process, downsample.
+
+    Parameters
+    ----------
+    ffi : str
+        Path of the FFI.
+    settings : Settings
+        Everything else.
+    progress : callable, optional
+        Told after every task.
+
+    Returns
+    -------
+    RunReport
+        What was done.
+
+    Raises
+    ------
+    SyndiffError
+        Whatever a stage raises.
+    """
+    settings.check()
+    observation = read_observation(ffi)
+    window = region(settings, observation.frame)
+    detector = observation.frame.detector
+    with _open_run(settings, progress) as run:
+        stages = (
+            _map(observation, settings, window, run),
+            _download(detector, settings, window, run),
+            _process(detector, settings, window, run),
+            _downsample(detector, settings, window, run),
+        )
+    return RunReport(detector, stages)
+
+
+def run_mapping(ffi: str, settings: Settings, progress: Progress | None = None) -> RunReport:
+    """Run the mapping stage alone; arguments as in `run_pipeline`.
+
+    Parameters
+    ----------
+    ffi : str
+        Path of the FFI.
+    settings : Settings
+        Everything else.
+    progress : callable, optional
+        Told after every task.
+
+    Returns
+    -------
+    RunReport
+        What was done.
+    """
+    settings.check()
+    observation = read_observation(ffi)
+    window = region(settings, observation.frame)
+    with _open_run(settings, progress) as run:
+        stage = _map(observation, settings, window, run)
+    return RunReport(observation.frame.detector, (stage,))
+
+
+def run_download(
+    detector: Detector, settings: Settings, progress: Progress | None = None
+) -> RunReport:
+    """Run the download stage alone.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD, mapped before.
+    settings : Settings
+        Everything else.
+    progress : callable, optional
+        Told after every task.
+
+    Returns
+    -------
+    RunReport
+        What was done.
+    """
+    window = _window(detector, settings)
+    with _open_run(settings, progress) as run:
+        return RunReport(detector, (_download(detector, settings, window, run),))
+
+
+def run_process(
+    detector: Detector, settings: Settings, progress: Progress | None = None
+) -> RunReport:
+    """Run the process stage alone; arguments as in `run_download`.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD, mapped and downloaded before.
+    settings : Settings
+        Everything else.
+    progress : callable, optional
+        Told after every task.
+
+    Returns
+    -------
+    RunReport
+        What was done.
+    """
+    window = _window(detector, settings)
+    with _open_run(settings, progress) as run:
+        return RunReport(detector, (_process(detector, settings, window, run),))
+
+
+def run_downsample(
+    detector: Detector, settings: Settings, progress: Progress | None = None
+) -> RunReport:
+    """Run the downsample stage alone; arguments as in `run_download`.
+
+    Parameters
+    ----------
+    detector : Detector
+        Sector, camera and CCD, processed before.
+    settings : Settings
+        Everything else.
+    progress : callable, optional
+        Told after every template.
+
+    Returns
+    -------
+    RunReport
+        What was done.
+    """
+    window = _window(detector, settings)
+    run = StageRun(allow_partial=settings.allow_partial)
+    if progress is not None:
+        run = replace(run, progress=progress)
+    return RunReport(detector, (_downsample(detector, settings, window, run),))
+
+
+def _window(detector: Detector, settings: Settings) -> Window | None:
+    """Check the settings and return the region of interest of a CCD that is mapped."""
+    settings.check()
+    return region(settings, read_mapping(settings.layout(detector)).frame)
+
+
+def _map(
+    observation: Observation, settings: Settings, window: Window | None, run: StageRun
+) -> StageReport:
+    return mapping_stage(
+        observation,
+        settings.layout(observation.frame.detector),
+        catalogue=settings.catalogue,
+        roi=window,
+        run=run,
+        overwrite=settings.overwrite,
+    )
+
+
+def _download(
+    detector: Detector, settings: Settings, window: Window | None, run: StageRun
+) -> StageReport:
+    job = DownloadJob(
+        settings.layout(detector),
+        settings.reduction,
+        ArchiveConfig(settings.archive, connections=settings.jobs),
+        keep_raw=settings.keep_raw,
+        overwrite=settings.overwrite,
+    )
+    return download_stage(job, roi=window, run=run)
+
+
+def _process(
+    detector: Detector, settings: Settings, window: Window | None, run: StageRun
+) -> StageReport:
+    job = SceneJob(
+        settings.layout(detector), settings.reduction, settings.scene, limit=settings.limit
+    )
+    return process_stage(job, roi=window, run=run, overwrite=settings.overwrite)
+
+
+def _downsample(
+    detector: Detector, settings: Settings, window: Window | None, run: StageRun
+) -> StageReport:
+    return downsample_stage(
+        settings.layout(detector),
+        parse_offsets(settings.offsets),
+        roi=window,
+        run=run,
+        overwrite=settings.overwrite,
+    )

@@ -1,0 +1,440 @@
+"""The process stage: reduced skycells become the scene of a CCD."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff import __version__
+from syndiff.atlas import Atlas
+from syndiff.catalogue import read_tessellation
+from syndiff.combine import (
+    CombineConfig,
+    Contribution,
+    combine,
+    contribute_nothing,
+    invalid_bands,
+)
+from syndiff.config import BAND_WEIGHTS, BANDS, digest
+from syndiff.errors import MissingInputError, RenderingError
+from syndiff.inventory import Inventory
+from syndiff.mapping_files import read_mapping
+from syndiff.pixelmap import PixelMap
+from syndiff.prf import GaussianResponse
+from syndiff.scene import SceneRenderer
+from syndiff.scene_store import SCENE_FORMAT, SceneStore
+from syndiff.sharing import Sharing, sharing_of
+from syndiff.stage import StageReport, clock, run_tasks
+from syndiff.tiles import MARGIN_PX, TileGrid
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from syndiff.atlas import AtlasRecord
+    from syndiff.config import ReductionConfig, SceneConfig
+    from syndiff.inventory import InventoryEntry
+    from syndiff.layout import Layout
+    from syndiff.mapping import Mapping, Member
+    from syndiff.pixelmap import Lattice
+    from syndiff.stage import StageRun
+    from syndiff.tessellation import Skycell
+
+__all__ = ["SceneJob", "process_stage", "read_scene_metadata"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What every task of the stage shares; small, so that it can go to workers.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    reduction : ReductionConfig
+        Which reduction of the skycells.
+    config : SceneConfig
+        How they become a scene.
+    limit : int, optional
+        Use the skycells of the first projections only.
+    """
+
+    layout: Layout
+    reduction: ReductionConfig
+    config: SceneConfig
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class _RowsTask:
+    """Neighbouring rows of tiles, for one worker."""
+
+    job: SceneJob
+    stamp: str
+    rows: tuple[int, ...]
+    columns: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"rows {self.rows[0]}-{self.rows[-1]} of tiles"
+
+
+def process_stage(
+    job: SceneJob, *, roi: Window | None, run: StageRun, overwrite: bool = False
+) -> StageReport:
+    """Render the scene of a CCD, or the part of it that a region of interest needs.
+
+    Parameters
+    ----------
+    job : SceneJob
+        What to make.
+    roi : Window, optional
+        FFI pixels; None for the whole science window.
+    run : StageRun
+        Executor, progress and policy.
+    overwrite : bool
+        Render again what is there already.
+
+    Returns
+    -------
+    StageReport
+        What was done.
+
+    Raises
+    ------
+    MissingInputError
+        If an earlier stage's product is not there.
+    RenderingError
+        If a skycell failed to arrive and partial results were not asked for, or a tile fails.
+    ConfigError
+        If the response can't be rendered.
+    """
+    with clock() as seconds:
+        inputs = _Inputs.read(job)
+        window = roi or inputs.mapping.frame.science
+        grid = TileGrid(inputs.mapping.frame.science)
+        tiles = grid.covering(window)
+        inputs.check_complete(grid.inputs(window), allow_partial=run.allow_partial)
+        renderer = inputs.renderer()
+        store = SceneStore(job.layout.scene, grid.science)
+        if overwrite:
+            job.layout.scene.remove()
+        store.create(inputs.scene_digest, inputs.describe(renderer))
+        wanted = inputs.tile_digests(tiles)
+        todo = wanted != store.rendered()[tiles.slices]
+        rows = [tiles.y0 + int(k) for k in np.flatnonzero(todo.any(axis=1))]
+        columns = (tiles.x0, tiles.x1)
+        blocks = _blocks(rows, run.executor.workers)
+        tasks = [_RowsTask(job, inputs.stamp, block, columns) for block in blocks]
+        failures = [o for o in run_tasks(run, "process", _render_rows, tasks) if o.error]
+        if failures:
+            raise RenderingError(
+                f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "
+                f"{failures[0].error}"
+            )
+        metadata = inputs.metadata(renderer, tiles)
+        job.layout.cell_metadata.write(json.dumps(metadata, indent=1).encode())
+    return StageReport(
+        stage="process",
+        seconds=seconds(),
+        skipped=not rows,
+        partial=inputs.is_partial(grid.inputs(window)),
+        counts={"tiles rendered": int(todo.sum()), "tiles kept": int((~todo).sum())},
+    )
+
+
+def read_scene_metadata(layout: Layout) -> dict[str, Any]:
+    """Return `cell_metadata.json`.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+
+    Returns
+    -------
+    dict
+        What went into the scene.
+
+    Raises
+    ------
+    MissingInputError
+        If there is none yet.
+    """
+    if not layout.cell_metadata.exists():
+        raise MissingInputError(
+            f"{layout.cell_metadata} is missing: run `syndiff process {layout.detector.arguments}` "
+            "first"
+        )
+    metadata: dict[str, Any] = json.loads(layout.cell_metadata.read())
+    return metadata
+
+
+def _blocks(rows: Sequence[int], workers: int) -> list[tuple[int, ...]]:
+    """Cut rows into runs of neighbours, a few for each worker: neighbours share skycells."""
+    count = min(len(rows), len(rows) if workers == 1 else 3 * workers)
+    return [tuple(int(r) for r in part) for part in np.array_split(rows, count)] if rows else []
+
+
+class _Inputs:
+    """What the stage reads: mapping, inventory and atlas records of one CCD."""
+
+    def __init__(self, job: SceneJob, mapping: Mapping, entries: dict[str, InventoryEntry]) -> None:
+        self.job = job
+        self.mapping = mapping
+        self.entries = entries
+        self.atlas = Atlas(job.layout.atlas, job.layout.detector)
+        self._records: dict[str, AtlasRecord] = {}
+        self.members = self._limited(job.limit)
+        self.kept = frozenset(member.skycell.name for member in self.members)
+
+    @classmethod
+    def read(cls, job: SceneJob) -> _Inputs:
+        """Read them for a job."""
+        mapping = read_mapping(job.layout)
+        return cls(job, mapping, Inventory.read(job.layout.inventory, job.reduction).entries)
+
+    @property
+    def stamp(self) -> str:
+        """Digest of the inventory, by which workers notice that it changed."""
+        return digest([[e.name, e.state, e.content_digest] for e in self.entries.values()])
+
+    def record(self, skycell: Skycell) -> AtlasRecord:
+        """Return what the atlas says of a reduced skycell."""
+        if skycell.name not in self._records:
+            key = self.atlas.key(skycell, self.job.reduction)
+            self._records[skycell.name] = self.atlas.read_record(key)
+        return self._records[skycell.name]
+
+    def _limited(self, limit: int | None) -> tuple[Member, ...]:
+        if limit is None:
+            return self.mapping.members
+        projections = sorted({m.skycell.projection_cell for m in self.mapping.members})[:limit]
+        return tuple(m for m in self.mapping.members if m.skycell.projection_cell in projections)
+
+    def state(self, name: str) -> str:
+        """Return 'reduced', 'absent' or 'failed'; 'limited' where --limit leaves it out."""
+        return self.entries[name].state if name in self.kept else "limited"
+
+    def touching(self, window: Window) -> list[Member]:
+        """Return the members, limited or not, whose box meets a window, in name order."""
+        return [m for m in self.mapping.members if m.window.intersection(window) is not None]
+
+    def check_complete(self, window: Window, *, allow_partial: bool) -> None:
+        """Raise unless every skycell that the window needs is here or known to be absent."""
+        needed = [m.skycell.name for m in self.touching(window) if m.skycell.name in self.kept]
+        arguments = self.job.layout.detector.arguments
+        unknown = [name for name in needed if name not in self.entries]
+        if unknown:
+            raise MissingInputError(
+                f"{len(unknown)} of {len(needed)} skycells are not in the inventory yet, "
+                f"{unknown[0]} among them: run `syndiff download {arguments}` first, or give the "
+                "same --roi or --target to both"
+            )
+        failed = [name for name in needed if self.entries[name].state == "failed"]
+        if failed and not allow_partial:
+            raise RenderingError(
+                f"{len(failed)} of {len(needed)} skycells failed, {failed[0]} among them "
+                f"({self.entries[failed[0]].message}): run `syndiff download {arguments}` "
+                "again, or pass --allow-partial for templates that are flagged there"
+            )
+
+    def is_partial(self, window: Window) -> bool:
+        """Tell whether a skycell that the window needs is left out."""
+        names = (m.skycell.name for m in self.touching(window))
+        return any(self.state(name) in {"failed", "limited"} for name in names)
+
+    def renderer(self) -> SceneRenderer:
+        """Return what renders the tiles."""
+        frame = self.mapping.frame
+        return SceneRenderer(frame, GaussianResponse(frame, self.job.config.psf_sigma_px))
+
+    @property
+    def scene_digest(self) -> str:
+        """Digest of what every tile depends on."""
+        return digest(
+            {
+                "format": SCENE_FORMAT,
+                "frame": self.mapping.frame.digest,
+                "tessellation": self.mapping.tessellation_digest,
+                "config": self.job.config.to_dict(),
+                "reduction": self.job.reduction.to_dict(),
+                "weights": dict(zip(BANDS, BAND_WEIGHTS, strict=True)),
+            }
+        )
+
+    def tile_digests(self, tiles: Window) -> NDArray[np.uint64]:
+        """Return the digest of each tile's inputs; never zero."""
+        grid = TileGrid(self.mapping.frame.science)
+        rows, columns = tiles.shape
+        out = np.empty((rows, columns), np.uint64)
+        for j in range(rows):
+            for i in range(columns):
+                x, y = tiles.x0 + i, tiles.y0 + j
+                window = grid.pixels(Window(x, y, x + 1, y + 1)).grown(MARGIN_PX)
+                names = [m.skycell.name for m in self.touching(window)]
+                content = [[name, self.state(name), self._content(name)] for name in names]
+                out[j, i] = int(digest([self.scene_digest, content]), 16) or 1
+        return out
+
+    def _content(self, name: str) -> str:
+        return self.entries[name].content_digest if self.state(name) == "reduced" else ""
+
+    def describe(self, renderer: SceneRenderer) -> dict[str, Any]:
+        """Return what scene store and metadata both record."""
+        detector = self.mapping.frame.detector
+        return {
+            "software": f"syndiff {__version__}",
+            "sector": detector.sector,
+            "camera": detector.camera,
+            "ccd": detector.ccd,
+            "ffi": self.mapping.reference.name,
+            "frame_digest": self.mapping.frame.digest,
+            "config": self.job.config.to_dict(),
+            "reduction": self.job.reduction.to_dict(),
+            "response": {
+                "model": "gaussian",
+                "sigma_px": self.job.config.psf_sigma_px,
+                "nodes_per_px": renderer.nodes_per_px,
+                "margin_px": renderer.margin_px,
+            },
+        }
+
+    def metadata(self, renderer: SceneRenderer, tiles: Window) -> dict[str, Any]:
+        """Return the content of `cell_metadata.json`."""
+        grid = TileGrid(self.mapping.frame.science)
+        used = self.touching(grid.pixels(tiles).grown(MARGIN_PX))
+        states = [self.state(m.skycell.name) for m in used]
+        summary = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+        return {
+            **self.describe(renderer),
+            "digest": self.scene_digest,
+            "tiles": [tiles.x0, tiles.y0, tiles.x1, tiles.y1],
+            "history": [
+                f"mapping: {len(self.mapping.members)} skycells touch the CCD or its margin",
+                f"download: skycells {summary}",
+                f"process: background {self.job.config.background}, digest {self.scene_digest}",
+            ],
+            "skycells": [self._describe_member(member) for member in used],
+        }
+
+    def _describe_member(self, member: Member) -> dict[str, Any]:
+        name = member.skycell.name
+        state = self.state(name)
+        entry = self.entries.get(name)
+        record = self.record(member.skycell) if state == "reduced" else None
+        return {
+            "name": name,
+            "role": member.role,
+            "state": state,
+            "digest": self._content(name),
+            "message": entry.message if entry is not None else "",
+            "noise_correlation": record.noise_correlation if record is not None else None,
+            "bands": [_describe_band(band, state, record) for band in BANDS],
+        }
+
+
+def _describe_band(band: str, state: str, record: AtlasRecord | None) -> dict[str, Any]:
+    """Return one row of the inputs: where a band came from, or why it isn't there."""
+    found = record.meta["bands"].get(band) if record is not None else None
+    image = found["files"]["image"] if found is not None else {}
+    return {
+        "band": band,
+        "source": image.get("source", ""),
+        "sha256": image.get("sha256", ""),
+        "mjd_obs": found["mjd_obs"] if found is not None else None,
+        "exptime_s": found["exptime_s"] if found is not None else None,
+        "state": "absent" if record is not None and found is None else state,
+    }
+
+
+class _Worker:
+    """A process's part of the stage: what it keeps from one row of tiles to the next."""
+
+    def __init__(self, job: SceneJob) -> None:
+        self._inputs = _Inputs.read(job)
+        self._tessellation = read_tessellation(job.layout, self._inputs.mapping.tessellation_digest)
+        self._store = SceneStore(job.layout.scene, self._inputs.mapping.frame.science)
+        self._renderer = self._inputs.renderer()
+        self._combine = CombineConfig(job.config.background, job.reduction.ignore_mask_bits)
+        self._held: dict[str, tuple[Lattice, Contribution]] = {}
+
+    def render(self, row: int, columns: range) -> None:
+        """Render and store the tiles of a row."""
+        window = self._renderer.window(row, columns).grown(MARGIN_PX)
+        members = self._inputs.touching(window)
+        names = {member.skycell.name for member in members}
+        for name in set(self._held) - names:
+            del self._held[name]
+        strip = self._renderer.render(row, columns, map(self._contribution, members))
+        self._renderer.forget_rows_before(row)
+        tiles = Window(columns.start, row, columns.stop, row + 1)
+        self._store.write(row, columns, strip, self._inputs.tile_digests(tiles)[0])
+
+    def _contribution(self, member: Member) -> tuple[Lattice, Contribution]:
+        """Return where a member lands and what it adds; read once while rows need it."""
+        skycell = member.skycell
+        if skycell.name not in self._held:
+            lattice = PixelMap.between(skycell, self._inputs.mapping.frame).lattice()
+            sharing = sharing_of(self._tessellation, skycell)
+            self._held[skycell.name] = lattice, self._contribute(member, sharing)
+        return self._held[skycell.name]
+
+    def _contribute(self, member: Member, sharing: Sharing) -> Contribution:
+        skycell = member.skycell
+        holes = self._holes(sharing)
+        state = self._inputs.state(skycell.name)
+        if state != "reduced":
+            failed = state != "absent"
+            return contribute_nothing(skycell, sharing=sharing, holes=holes, failed=failed)
+        atlas = self._inputs.atlas
+        reduced = atlas.read(atlas.key(skycell, self._inputs.job.reduction))
+        return combine(reduced, skycell=skycell, sharing=sharing, holes=holes, config=self._combine)
+
+    def _holes(self, sharing: Sharing) -> dict[str, NDArray[np.uint8] | int]:
+        """Return which neighbours lack valid data, and where.
+
+        A neighbour that is not in the inventory touches nothing that is rendered.
+        """
+        holes: dict[str, NDArray[np.uint8] | int] = {}
+        for name in sharing.neighbours:
+            if name not in self._inputs.entries:
+                continue
+            if self._inputs.state(name) != "reduced":
+                holes[name] = (1 << len(BANDS)) - 1
+            elif self._inputs.record(self._tessellation[name]).meta["invalid_cells"]:
+                holes[name] = self._invalid(name)
+        return holes
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - one worker object per process and job
+    def _invalid(self, name: str) -> NDArray[np.uint8]:
+        atlas = self._inputs.atlas
+        key = atlas.key(self._tessellation[name], self._inputs.job.reduction)
+        return invalid_bands(atlas.read(key))
+
+
+@functools.lru_cache(maxsize=1)
+def _worker(job: SceneJob, stamp: str) -> _Worker:  # noqa: ARG001 - another stamp, another worker
+    return _Worker(job)
+
+
+_RENDERING = threading.Lock()
+"""One task renders at a time in a process: more would share neither memory nor skycells."""
+
+
+def _render_rows(task: _RowsTask) -> int:
+    """Render rows of tiles; returns how many."""
+    with _RENDERING:
+        worker = _worker(task.job, task.stamp)
+        for row in task.rows:
+            worker.render(row, range(*task.columns))
+    return len(task.rows)

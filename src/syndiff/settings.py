@@ -1,0 +1,134 @@
+"""What a user can tell a run, each default written once; light, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syndiff.config import DEFAULT_ARCHIVE, ReductionConfig, SceneConfig, parse_offsets
+from syndiff.errors import ConfigError
+from syndiff.layout import Detector, Layout
+from syndiff.masks import parse_bits
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from syndiff.config import Background
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that commands share; each default is written here and nowhere else.
+
+    Parameters
+    ----------
+    data_root : str
+        Folder or ``s3://`` URL that everything is kept under.
+    mapping, atlas, convolved, templates : str, optional
+        Other places for the four parts of it.
+    catalogue : str, optional
+        Skycell catalogue.
+    archive : str
+        Root of the PS1 stacks: ``https://``, ``s3://`` or a folder.
+    jobs : int
+        Simultaneous requests.
+    cores : int
+        Worker processes, capped at the cores there are.
+    scheduler : str, optional
+        Address of a running Dask scheduler.
+    roi : str, optional
+        ``x0,y0,x1,y1``, FFI array pixels, 0-based, half-open.
+    target : str, optional
+        ``RA,DEC`` at the centre of a square region of interest, degrees or sexagesimal.
+    size : int
+        Side of that square in TESS pixels.
+    ignore_mask_bits : str
+        PS1 mask bits whose pixels are left out, numbers or names.
+    background : {"matched", "sep", "none"}
+        What counts as light.
+    psf_sigma : float
+        Standard deviation of the Gaussian response in PS1 pixels.
+    offsets : str
+        ``dx,dy,dx,dy,...`` in TESS pixels.
+    keep_raw : bool
+        Keep the stack planes losslessly too.
+    allow_partial : bool
+        Go on, flagged, without what failed.
+    overwrite : bool
+        Make again what is there.
+    limit : int, optional
+        Use the skycells of the first projections only.
+    """
+
+    data_root: str = "data"
+    mapping: str | None = None
+    atlas: str | None = None
+    convolved: str | None = None
+    templates: str | None = None
+    catalogue: str | None = None
+    archive: str = DEFAULT_ARCHIVE
+    jobs: int = 60
+    cores: int = 8
+    scheduler: str | None = None
+    roi: str | None = None
+    target: str | None = None
+    size: int = 64
+    ignore_mask_bits: str = "12"
+    background: Background = "matched"
+    psf_sigma: float = 40.0
+    offsets: str = "0.0,0.0"
+    keep_raw: bool = False
+    allow_partial: bool = False
+    overwrite: bool = False
+    limit: int | None = None
+
+    def layout(self, detector: Detector) -> Layout:
+        """Return where everything of a CCD lies.
+
+        Parameters
+        ----------
+        detector : Detector
+            Sector, camera and CCD.
+
+        Returns
+        -------
+        Layout
+            Under the data root, but for the places given elsewhere.
+        """
+        return Layout.under(
+            self.data_root,
+            detector,
+            mapping=self.mapping,
+            atlas=self.atlas,
+            convolved=self.convolved,
+            templates=self.templates,
+        )
+
+    @property
+    def scene(self) -> SceneConfig:
+        """How reduced skycells become a scene."""
+        return SceneConfig(self.psf_sigma, self.background)
+
+    @property
+    def reduction(self) -> ReductionConfig:
+        """How skycells are reduced."""
+        return ReductionConfig(parse_bits(self.ignore_mask_bits), self.scene.detection)
+
+    def check(self) -> None:
+        """Raise for every bad value before any work is done.
+
+        Raises
+        ------
+        ConfigError
+            The first bad value.
+        """
+        parse_offsets(self.offsets)
+        _ = self.reduction
+        for name in ("jobs", "cores", "size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} is too few: give 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit {self.limit} is too few projections: give 1 or more")
+        if self.roi is not None:
+            Window.parse(self.roi)

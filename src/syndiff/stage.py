@@ -1,0 +1,127 @@
+"""What every stage of the pipeline shares: how it is run and what it reports."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from syndiff.execution import LocalExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from syndiff.execution import Executor, Outcome
+
+__all__ = ["Progress", "StageReport", "StageRun", "clock", "run_tasks"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Progress(Protocol):
+    """Is told how far a stage is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note that `done` of `total` tasks of a stage are done."""
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    """Ignore progress."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """How a stage is run.
+
+    Parameters
+    ----------
+    executor : Executor
+        What runs its tasks.
+    progress : callable
+        Told after every task.
+    allow_partial : bool
+        Whether to go on, flagged, without what failed.
+    """
+
+    executor: Executor = field(default_factory=LocalExecutor)
+    progress: Progress = _say_nothing
+    allow_partial: bool = False
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did.
+
+    Parameters
+    ----------
+    stage : str
+        Its name.
+    seconds : float
+        Wall time.
+    skipped : bool
+        Whether everything was there already.
+    partial : bool
+        Whether something that failed is left out.
+    counts : dict of str to int
+        What was made, kept, absent, failed.
+    notes : tuple of str
+        Lines for the summary.
+    products : tuple of str
+        Paths of what was made or kept, where a user would look.
+    """
+
+    stage: str
+    seconds: float
+    skipped: bool = False
+    partial: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def clock() -> Iterator[Callable[[], float]]:
+    """Measure wall time.
+
+    Yields
+    ------
+    callable
+        Returns the seconds since the start.
+    """
+    start = time.perf_counter()
+    yield lambda: time.perf_counter() - start
+
+
+def run_tasks(
+    run: StageRun, stage: str, function: Callable[[T], R], tasks: Sequence[T]
+) -> Iterator[Outcome[T, R]]:
+    """Run the tasks of a stage and tell how far it is.
+
+    Parameters
+    ----------
+    run : StageRun
+        Executor and progress.
+    stage : str
+        Name of the stage.
+    function : callable
+        Called with one task.
+    tasks : sequence
+        The tasks.
+
+    Yields
+    ------
+    Outcome
+        In the order of completion; failures are logged.
+    """
+    run.progress(stage, 0, len(tasks))
+    for done, outcome in enumerate(run.executor.run(function, tasks), 1):
+        if outcome.error is not None:
+            logger.error("%s: %s: %s", stage, outcome.task, outcome.error)
+            logger.debug("%s", outcome.details)
+        run.progress(stage, done, len(tasks))
+        yield outcome

@@ -1,0 +1,285 @@
+"""Template FITS files: six planes, the inputs, and a header that says where they come from."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff import __version__
+from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.errors import RenderingError
+from syndiff.masks import DataQuality, format_bits
+from syndiff.template import MIN_COVERAGE, Template
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from syndiff.observation import Frame
+    from syndiff.storage import Place
+    from syndiff.window import Window
+
+__all__ = ["TemplateRecord", "read_header", "read_template", "write_template"]
+
+_PLANES = (
+    ("FLUX_SUM", "flux", np.float32, "0.36308 uJy"),
+    ("COUNT", "count", np.int32, "pixel"),
+    ("MASK", "mask", np.int32, "pixel"),
+    ("UNCERT", "uncertainty", np.float32, "0.36308 uJy"),
+    ("COVERAGE", "coverage", np.float32, ""),
+    ("DQ", "quality", np.int32, ""),
+)
+"""Extension, attribute, type and unit; difference-imaging tools read the first three by place.
+
+0.36308 uJy is the flux of AB magnitude 25: 3630.78 Jy x 10^-10 (Oke & Gunn 1983).
+"""
+
+
+@dataclass(frozen=True)
+class TemplateRecord:
+    """What a template file says of itself besides its planes.
+
+    Parameters
+    ----------
+    frame : Frame
+        The FFI's pixel grid.
+    window : Window
+        FFI pixels of the template.
+    offset : (float, float)
+        (dx, dy) in TESS pixels.
+    scene : dict
+        The scene's metadata, as `cell_metadata.json` holds them.
+    """
+
+    frame: Frame
+    window: Window
+    offset: tuple[float, float]
+    scene: dict[str, Any]
+
+
+def write_template(place: Place, template: Template, record: TemplateRecord, digest: str) -> None:
+    """Write a template file, whole or not at all.
+
+    Parameters
+    ----------
+    place : Place
+        Where to.
+    template : Template
+        The planes.
+    record : TemplateRecord
+        Where they come from.
+    digest : str
+        Digest of everything the template depends on.
+
+    Raises
+    ------
+    StorageError
+        If the file can't be written.
+    """
+    from astropy.io import fits
+
+    common = _common_header(record)
+    primary = common.copy()
+    primary.extend(_provenance(record, digest), end=True)
+    hdus: list[Any] = [fits.PrimaryHDU(header=primary)]
+    for name, attribute, dtype, unit in _PLANES:
+        plane = getattr(template, attribute).astype(dtype, copy=False)
+        header = common.copy()
+        if unit:
+            header["BUNIT"] = (unit, "AB magnitude 25" if "uJy" in unit else "PS1 pixels")
+        if name == "FLUX_SUM":
+            header.extend(_provenance(record, digest), end=True)
+        if name == "DQ":
+            header.extend(_bit_cards(), end=True)
+        hdus.append(fits.ImageHDU(plane, header=header, name=name))
+    hdus.append(_inputs_table(record.scene))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer, checksum=True)
+    place.write(buffer.getbuffer())
+
+
+def read_header(place: Place) -> fits.Header | None:
+    """Return the primary header of a template, or None where there is none.
+
+    Parameters
+    ----------
+    place : Place
+        The template file.
+
+    Returns
+    -------
+    Header or None
+        The header.
+
+    Raises
+    ------
+    RenderingError
+        If the file is there but is not a template of ours.
+    """
+    from astropy.io import fits
+
+    if not place.exists():
+        return None
+    try:
+        header = fits.Header.fromstring(place.read()[: 2880 * 40])
+    except (OSError, ValueError) as error:
+        raise RenderingError(
+            f"{place} is not a FITS file: remove it or pass --overwrite"
+        ) from error
+    if header.get("SYNDIFF") is not True:
+        raise RenderingError(
+            f"{place} was not written by syndiff (SYNDIFF=T missing): move it away"
+        )
+    return header
+
+
+def read_template(place: Place) -> tuple[Template, fits.Header]:
+    """Read a template file.
+
+    Parameters
+    ----------
+    place : Place
+        The file.
+
+    Returns
+    -------
+    template : Template
+        The planes.
+    header : Header
+        The header of FLUX_SUM, with WCS and provenance.
+
+    Raises
+    ------
+    RenderingError
+        If a plane is missing.
+    StorageError
+        If the file can't be read.
+    """
+    from astropy.io import fits
+
+    with fits.open(io.BytesIO(place.read())) as hdus:
+        planes: dict[str, NDArray[Any]] = {}
+        for name, attribute, dtype, _ in _PLANES:
+            if name not in hdus:
+                raise RenderingError(f"{place} has no extension {name}: it is no syndiff template")
+            planes[attribute] = np.ascontiguousarray(hdus[name].data, dtype)
+        return Template(**planes), hdus["FLUX_SUM"].header.copy()
+
+
+def _common_header(record: TemplateRecord) -> fits.Header:
+    """Return WCS, identification and geometry, the same in every extension."""
+    header = record.frame.header()
+    (dx, dy), window = record.offset, record.window
+    header["CRPIX1"] += dx - window.x0
+    header["CRPIX2"] += dy - window.y0
+    detector = record.frame.detector
+    for key, value, comment in (
+        ("SECTOR", detector.sector, "TESS sector"),
+        ("CAMERA", detector.camera, "TESS camera"),
+        ("CCD", detector.ccd, "TESS CCD"),
+        ("TELESCOP", "TESS", "whose pixel grid this is; the light is from PS1"),
+        ("INSTRUME", "TESS Photometer", "detector type"),
+        ("SYNDIFF", True, "made by syndiff"),
+        ("DX_SHIFT", dx, "[pix] sources stand this far in x from the FFI's WCS"),
+        ("DY_SHIFT", dy, "[pix] sources stand this far in y from the FFI's WCS"),
+        ("XMIN", window.x0, "first FFI column, 0-based"),
+        ("XMAX", window.x1, "one past the last FFI column"),
+        ("YMIN", window.y0, "first FFI row, 0-based"),
+        ("YMAX", window.y1, "one past the last FFI row"),
+        ("OVERSAMP", 1, "samples per TESS pixel and axis"),
+        ("PHOTZP", 25.0, "magnitude of flux 1"),
+        ("PHOTSYS", "AB", "magnitude system"),
+    ):
+        header[key] = (value, comment)
+    return header
+
+
+def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
+    """Return what the template was made from and how."""
+    from astropy.io import fits
+
+    scene = record.scene
+    header = fits.Header()
+    for key, value, comment in _time_cards(scene):
+        header[key] = (value, comment)
+    response = scene["response"]
+    header["PSFMODEL"] = (response["model"], "response on top of PS1 seeing")
+    header["PSFSIGMA"] = (response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation")
+    for k, (band, weight) in enumerate(zip(BANDS, BAND_WEIGHTS, strict=True), 1):
+        header[f"BAND{k}"] = (band, "PS1 band")
+        header[f"BANDW{k}"] = (weight, "its weight on flux")
+    header["BACKGRND"] = (scene["config"]["background"], "what counts as light")
+    bits = int(scene["reduction"]["ignore_mask_bits"])
+    header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
+    header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")
+    states = [row["state"] for row in scene["skycells"]]
+    for key, state in (("NREDUCED", "reduced"), ("NABSENT", "absent"), ("NFAILED", "failed")):
+        header[key] = (states.count(state), f"skycells: {state}")
+    header["PARTIAL"] = ("failed" in states, "made although skycells failed")
+    header["FFI"] = (scene["ffi"], "reference FFI")
+    header["SWVER"] = (f"syndiff {__version__}", "software")
+    header["CFGDIG"] = (digest, "digest of inputs and configuration")
+    for line in scene["history"]:
+        header["HISTORY"] = line
+    return header
+
+
+def _time_cards(scene: dict[str, Any]) -> list[tuple[str, object, str]]:
+    """Return the epochs of the PS1 inputs."""
+    from astropy.time import Time
+
+    epochs = [
+        row["mjd_obs"]
+        for cell in scene["skycells"]
+        for row in cell["bands"]
+        if row["mjd_obs"] is not None
+    ]
+    if not epochs:
+        return []
+    first, last = Time([min(epochs), max(epochs)], format="mjd")
+    return [
+        ("MJD-OBS", float(first.mjd), "earliest PS1 input"),
+        ("MJD-END", float(last.mjd), "latest PS1 input"),
+        ("MJD-AVG", float(np.mean(epochs)), "mean of the PS1 inputs"),
+        ("DATE-OBS", first.isot, "earliest PS1 input"),
+        ("DATE-END", last.isot, "latest PS1 input"),
+    ]
+
+
+def _bit_cards() -> fits.Header:
+    """Return the names of the DQ bits."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    for k, bit in enumerate(DataQuality):
+        header[f"DQNAM{k:02d}"] = (bit.name, "name of a DQ bit")
+        header[f"DQVAL{k:02d}"] = (bit.value, "its value")
+    return header
+
+
+def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
+    """Return one row per skycell and band."""
+    from astropy.io import fits
+    from astropy.table import Table
+
+    names = ("SKYCELL", "BAND", "SOURCE", "DIGEST", "MJD_OBS", "EXPTIME", "STATE")
+    rows = [
+        (
+            cell["name"],
+            row["band"],
+            row["source"],
+            row["sha256"],
+            np.nan if row["mjd_obs"] is None else row["mjd_obs"],
+            np.nan if row["exptime_s"] is None else row["exptime_s"],
+            row["state"],
+        )
+        for cell in scene["skycells"]
+        for row in cell["bands"]
+    ]
+    types = ("U40", "U1", "U200", "U64", float, float, "U10")
+    hdu = fits.table_to_hdu(Table(rows=rows or None, names=names, dtype=types))
+    hdu.name = "INPUTS"
+    return hdu
