@@ -175,18 +175,18 @@ def connect(config: ArchiveConfig) -> Transport:
     """
     scheme = urlsplit(config.url).scheme if "://" in config.url else ""
     if scheme in {"http", "https"}:
-        return HttpTransport(config)
+        return _HttpTransport(config)
     if scheme == "s3":
-        return S3Transport(config)
+        return _S3Transport(config)
     if scheme:
         raise ConfigError(
             f"archive {config.url!r} starts with {scheme}://: give an https:// or s3:// URL or a "
             "local folder"
         )
-    return FolderTransport(config)
+    return _FolderTransport(config)
 
 
-class FolderTransport:
+class _FolderTransport:
     """A local folder: the archive's own tree, or the files side by side."""
 
     remedy = "check the folder and its permissions"
@@ -203,6 +203,7 @@ class FolderTransport:
         return str(self._root / path)
 
     def read(self, path: str, stop: threading.Event) -> bytes:  # noqa: ARG002
+        """Return the file of the tree, or the one of that name in the folder itself."""
         for candidate in (self._root / path, self._root / Path(path).name):
             try:
                 return candidate.read_bytes()
@@ -218,7 +219,7 @@ class FolderTransport:
         """Do nothing: no connection is held."""
 
 
-class HttpTransport:
+class _HttpTransport:
     """An HTTP server."""
 
     remedy = (
@@ -254,6 +255,7 @@ class HttpTransport:
         return self._root + quote(path)
 
     def read(self, path: str, stop: threading.Event) -> bytes | memoryview:
+        """Return the body of one request's answer."""
         from urllib3.exceptions import HTTPError
 
         deadline = time.monotonic() + self._total_s
@@ -344,7 +346,7 @@ def _reason(error: Exception) -> str:
     return text or type(error).__name__
 
 
-class S3Transport:
+class _S3Transport:
     """A public S3 bucket, read without credentials."""
 
     remedy = (
@@ -362,6 +364,7 @@ class S3Transport:
         return self._root + path
 
     def read(self, path: str, stop: threading.Event) -> memoryview:  # noqa: ARG002
+        """Return the object of one request."""
         import obstore
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
