@@ -76,9 +76,12 @@ def read_catalogue(content: bytes | str | Path) -> SkycellTable:
     names = np.array([record["NAME"] for _, record in rows])
     size = _numbers(rows, _SIZE, source)
     reals = [_numbers(rows, columns, source) for columns in _REALS]
+    lines = [line for line, _ in rows]
+    for complaint in (*_name_complaints(names), *_size_complaints(size)):
+        complaint.raise_first(lines, source)
     table = SkycellTable(names, size.astype(np.int64), *reals)
-    for complaint in (*_name_complaints(names), *_wcs_complaints(table, size)):
-        complaint.raise_first([line for line, _ in rows], source)
+    for complaint in _wcs_complaints(table):
+        complaint.raise_first(lines, source)
     return table.take(np.argsort(names, kind="stable"))
 
 
@@ -180,14 +183,18 @@ def _name_complaints(names: NDArray[np.str_]) -> Iterator[_Complaint]:
     yield _Complaint("NAME", again, plain, "is there twice: names must be unique")
 
 
-def _wcs_complaints(table: SkycellTable, size: Floats) -> Iterator[_Complaint]:
-    """Yield what can be wrong with the WCS columns."""
+def _size_complaints(size: Floats) -> Iterator[_Complaint]:
+    """Yield what can be wrong with sizes."""
     for axis, name in enumerate(_SIZE):
         given = size[:, axis]
         wrong = (given < 1) | (given > MAX_SIZE_PX) | (given % 1 != 0)
         yield _Complaint(
             name, wrong, given.tolist(), f"is not a size: give 1 to {MAX_SIZE_PX} pixels"
         )
+
+
+def _wcs_complaints(table: SkycellTable) -> Iterator[_Complaint]:
+    """Yield what can be wrong with the WCS columns."""
     for axis, limit in enumerate((360.0, 90.0)):
         given = table.crval[:, axis]
         yield _Complaint(

@@ -24,6 +24,9 @@ Geometry = tuple[Floats, Floats, NDArray[np.int64], Floats, Floats, Floats]
 RESERVE = 0.1
 """Part of the lost weight that goes to skycells by their own depth, see `share_again`."""
 
+SHALLOWEST = 0.7071067811865475
+"""A depth is this part of the least distance or more: 4^(-1/4), with all four edges as near."""
+
 
 @njit(cache=True, nogil=True)
 def _smoothstep(t: float) -> float:
@@ -60,9 +63,9 @@ def _depth(u: float, v: float, rectangle: Floats) -> float:
 
 @njit(cache=True, nogil=True)
 def _enter_planes(x: float, y: float, planes: Floats, unions: Floats, places: Floats) -> int:
-    """Fill `places` with u, v and depth in every group; return how many groups hold the point.
+    """Fill `places` with u, v and the distance to the nearest edge in every group's plane.
 
-    Where only one group does, its depth means nothing and only its sign is right.
+    Returns how many groups hold the point. The fourth column is `_group_share`'s.
     """
     inside = 0
     for g in range(planes.shape[0]):
@@ -75,19 +78,53 @@ def _enter_planes(x: float, y: float, planes: Floats, unions: Floats, places: Fl
         places[g, 2] = _least_distance(u, v, unions[g])
         if places[g, 2] > 0.0:
             inside += 1
-    if inside > 1:
-        for g in range(planes.shape[0]):
-            places[g, 2] = _depth(places[g, 0], places[g, 1], unions[g])
     return inside
+
+
+@njit(cache=True, nogil=True)
+def _group_share(g: int, inside: int, places: Floats, unions: Floats, width: float) -> float:
+    """Return the share of group g among the `inside` groups that hold the point."""
+    if places[g, 2] <= 0.0:
+        return 1.0 if inside == 0 else 0.0
+    if inside == 1:
+        return 1.0
+    evident = _evident_share(g, places, width)
+    if evident >= 0.0:
+        return float(evident)
+    for t in range(places.shape[0]):
+        places[t, 3] = _depth(places[t, 0], places[t, 1], unions[t])
+    own = _precedence(g, places, width)
+    if own == 0.0:
+        return 0.0
+    total = own
+    for t in range(places.shape[0]):
+        if t != g and places[t, 3] > 0.0:
+            total += _precedence(t, places, width)
+    return float(own / total)
+
+
+@njit(cache=True, nogil=True)
+def _evident_share(g: int, places: Floats, width: float) -> float:
+    """Return 0 or 1 where depths differ so much that they needn't be known, else -1."""
+    own = places[g, 2]
+    is_far_ahead = True
+    for t in range(places.shape[0]):
+        other = places[t, 2]
+        if t == g or other <= 0.0:
+            continue
+        if SHALLOWEST * other - own >= width:
+            return 0.0
+        is_far_ahead = is_far_ahead and SHALLOWEST * own - other >= width
+    return 1.0 if is_far_ahead else -1.0
 
 
 @njit(cache=True, nogil=True)
 def _precedence(g: int, places: Floats, width: float) -> float:
     """Return the product of the ramps of group g against every other group at the point."""
-    own = places[g, 2]
+    own = places[g, 3]
     product = 1.0
     for t in range(places.shape[0]):
-        other = places[t, 2]
+        other = places[t, 3]
         if t == g or other <= 0.0:
             continue
         both = own + other
@@ -98,23 +135,6 @@ def _precedence(g: int, places: Floats, width: float) -> float:
         if product == 0.0:
             break
     return float(product)
-
-
-@njit(cache=True, nogil=True)
-def _group_share(g: int, inside: int, places: Floats, width: float) -> float:
-    """Return the share of group g among the `inside` groups that hold the point."""
-    if places[g, 2] <= 0.0:
-        return 1.0 if inside == 0 else 0.0
-    if inside == 1:
-        return 1.0
-    own = _precedence(g, places, width)
-    if own == 0.0:
-        return 0.0
-    total = own
-    for t in range(places.shape[0]):
-        if t != g and places[t, 2] > 0.0:
-            total += _precedence(t, places, width)
-    return float(own / total)
 
 
 @njit(cache=True, nogil=True)
@@ -132,11 +152,11 @@ def _ramp_share(u: float, v: float, bounds: Floats, ramps: Floats) -> float:
 @njit(cache=True, nogil=True)
 def _share(k: int, inside: int, places: Floats, geometry: Geometry) -> float:
     """Return the weight of skycell k at the point that `places` describes."""
-    _, _, groups, bounds, ramps, width = geometry
+    _, unions, groups, bounds, ramps, width = geometry
     g = groups[k]
     share = _ramp_share(places[g, 0], places[g, 1], bounds[k], ramps[k])
     if share > 0.0:
-        share *= _group_share(g, inside, places, width[0])
+        share *= _group_share(g, inside, places, unions, width[0])
     return float(share)
 
 
@@ -156,10 +176,36 @@ def share_points(x: Floats, y: Floats, k: int, geometry: Geometry, out: Floats) 
         Weights.
     """
     planes, unions = geometry[0], geometry[1]
-    places = np.empty((planes.shape[0], 3))
+    places = np.empty((planes.shape[0], 4))
     for i in range(x.size):
         inside = _enter_planes(x[i], y[i], planes, unions, places)
         out[i] = _share(k, inside, places, geometry)
+
+
+@njit(cache=True, nogil=True)
+def _met_by_others(y: float, planes: Floats, unions: Floats) -> tuple[float, float]:
+    """Return the stretch of a pixel row outside of which no other group's union lies.
+
+    An edge u = u0 of a union is a straight line in these pixels too: u >= u0 is p x + q >= 0.
+    """
+    first, last = np.inf, -np.inf
+    for g in range(1, planes.shape[0]):
+        plane, union = planes[g], unions[g]
+        c, d = plane[2, 0], plane[2, 1] * y + plane[2, 2]
+        begin, end = -np.inf, np.inf
+        for side in range(4):
+            axis, sign = side % 2, 1.0 if side < 2 else -1.0
+            p = sign * (plane[axis, 0] - union[side] * c)
+            q = sign * (plane[axis, 1] * y + plane[axis, 2] - union[side] * d)
+            if p > 0.0:
+                begin = max(begin, -q / p)
+            elif p < 0.0:
+                end = min(end, -q / p)
+            elif q < 0.0:
+                end = -np.inf
+        if begin <= end:
+            first, last = min(first, begin), max(last, end)
+    return first, last
 
 
 @njit(cache=True, nogil=True)
@@ -180,8 +226,7 @@ def share_lit(
         Weights.
     """
     planes, unions, _, bounds, ramps, width = geometry
-    places = np.empty((planes.shape[0], 3))
-    alone = planes.shape[0] == 1
+    places = np.empty((planes.shape[0], 4))
     across = np.empty(x.size)
     shift_u, shift_v = planes[0, 0, 2], planes[0, 1, 2]
     middle_u = 0.5 * (ramps[0, 0, 1] + ramps[0, 1, 0])
@@ -190,13 +235,14 @@ def share_lit(
         across[i] = _ramp_share(x[i] + shift_u, middle_v, bounds[0], ramps[0])
     for j in range(y.size):
         along = _ramp_share(middle_u, y[j] + shift_v, bounds[0], ramps[0])
+        begin, end = _met_by_others(y[j], planes, unions)
         for i in range(x.size):
             share = 0.0
             if lit[j, i]:
                 share = across[i] * along
-                if share > 0.0 and not alone:
+                if share > 0.0 and begin <= x[i] <= end:
                     inside = _enter_planes(x[i], y[j], planes, unions, places)
-                    share *= _group_share(0, inside, places, width[0])
+                    share *= _group_share(0, inside, places, unions, width[0])
             out[j, i] = share
 
 
@@ -272,7 +318,7 @@ def share_again(
     """
     planes, unions, groups, bounds, _, width = geometry
     cells, index = invalid
-    places = np.empty((planes.shape[0], 3))
+    places = np.empty((planes.shape[0], 4))
     weights = np.empty((groups.size, 2))
     bits = np.empty(groups.size, dtype=np.int64)
     for j in range(y.size):
