@@ -19,6 +19,9 @@ MESH_CELLS = 64
 _FEWEST_SAMPLES = 32
 """Cells below which a mesh cell takes its neighbours' level: the median errs by 0.2 sigma then."""
 
+_THINNED = 128
+"""Cells along a side from which levels and scatter are measured on every second to fourth one."""
+
 _NOISE_FREE = 0.1
 """Scatter of signal-to-noise below which an image can't hold the noise its variance tells of.
 
@@ -104,15 +107,17 @@ def detect_light(
     detected = np.zeros(shape, np.uint8)
     levels = tuple(np.zeros(_mesh_shape(shape), np.float32) for _ in sums)
     scatter = np.inf
+    thin = min(shape) >= _THINNED
     # first without knowing where light is, then beside what was found
     for turn in range(_MOST_TURNS):
         levels = tuple(
-            measure_level(cells, detected, step=2 if turn else 4, fallback=level)
+            measure_level(cells, detected, step=(2 if turn else 4) if thin else 1, fallback=level)
             for cells, level in zip(sums.values(), levels, strict=True)
         )
         residual = _combined_residual(sums, levels)
         detect.matched_filter(residual, variance, ratio)
-        before, scatter = scatter, _scatter(ratio[::3, ::3][detected[::3, ::3] == 0], scatter)
+        sample = np.s_[::3, ::3] if thin else np.s_[:]
+        before, scatter = scatter, _scatter(ratio[sample][detected[sample] == 0], scatter)
         threshold = config.threshold_sigma * scatter if scatter > _NOISE_FREE else 0.0
         detected = _mark(ratio, threshold)
         if turn and scatter > _SETTLED * before:

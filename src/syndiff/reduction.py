@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from syndiff.config import BANDS, ReductionConfig
 from syndiff.detection import CellSums, Detection, detect_light
 from syndiff.errors import RenderingError
 from syndiff.kernels import boxes, decimate, detect
-from syndiff.masks import StackMask
+from syndiff.stack_sums import STRIP_ROWS, BandPlanes, BandSums, StackPlane, sum_strips
 
 if TYPE_CHECKING:
     from syndiff.tessellation import Skycell
@@ -27,46 +27,6 @@ __all__ = [
     "variance_decode",
     "variance_encode",
 ]
-
-_STRIP_ROWS = 64
-"""Image rows taken at a time: three planes of a strip stay in the cache."""
-
-
-class StackPlane(Protocol):
-    """What the reduction asks of one plane of a stack; `stackfile.StackFile` has it."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-
-    @property
-    def exptime_s(self) -> float:
-        """Exposure time of the stack, in seconds."""
-
-    @property
-    def mjd_obs(self) -> float | None:
-        """Epoch of the stack, if its header tells."""
-
-    def rows(self, j0: int, j1: int) -> NDArray[Any]:
-        """Return rows ``j0 <= j < j1``: int16 DN (image, variance) or uint16 mask bits."""
-
-    def value_table(self) -> NDArray[np.float32]:
-        """Return the (65536,) value of each DN's bit pattern, NaN where it means no data."""
-
-
-@dataclass(frozen=True)
-class BandPlanes:
-    """The three planes of one band.
-
-    Parameters
-    ----------
-    image, variance, mask : StackPlane
-        Of one shape.
-    """
-
-    image: StackPlane
-    variance: StackPlane
-    mask: StackPlane
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +75,11 @@ class ReducedSkycell:
         How much larger the noise of sums of pixels is than their variance says.
     meta : dict
         Provenance that JSON can hold.
+
+    Notes
+    -----
+    ``light + left_out + faint + level x (count + left_out_count)``, summed over the skycell, is all
+    the light in it, but for the coding and for what the spline loses at the outer edge.
     """
 
     name: str
@@ -142,7 +107,7 @@ def reduce_skycell(
     *,
     skycell: "Skycell",
     config: ReductionConfig,
-    strip_rows: int = _STRIP_ROWS,
+    strip_rows: int = STRIP_ROWS,
 ) -> ReducedSkycell:
     """Reduce the stacks of one skycell.
 
@@ -170,7 +135,7 @@ def reduce_skycell(
     """
     _check_planes(planes, skycell)
     bands = tuple(band for band in BANDS if band in planes)
-    sums = _sum_strips({band: planes[band] for band in bands}, config, strip_rows)
+    sums = sum_strips({band: planes[band] for band in bands}, config, strip_rows)
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
     detection = detect_light(cells, config=config, name=skycell.name)
     coded = [
@@ -213,89 +178,6 @@ def _check_planes(planes: Mapping[str, BandPlanes], skycell: "Skycell") -> None:
                 )
 
 
-@dataclass(frozen=True, eq=False)
-class _BandSums:
-    """One band's boxes, and the list of boxes with left-out pixels."""
-
-    boxes: boxes.BoxSums
-    left_out: list[tuple[NDArray[Any], ...]]
-
-    def left_out_boxes(self) -> tuple[NDArray[Any], ...]:
-        """Return row, column, flux and count of the boxes that hold left-out pixels."""
-        if not self.left_out:
-            return tuple(np.empty(0, kind) for kind in _LEFT_OUT_TYPES)
-        return tuple(np.concatenate(parts) for parts in zip(*self.left_out, strict=True))
-
-
-_LEFT_OUT_TYPES = (np.int32, np.int32, np.float32, np.uint8)
-
-
-def _cells(shape: tuple[int, int], size: int) -> tuple[int, int]:
-    """Return how many cells of `size` pixels cover `shape` pixels."""
-    return -(-shape[0] // size), -(-shape[1] // size)
-
-
-def _sum_strips(
-    planes: Mapping[str, BandPlanes], config: ReductionConfig, strip_rows: int
-) -> dict[str, _BandSums]:
-    """Read all planes front to back, band after band inside each strip, into boxes."""
-    shape = next(iter(planes.values())).image.shape
-    mask = np.zeros(_cells(shape, 8), np.uint16)
-    sums = {band: _BandSums(_empty_sums(shape, mask), []) for band in planes}
-    tables = {
-        band: (_finite(trio.image.value_table()), _finite(trio.variance.value_table()))
-        for band, trio in planes.items()
-    }
-    step = strip_rows + strip_rows % 2
-    for start in range(0, shape[0], step):
-        stop = min(start + step, shape[0])
-        for band, trio in planes.items():
-            strip = boxes.StripRows(
-                _bit_patterns(trio.image.rows(start, stop)),
-                _bit_patterns(trio.variance.rows(start, stop)),
-                _bit_patterns(trio.mask.rows(start, stop)),
-                *tables[band],
-            )
-            _add_strip(strip, start, config, sums[band])
-    return sums
-
-
-def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> boxes.BoxSums:
-    """Return one band's sums before the first strip."""
-    return boxes.BoxSums(
-        flux=np.zeros(_cells(shape, 2), np.float32),
-        counts=np.zeros(_cells(shape, 2), np.uint8),
-        variance=np.zeros(_cells(shape, 4), np.float32),
-        usable=np.zeros(_cells(shape, 8), np.uint8),
-        flagged=np.zeros(_cells(shape, 32), np.uint16),
-        mask=mask,
-    )
-
-
-def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `table` with NaN for infinities too."""
-    return np.where(np.isfinite(table), table, np.float32(np.nan)).astype(np.float32)
-
-
-def _bit_patterns(rows: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return 16-bit rows as contiguous unsigned numbers."""
-    return np.ascontiguousarray(rows).view(np.uint16)
-
-
-def _add_strip(
-    strip: boxes.StripRows, start: int, config: ReductionConfig, sums: _BandSums
-) -> None:
-    """Add a strip of one band to its sums."""
-    size = _cells(strip.image.shape, 2)
-    aside = boxes.LeftOutSums(np.zeros(size, np.float32), np.zeros(size, np.uint8))
-    left_out = np.uint16(config.ignore_mask_bits)
-    if boxes.sum_boxes(strip, start, np.uint16(StackMask.BLANK), left_out, sums.boxes, aside):
-        row, column = (index.astype(np.int32) for index in np.nonzero(aside.counts))
-        sums.left_out.append(
-            (row + np.int32(start // 2), column, aside.flux[row, column], aside.counts[row, column])
-        )
-
-
 def _cell_sums(sums: boxes.BoxSums) -> CellSums:
     """Return the 1" sums of one band."""
     flux = np.empty(sums.variance.shape, np.float32)
@@ -305,7 +187,7 @@ def _cell_sums(sums: boxes.BoxSums) -> CellSums:
 
 
 def _code_band(
-    sums: _BandSums,
+    sums: BandSums,
     cells: CellSums,
     detection: Detection,
     level: NDArray[np.float32],
@@ -336,13 +218,13 @@ def _code_band(
 
 
 def _split_band(
-    sums: _BandSums, detected: NDArray[np.uint8], level: NDArray[np.float32]
+    sums: BandSums, detected: NDArray[np.uint8], level: NDArray[np.float32]
 ) -> tuple[decimate.CoarseSums, NDArray[np.float64], NDArray[np.uint16]]:
     """Bring one band's boxes to the grids that are kept.
 
     Parameters
     ----------
-    sums : _BandSums
+    sums : BandSums
         The boxes.
     detected : (ncy, ncx) uint8
         1 where a 1" cell holds light.

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from stackplanes import small_skycell
 
 from syndiff.config import ReductionConfig
-from syndiff.reduction import _split_band, _sum_strips, asinh_decode, reduce_skycell
+from syndiff.reduction import _split_band, asinh_decode, reduce_skycell
+from syndiff.stack_sums import sum_strips
 
 CONFIG = ReductionConfig()
 shapes = st.tuples(st.integers(40, 170), st.integers(40, 170))
@@ -45,7 +46,7 @@ def valid_flux(planes):
 def test_detected_undetected_left_out_and_level_are_all_the_light(shape, seed):
     rng = np.random.default_rng(seed)
     planes = random_planes(rng, shape)
-    sums = _sum_strips({"r": planes}, CONFIG, 64)["r"]
+    sums = sum_strips({"r": planes}, CONFIG, 64)["r"]
     level = np.full([-(-n // 256) for n in shape], rng.normal(0, 3), np.float32)
     light, left_out, left_out_count = _split_band(sums, random_mask(rng, shape), level)
     pixels = light.counts.sum(dtype=float) + left_out_count.sum(dtype=float)

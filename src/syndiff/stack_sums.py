@@ -1,0 +1,181 @@
+"""A skycell's stack planes summed in boxes of 0.5 arcsec, strip by strip."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.config import ReductionConfig
+from syndiff.kernels.boxes import BoxSums, LeftOutSums, StripRows, sum_boxes
+from syndiff.masks import StackMask
+
+__all__ = ["STRIP_ROWS", "BandPlanes", "BandSums", "StackPlane", "cells_over", "sum_strips"]
+
+STRIP_ROWS = 64
+"""Image rows taken at a time: three planes of a strip stay in the cache."""
+
+
+class StackPlane(Protocol):
+    """What the reduction asks of one plane of a stack; `stackfile.StackFile` has it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def exptime_s(self) -> float:
+        """Exposure time of the stack, in seconds."""
+
+    @property
+    def mjd_obs(self) -> float | None:
+        """Epoch of the stack, if its header tells."""
+
+    def rows(self, j0: int, j1: int) -> NDArray[Any]:
+        """Return rows ``j0 <= j < j1``: int16 DN (image, variance) or uint16 mask bits."""
+
+    def value_table(self) -> NDArray[np.float32]:
+        """Return the (65536,) value of each DN's bit pattern, NaN where it means no data."""
+
+
+@dataclass(frozen=True)
+class BandPlanes:
+    """The three planes of one band.
+
+    Parameters
+    ----------
+    image, variance, mask : StackPlane
+        Of one shape.
+    """
+
+    image: StackPlane
+    variance: StackPlane
+    mask: StackPlane
+
+
+@dataclass(frozen=True, eq=False)
+class BandSums:
+    """One band's boxes, and those of its left-out pixels.
+
+    Parameters
+    ----------
+    boxes : BoxSums
+        Sums over the whole skycell.
+    left_out : list of tuple
+        Row, column, flux and count of the boxes that hold left-out pixels, strip by strip.
+    """
+
+    boxes: BoxSums
+    left_out: list[tuple[NDArray[Any], ...]]
+
+    def left_out_boxes(self) -> tuple[NDArray[Any], ...]:
+        """Return the boxes that hold left-out pixels.
+
+        Returns
+        -------
+        row, column : (n,) int32
+            Where they are.
+        flux : (n,) float32
+            Flux of their left-out pixels.
+        count : (n,) uint8
+            How many these are.
+        """
+        if not self.left_out:
+            return tuple(np.empty(0, kind) for kind in _LEFT_OUT_TYPES)
+        return tuple(np.concatenate(parts) for parts in zip(*self.left_out, strict=True))
+
+
+_LEFT_OUT_TYPES = (np.int32, np.int32, np.float32, np.uint8)
+
+
+def cells_over(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """Return how many cells cover an image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of pixels.
+    size : int
+        Pixels along a cell's side.
+
+    Returns
+    -------
+    tuple of int
+        Rows and columns of cells; the last ones may reach beyond the image.
+    """
+    return -(-shape[0] // size), -(-shape[1] // size)
+
+
+def sum_strips(
+    planes: Mapping[str, BandPlanes], config: ReductionConfig, strip_rows: int
+) -> dict[str, BandSums]:
+    """Read all planes front to back, band after band inside each strip, into boxes.
+
+    Parameters
+    ----------
+    planes : mapping of str to BandPlanes
+        At least one band; all planes of one shape.
+    config : ReductionConfig
+        Which mask bits to leave out.
+    strip_rows : int
+        Rows taken at a time (an odd number is raised by one); the sums don't depend on it.
+
+    Returns
+    -------
+    dict of str to BandSums
+        The bands in the order of `planes`; they share one mask.
+    """
+    shape = next(iter(planes.values())).image.shape
+    mask = np.zeros(cells_over(shape, 8), np.uint16)
+    sums = {band: BandSums(_empty_sums(shape, mask), []) for band in planes}
+    tables = {
+        band: (_finite(trio.image.value_table()), _finite(trio.variance.value_table()))
+        for band, trio in planes.items()
+    }
+    step = strip_rows + strip_rows % 2
+    for start in range(0, shape[0], step):
+        stop = min(start + step, shape[0])
+        for band, trio in planes.items():
+            strip = StripRows(
+                _bit_patterns(trio.image.rows(start, stop)),
+                _bit_patterns(trio.variance.rows(start, stop)),
+                _bit_patterns(trio.mask.rows(start, stop)),
+                *tables[band],
+            )
+            _add_strip(strip, start, config, sums[band])
+    return sums
+
+
+def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> BoxSums:
+    """Return one band's sums before the first strip."""
+    return BoxSums(
+        flux=np.zeros(cells_over(shape, 2), np.float32),
+        counts=np.zeros(cells_over(shape, 2), np.uint8),
+        variance=np.zeros(cells_over(shape, 4), np.float32),
+        usable=np.zeros(cells_over(shape, 8), np.uint8),
+        flagged=np.zeros(cells_over(shape, 32), np.uint16),
+        mask=mask,
+    )
+
+
+def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `table` with NaN for infinities too."""
+    return np.where(np.isfinite(table), table, np.float32(np.nan)).astype(np.float32)
+
+
+def _bit_patterns(rows: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return 16-bit rows as contiguous unsigned numbers."""
+    return np.ascontiguousarray(rows).view(np.uint16)
+
+
+def _add_strip(strip: StripRows, start: int, config: ReductionConfig, sums: BandSums) -> None:
+    """Add a strip of one band to its sums."""
+    size = cells_over(strip.image.shape, 2)
+    aside = LeftOutSums(np.zeros(size, np.float32), np.zeros(size, np.uint8))
+    left_out = np.uint16(config.ignore_mask_bits)
+    if sum_boxes(strip, start, np.uint16(StackMask.BLANK), left_out, sums.boxes, aside):
+        row, column = (index.astype(np.int32) for index in np.nonzero(aside.counts))
+        sums.left_out.append(
+            (row + np.int32(start // 2), column, aside.flux[row, column], aside.counts[row, column])
+        )
