@@ -129,7 +129,7 @@ def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> St
 def _needed(mapping: Mapping, roi: Window | None) -> list[Skycell]:
     """Return the skycells that the tiles under the window need."""
     window = TileGrid(mapping.frame.science).inputs(roi or mapping.frame.science)
-    return [m.skycell for m in mapping.members if m.window.intersection(window) is not None]
+    return [member.skycell for member in mapping.touching(window)]
 
 
 def _is_done(job: DownloadJob, inventory: Inventory, skycell: Skycell) -> bool:

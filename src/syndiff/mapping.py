@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -283,6 +284,7 @@ class _Outline:
     points: FloatArray
 
     @classmethod
+    @functools.lru_cache(maxsize=4096)
     def of(cls, skycell: Skycell, frame: Frame) -> _Outline:
         pixel_map = PixelMap.between(skycell, frame)
         x, y = (

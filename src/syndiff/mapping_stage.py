@@ -147,8 +147,7 @@ def _missing_maps(mapping: Mapping, layout: Layout, roi: Window | None) -> list[
     written = {path for path, _ in layout.mapping.walk()}
     tasks = [
         _MapTask(m.skycell, mapping.frame, layout.skycell_map(m.skycell.name))
-        for m in mapping.members
-        if m.window.intersection(window) is not None
+        for m in mapping.touching(window)
     ]
     return [task for task in tasks if task.place.name not in written]
 

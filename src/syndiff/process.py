@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -52,6 +53,8 @@ __all__ = ["SceneJob", "process_stage", "read_scene_metadata"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class SceneJob:
@@ -81,11 +84,12 @@ class _RowsTask:
 
     job: SceneJob
     stamp: str
-    rows: tuple[int, ...]
-    columns: tuple[int, int]
+    first_column: int
+    rows: tuple[tuple[int, tuple[int, ...]], ...]
+    """Row of tiles and the digest of each of its tiles' inputs."""
 
     def __str__(self) -> str:
-        return f"rows {self.rows[0]}-{self.rows[-1]} of tiles"
+        return f"rows {self.rows[0][0]}-{self.rows[-1][0]} of tiles"
 
 
 def process_stage(
@@ -131,10 +135,11 @@ def process_stage(
         store.create(inputs.scene_digest, inputs.describe(renderer))
         wanted = inputs.tile_digests(tiles)
         todo = wanted != store.rendered()[tiles.slices]
-        rows = [tiles.y0 + int(k) for k in np.flatnonzero(todo.any(axis=1))]
-        columns = (tiles.x0, tiles.x1)
+        rows = [
+            (tiles.y0 + int(k), tuple(wanted[k].tolist())) for k in np.flatnonzero(todo.any(axis=1))
+        ]
         blocks = _blocks(rows, run.executor.workers)
-        tasks = [_RowsTask(job, inputs.stamp, block, columns) for block in blocks]
+        tasks = [_RowsTask(job, inputs.stamp, tiles.x0, block) for block in blocks]
         failures = [o for o in run_tasks(run, "process", _render_rows, tasks) if o.error]
         if failures:
             raise RenderingError(
@@ -179,10 +184,10 @@ def read_scene_metadata(layout: Layout) -> dict[str, Any]:
     return metadata
 
 
-def _blocks(rows: Sequence[int], workers: int) -> list[tuple[int, ...]]:
+def _blocks(rows: Sequence[T], workers: int) -> list[tuple[T, ...]]:
     """Cut rows into runs of neighbours, a few for each worker: neighbours share skycells."""
-    count = min(len(rows), len(rows) if workers == 1 else 3 * workers)
-    return [tuple(int(r) for r in part) for part in np.array_split(rows, count)] if rows else []
+    size = 1 if workers == 1 else max(1, math.ceil(len(rows) / (3 * workers)))
+    return [tuple(rows[k : k + size]) for k in range(0, len(rows), size)]
 
 
 class _Inputs:
@@ -225,13 +230,11 @@ class _Inputs:
         """Return 'reduced', 'absent' or 'failed'; 'limited' where --limit leaves it out."""
         return self.entries[name].state if name in self.kept else "limited"
 
-    def touching(self, window: Window) -> list[Member]:
-        """Return the members, limited or not, whose box meets a window, in name order."""
-        return [m for m in self.mapping.members if m.window.intersection(window) is not None]
-
     def check_complete(self, window: Window, *, allow_partial: bool) -> None:
         """Raise unless every skycell that the window needs is here or known to be absent."""
-        needed = [m.skycell.name for m in self.touching(window) if m.skycell.name in self.kept]
+        needed = [
+            m.skycell.name for m in self.mapping.touching(window) if m.skycell.name in self.kept
+        ]
         arguments = self.job.layout.detector.arguments
         unknown = [name for name in needed if name not in self.entries]
         if unknown:
@@ -250,7 +253,7 @@ class _Inputs:
 
     def is_partial(self, window: Window) -> bool:
         """Tell whether a skycell that the window needs is left out."""
-        names = (m.skycell.name for m in self.touching(window))
+        names = (m.skycell.name for m in self.mapping.touching(window))
         return any(self.state(name) in {"failed", "limited"} for name in names)
 
     def renderer(self) -> SceneRenderer:
@@ -281,7 +284,7 @@ class _Inputs:
             for i in range(columns):
                 x, y = tiles.x0 + i, tiles.y0 + j
                 window = grid.pixels(Window(x, y, x + 1, y + 1)).grown(MARGIN_PX)
-                names = [m.skycell.name for m in self.touching(window)]
+                names = [m.skycell.name for m in self.mapping.touching(window)]
                 content = [[name, self.state(name), self._content(name)] for name in names]
                 out[j, i] = int(digest([self.scene_digest, content]), 16) or 1
         return out
@@ -312,7 +315,7 @@ class _Inputs:
     def metadata(self, renderer: SceneRenderer, tiles: Window) -> dict[str, Any]:
         """Return the content of `cell_metadata.json`."""
         grid = TileGrid(self.mapping.frame.science)
-        used = self.touching(grid.pixels(tiles).grown(MARGIN_PX))
+        used = self.mapping.touching(grid.pixels(tiles).grown(MARGIN_PX))
         states = [self.state(m.skycell.name) for m in used]
         summary = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
         return {
@@ -368,17 +371,17 @@ class _Worker:
         self._combine = CombineConfig(job.config.background, job.reduction.ignore_mask_bits)
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
 
-    def render(self, row: int, columns: range) -> None:
-        """Render and store the tiles of a row."""
+    def render(self, row: int, first_column: int, digests: tuple[int, ...]) -> None:
+        """Render and store neighbouring tiles of a row."""
+        columns = range(first_column, first_column + len(digests))
         window = self._renderer.window(row, columns).grown(MARGIN_PX)
-        members = self._inputs.touching(window)
+        members = self._inputs.mapping.touching(window)
         names = {member.skycell.name for member in members}
         for name in set(self._held) - names:
             del self._held[name]
         strip = self._renderer.render(row, columns, map(self._contribution, members))
         self._renderer.forget_rows_before(row)
-        tiles = Window(columns.start, row, columns.stop, row + 1)
-        self._store.write(row, columns, strip, self._inputs.tile_digests(tiles)[0])
+        self._store.write(row, columns, strip, np.array(digests, np.uint64))
 
     def _contribution(self, member: Member) -> tuple[Lattice, Contribution]:
         """Return where a member lands and what it adds; read once while rows need it."""
@@ -435,6 +438,6 @@ def _render_rows(task: _RowsTask) -> int:
     """Render rows of tiles; returns how many."""
     with _RENDERING:
         worker = _worker(task.job, task.stamp)
-        for row in task.rows:
-            worker.render(row, range(*task.columns))
+        for row, digests in task.rows:
+            worker.render(row, task.first_column, digests)
     return len(task.rows)

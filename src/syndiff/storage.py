@@ -117,13 +117,18 @@ class Place:
             raise _failure("read", self, error) from error
         return True
 
-    def read(self) -> bytes:
+    def read(self, size: int | None = None) -> bytes:
         """Return the object's bytes.
+
+        Parameters
+        ----------
+        size : int, optional
+            Bytes wanted from its start; None for all of it.
 
         Returns
         -------
         bytes
-            All of it.
+            The content, or its start.
 
         Raises
         ------
@@ -135,8 +140,12 @@ class Place:
 
         try:
             if self.is_local:
-                return Path(str(self)).read_bytes()
-            return bytes(obstore.get(_open_store(self.root), self.key).bytes())
+                with Path(str(self)).open("rb") as file:
+                    return file.read(-1 if size is None else size)
+            store = _open_store(self.root)
+            if size is not None:
+                return bytes(obstore.get_range(store, self.key, start=0, end=size))
+            return bytes(obstore.get(store, self.key).bytes())
         except (BaseError, OSError) as error:
             raise _failure("read", self, error) from error
 

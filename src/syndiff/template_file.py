@@ -37,6 +37,9 @@ _PLANES = (
 0.36308 uJy is the flux of AB magnitude 25: 3630.78 Jy x 10^-10 (Oke & Gunn 1983).
 """
 
+_HEADER_BYTES = 40 * 2880
+"""More than a primary header takes."""
+
 
 @dataclass(frozen=True)
 class TemplateRecord:
@@ -124,7 +127,7 @@ def read_header(place: Place) -> fits.Header | None:
     if not place.exists():
         return None
     try:
-        header = fits.Header.fromstring(place.read()[: 2880 * 40])
+        header = fits.Header.fromstring(place.read(_HEADER_BYTES))
     except (OSError, ValueError) as error:
         raise RenderingError(
             f"{place} is not a FITS file: remove it or pass --overwrite"
@@ -180,11 +183,11 @@ def _common_header(record: TemplateRecord) -> fits.Header:
         ("SECTOR", detector.sector, "TESS sector"),
         ("CAMERA", detector.camera, "TESS camera"),
         ("CCD", detector.ccd, "TESS CCD"),
-        ("TELESCOP", "TESS", "whose pixel grid this is; the light is from PS1"),
+        ("TELESCOP", "TESS", "whose pixel grid this is; light from PS1"),
         ("INSTRUME", "TESS Photometer", "detector type"),
         ("SYNDIFF", True, "made by syndiff"),
-        ("DX_SHIFT", dx, "[pix] sources stand this far in x from the FFI's WCS"),
-        ("DY_SHIFT", dy, "[pix] sources stand this far in y from the FFI's WCS"),
+        ("DX_SHIFT", dx, "[pix] shift of the sources in x"),
+        ("DY_SHIFT", dy, "[pix] shift of the sources in y"),
         ("XMIN", window.x0, "first FFI column, 0-based"),
         ("XMAX", window.x1, "one past the last FFI column"),
         ("YMIN", window.y0, "first FFI row, 0-based"),
