@@ -64,3 +64,13 @@ def test_no_variance_is_told_from_small_variance():
     assert codes.tolist()[:2] == [NO_VARIANCE, NO_VARIANCE]
     assert codes[2] > NO_VARIANCE
     assert variance_decode(codes, 1.0)[:2].tolist() == [0, 0]
+
+
+def test_every_code_decodes_to_its_formula():
+    codes = np.arange(-32768, 32768).astype(np.int16).reshape(256, 256)
+    light = asinh_decode(codes, 0.3)
+    np.testing.assert_array_equal(light, (60 * np.sinh(codes / 3200)).astype(np.float32))
+    # every second column: not contiguous
+    variance = variance_decode(codes[110:140, ::2], 2.0)
+    wanted = (4 * np.exp2(codes[110:140, ::2] / 64)).astype(np.float32)
+    np.testing.assert_array_equal(variance, wanted)

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from syndiff.kernels.coding import look_up
+
 __all__ = ["BoxSums", "LeftOutSums", "StripRows", "sum_boxes"]
 
 
@@ -98,8 +100,8 @@ def sum_boxes(
         box = (first_row + j) >> 1
         for q in range(j, min(j + 2, rows)):
             bits = _collect_bits(strip.mask[q], sums.mask[box >> 2], sums.flagged[box >> 4])
-            _look_up(strip.image_values, strip.image[q], values[0])
-            _look_up(strip.variance_values, strip.variance[q], values[1])
+            look_up(strip.image_values, strip.image[q], values[0])
+            look_up(strip.variance_values, strip.variance[q], values[1])
             _add_row(values, strip.mask[q], blank | left_out, flux, variance, counts)
             if bits & left_out:
                 n_left_out += _set_aside(
@@ -137,15 +139,6 @@ def _collect_bits(
         cells[whole] |= mask[i]
         flagged[whole >> 2] += np.uint16(mask[i] != 0)
     return bits
-
-
-@njit(cache=True, nogil=True)
-def _look_up(
-    table: NDArray[np.float32], patterns: NDArray[np.uint16], out: NDArray[np.float32]
-) -> None:
-    """Set `out` to the table's values of a row's bit patterns."""
-    for i in range(patterns.size):
-        out[i] = table[patterns[i]]
 
 
 @njit(cache=True, nogil=True)

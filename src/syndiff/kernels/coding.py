@@ -1,4 +1,4 @@
-"""Light as 16-bit asinh codes."""
+"""To and from 16-bit codes."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["encode_asinh"]
+__all__ = ["encode_asinh", "look_up"]
 
 
 @njit(cache=True, nogil=True)
@@ -41,3 +41,22 @@ def encode_asinh(
             return False
         out[i] = np.int16(code)
     return True
+
+
+@njit(cache=True, nogil=True)
+def look_up(
+    table: NDArray[np.float32], patterns: NDArray[np.uint16], out: NDArray[np.float32]
+) -> None:
+    """Set `out` to the table's values of 16-bit patterns.
+
+    Parameters
+    ----------
+    table : (65536,) float32
+        Value of each pattern.
+    patterns : (n,) uint16
+        Where to look.
+    out : (n,) float32
+        Set.
+    """
+    for i in range(patterns.size):
+        out[i] = table[patterns[i]]
