@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 from dataclasses import dataclass, replace
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syndiff.archive import Archive, SkycellFiles, fetch_skycell, open_archive
+from syndiff.archive import SkycellFiles, connection_limit, fetch_skycell, open_archive
 from syndiff.atlas import Atlas
 from syndiff.combine import invalid_bands
 from syndiff.config import BANDS
-from syndiff.errors import ArchiveError
+from syndiff.errors import ArchiveError, ArchiveUnavailableError
 from syndiff.inventory import Inventory, InventoryEntry
 from syndiff.mapping_files import read_mapping
 from syndiff.rawstore import RawStore
@@ -42,6 +41,10 @@ logger = logging.getLogger(__name__)
 
 _WRITE_EVERY = 20
 """Skycells after which the inventory is written: what an interruption can cost is a look-up."""
+
+
+_SILENT_LIMIT = 4
+"""Skycells in a row, for each worker, that the archive may fail to answer for."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +113,39 @@ def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> St
         skycells = _needed(read_mapping(job.layout), roi)
         inventory = Inventory.read(job.layout.inventory, job.reduction)
         todo = [cell for cell in skycells if job.overwrite or not _is_done(job, inventory, cell)]
-        share = max(1, job.archive.connections // run.executor.workers)
-        spread = replace(job, archive=replace(job.archive, connections=share))
-        tasks = [_SkycellTask(spread, skycell) for skycell in todo]
-        try:
-            for done, outcome in enumerate(run_tasks(run, "download", _reduce_one, tasks), 1):
-                inventory.record(_entry(job, outcome))
-                if done % _WRITE_EVERY == 0:
-                    inventory.write()
-        finally:
-            if tasks:
-                inventory.write()
+        if todo:
+            _run(job, todo, inventory, run)
         names = [cell.name for cell in skycells]
         _check(job, inventory, names, allow_partial=run.allow_partial)
         return _report(inventory, names, len(todo), seconds())
+
+
+def _run(
+    job: DownloadJob, skycells: Sequence[Skycell], inventory: Inventory, run: StageRun
+) -> None:
+    """Bring skycells into the atlas and take note of each in the inventory.
+
+    An archive that does not answer for several skycells in a row is not asked for the others.
+    """
+    workers = run.executor.workers
+    limit = connection_limit(job.archive.url, job.archive.connections)
+    spread = replace(job, archive=replace(job.archive, connections=max(1, limit // workers)))
+    tasks = [_SkycellTask(spread, skycell) for skycell in skycells]
+    silent = 0
+    try:
+        for done, outcome in enumerate(run_tasks(run, "download", _reduce_one, tasks), 1):
+            inventory.record(_entry(job, outcome))
+            silent = silent + 1 if outcome.kind == ArchiveUnavailableError.__name__ else 0
+            if silent >= _SILENT_LIMIT * workers:
+                raise ArchiveUnavailableError(
+                    f"the archive {job.archive.url} failed for {silent} skycells in a row, "
+                    f"{len(tasks) - done} were not tried. Last: {outcome.error}. Run the same "
+                    "command again later; what arrived is kept"
+                )
+            if done % _WRITE_EVERY == 0:
+                inventory.write()
+    finally:
+        inventory.write()
 
 
 def _needed(mapping: Mapping, roi: Window | None) -> list[Skycell]:
@@ -207,12 +229,6 @@ def _lacks(entry: InventoryEntry) -> bool:
     return entry.state == "reduced" and bool(entry.absent_bands)
 
 
-@functools.lru_cache(maxsize=2)
-def _archive(config: ArchiveConfig) -> Archive:
-    """Return this process's connections to an archive."""
-    return open_archive(config)
-
-
 _REDUCING = threading.Lock()
 """One skycell is reduced at a time in a process, while the next one is fetched: a second reduction
 would gain nothing on the same core and double the memory."""
@@ -248,9 +264,9 @@ def _obtain(job: DownloadJob, skycell: Skycell) -> tuple[SkycellFiles, int]:
     kept = None if job.overwrite else raw.open_skycell(skycell, BANDS)
     if kept is not None:
         return kept, 0
-    files = fetch_skycell(_archive(job.archive), skycell, bands=BANDS)
+    files = fetch_skycell(open_archive(job.archive), skycell, bands=BANDS)
     if job.keep_raw:
-        raw.write_skycell(files)
+        raw.write_skycell(files, overwrite=job.overwrite)
     return files, files.size
 
 

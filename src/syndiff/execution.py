@@ -40,6 +40,8 @@ class Outcome(Generic[T, R]):
         What it returned; None if it failed.
     error : str or None
         Why it failed, in one line.
+    kind : str
+        Class of the error.
     details : str
         The traceback, for the log.
     """
@@ -47,6 +49,7 @@ class Outcome(Generic[T, R]):
     task: T
     result: R | None
     error: str | None = None
+    kind: str = ""
     details: str = ""
 
 
@@ -65,12 +68,10 @@ def _run_task(function: Callable[[T], R], task: T) -> Outcome[T, R]:
     """Run one task; every error becomes an outcome."""
     try:
         return Outcome(task, function(task))
-    except SyndiffError as error:
-        return Outcome(task, None, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - the task boundary: reported, never swallowed
-        return Outcome(
-            task, None, f"{type(error).__name__}: {error}".strip(), traceback.format_exc()
-        )
+        kind = type(error).__name__
+        text = str(error) if isinstance(error, SyndiffError) else f"{kind}: {error}"
+        return Outcome(task, None, text, kind, traceback.format_exc())
 
 
 class LocalExecutor:

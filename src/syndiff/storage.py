@@ -288,7 +288,8 @@ class Place:
         from zarr.storage import ObjectStore
 
         try:
-            store = ObjectStore(_open_store(self.root), read_only=mode == "r")
-            return zarr.open_group(store, path=self.key, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+            # Rooted here: Zarr would write metadata into every folder above a path.
+            store = ObjectStore(_open_store(str(self)), read_only=mode == "r")
+            return zarr.open_group(store, mode=mode, zarr_format=3)  # type: ignore[arg-type]
         except (BaseError, OSError) as error:
             raise _failure("open", self, error) from error
