@@ -111,7 +111,7 @@ def detect_light(
     # first without knowing where light is, then beside what was found
     for turn in range(_MOST_TURNS):
         levels = tuple(
-            measure_level(cells, detected, step=(2 if turn else 4) if thin else 1, fallback=level)
+            _measure_level(cells, detected, step=(2 if turn else 4) if thin else 1, fallback=level)
             for cells, level in zip(sums.values(), levels, strict=True)
         )
         residual = _combined_residual(sums, levels)
@@ -159,7 +159,7 @@ def _combined_residual(
     return total
 
 
-def measure_level(
+def _measure_level(
     cells: CellSums,
     detected: NDArray[np.uint8],
     *,
@@ -293,7 +293,9 @@ def _noise_correlation(
     Noise that is correlated over a few pixels only makes sums over n x n pixels ``F(n)`` times
     noisier, with ``F(n)^2 = F^2 - a / n + O(1 / n^2)``. From n = 4 and 8 it follows that
     ``F^2 = 2 F(8)^2 - F(4)^2``: within 3 % for kernels of 1 to 5 pixels, where F(4) is 10 to 33 %
-    low. Larger boxes would need no such step, but hold more of the light below the threshold.
+    low. Larger boxes would need no such step, but hold more of the light below the threshold: in a
+    crowded field it counts as noise (4 % more at four times the density of high latitudes, 20 % at
+    sixteen times).
     """
     s, v, lit = (_quartets(plane) for plane in (residual, variance, detected))
     dark = ((lit == 0) & (v > 0)).all(axis=(1, 3))

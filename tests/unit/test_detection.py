@@ -171,6 +171,13 @@ def test_a_crowded_field_is_calibrated_in_several_turns():
     assert 0.95 < found.noise_correlation < 1.6
 
 
+def test_without_dark_cells_the_filters_own_scatter_stands_in():
+    found = detect_light({"r": cell_sums(noise())}, config=ReductionConfig(threshold_sigma=1e-3))
+    assert found.detected.mean() > 0.99
+    # white noise; 7000 samples
+    assert found.noise_correlation == pytest.approx(1, rel=0.05)
+
+
 def test_sep_overflow_is_an_error(monkeypatch):
     before = sep.get_extract_pixstack()
     sep.set_extract_pixstack(60)
