@@ -292,7 +292,7 @@ def _noise_correlation(
     -----
     Noise that is correlated over a few pixels only makes sums over n x n pixels ``F(n)`` times
     noisier, with ``F(n)^2 = F^2 - a / n + O(1 / n^2)``. From n = 4 and 8 it follows that
-    ``F^2 = 2 F(8)^2 - F(4)^2``: within 3 % for kernels of 1 to 5 pixels, where F(4) is 10 to 33 %
+    ``F^2 = 2 F(8)^2 - F(4)^2``: within 2 % for kernels of 2 to 5 pixels, where F(4) is 10 to 17 %
     low. Larger boxes would need no such step, but hold more of the light below the threshold: in a
     crowded field it counts as noise (4 % more at four times the density of high latitudes, 20 % at
     sixteen times).
