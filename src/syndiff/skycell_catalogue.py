@@ -7,7 +7,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from syndiff.errors import GeometryError
 from syndiff.skycell_table import SkycellTable, corner_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["read_catalogue"]
 
@@ -73,10 +73,15 @@ def read_catalogue(content: bytes | str | Path) -> SkycellTable:
         raise GeometryError(f"{source} is not a CSV file: {error}") from error
     if not rows:
         raise GeometryError(f"{source} lists no skycell: give one row a skycell below the header")
-    names = np.array([record["NAME"] for _, record in rows])
-    size = _numbers(rows, _SIZE, source)
-    reals = [_numbers(rows, columns, source) for columns in _REALS]
     lines = [line for line, _ in rows]
+    texts = dict(zip(_COLUMNS, zip(*(values for _, values in rows), strict=True), strict=True))
+    names = np.array(texts["NAME"])
+    numbers = {
+        name: _numbers(name, texts[name], lines, source) for name in _COLUMNS if name != "NAME"
+    }
+    size, *reals = (
+        np.stack([numbers[name] for name in together], axis=1) for together in (_SIZE, *_REALS)
+    )
     for complaint in (*_name_complaints(names), *_size_complaints(size)):
         complaint.raise_first(lines, source)
     table = SkycellTable(names, size.astype(np.int64), *reals)
@@ -102,8 +107,8 @@ def _read_text(content: bytes | str | Path) -> tuple[str, str]:
         ) from error
 
 
-def _rows(text: str, source: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line number and the known columns of every row."""
+def _rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the values of `_COLUMNS` of every row."""
     reader = csv.reader(io.StringIO(text), strict=True)
     header = [_canonical(name) for name in next(reader, [])]
     if not header:
@@ -114,7 +119,7 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, dict[str, str]]]:
                 f"{source} has {header.count(name)} columns {name}: each of "
                 f"{', '.join(_COLUMNS)} is needed once"
             )
-    places = [(name, header.index(name)) for name in _COLUMNS]
+    places = [header.index(name) for name in _COLUMNS]
     for row in reader:
         if not row:
             continue
@@ -123,7 +128,7 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, dict[str, str]]]:
                 f"{source}, row {reader.line_num}: {len(row)} values where the header names "
                 f"{len(header)} columns"
             )
-        yield reader.line_num, {name: row[place].strip() for name, place in places}
+        yield reader.line_num, [row[place].strip() for place in places]
 
 
 def _canonical(name: str) -> str:
@@ -131,20 +136,20 @@ def _canonical(name: str) -> str:
     return re.sub(r"^PC00([12])00([12])$", r"PC\1_\2", name.strip().upper())
 
 
-def _numbers(rows: list[tuple[int, dict[str, str]]], names: Iterable[str], source: str) -> Floats:
-    """Return some columns as numbers, or tell which value isn't one."""
-    values = np.empty((len(rows), len(tuple(names))))
-    for column, name in enumerate(names):
-        for index, (line, record) in enumerate(rows):
-            try:
-                values[index, column] = float(record[name])
-            except ValueError:
-                values[index, column] = np.nan
-            if not np.isfinite(values[index, column]):
-                raise GeometryError(
-                    f"{source}, row {line}, column {name}: {record[name]!r} is not a finite number"
-                )
+def _numbers(name: str, texts: Sequence[str], lines: list[int], source: str) -> Floats:
+    """Return a column as numbers, or tell which value isn't one."""
+    values = np.array([_number(text) for text in texts])
+    allowed = "is not a finite number"
+    _Complaint(name, ~np.isfinite(values), texts, allowed).raise_first(lines, source)
     return values
+
+
+def _number(text: str) -> float:
+    """Return the number that a text spells, NaN if none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +158,7 @@ class _Complaint:
 
     column: str
     is_wrong: NDArray[np.bool_]
-    values: Iterable[object]
+    values: Sequence[str] | NDArray[Any]
     allowed: str
 
     def raise_first(self, lines: list[int], source: str) -> None:
@@ -161,9 +166,10 @@ class _Complaint:
         if not self.is_wrong.any():
             return
         row = int(self.is_wrong.argmax())
-        value = list(self.values)[row]
+        value = self.values[row]
+        plain = value if isinstance(value, str) else value.tolist()
         raise GeometryError(
-            f"{source}, row {lines[row]}, column {self.column}: {value!r} {self.allowed}"
+            f"{source}, row {lines[row]}, column {self.column}: {plain!r} {self.allowed}"
         )
 
 
@@ -188,9 +194,7 @@ def _size_complaints(size: Floats) -> Iterator[_Complaint]:
     for axis, name in enumerate(_SIZE):
         given = size[:, axis]
         wrong = (given < 1) | (given > MAX_SIZE_PX) | (given % 1 != 0)
-        yield _Complaint(
-            name, wrong, given.tolist(), f"is not a size: give 1 to {MAX_SIZE_PX} pixels"
-        )
+        yield _Complaint(name, wrong, given, f"is not a size: give 1 to {MAX_SIZE_PX} pixels")
 
 
 def _wcs_complaints(table: SkycellTable) -> Iterator[_Complaint]:
@@ -200,7 +204,7 @@ def _wcs_complaints(table: SkycellTable) -> Iterator[_Complaint]:
         yield _Complaint(
             _REALS[0][axis],
             np.abs(given) > limit,
-            given.tolist(),
+            given,
             f"is out of range: give degrees from {-limit:g} to {limit:g}",
         )
     matrix = (table.cdelt[:, :, None] * table.pc.reshape(-1, 2, 2)) * 3600 / PS1_PIXEL_ARCSEC
@@ -208,7 +212,7 @@ def _wcs_complaints(table: SkycellTable) -> Iterator[_Complaint]:
     yield _Complaint(
         "CDELT and PC",
         departure > 2 * SCALE_TOLERANCE,
-        [(*row[0], *row[1]) for row in zip(table.cdelt.tolist(), table.pc.tolist(), strict=True)],
+        np.concatenate([table.cdelt, table.pc], axis=1),
         f"are not square pixels of {PS1_PIXEL_ARCSEC} arcsec (CDELT1, CDELT2, PC1_1, PC1_2, PC2_1, "
         "PC2_2): only those are supported",
     )
@@ -217,7 +221,7 @@ def _wcs_complaints(table: SkycellTable) -> Iterator[_Complaint]:
     yield _Complaint(
         "CRPIX1 and CRPIX2",
         far,
-        table.crpix.tolist(),
+        table.crpix,
         f"put a corner farther than {MAX_REACH_DEG:g} deg from the tangent point: pixels there are "
         f"no longer {PS1_PIXEL_ARCSEC} arcsec wide on the sky",
     )

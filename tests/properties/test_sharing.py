@@ -13,8 +13,8 @@ from syndiff.tessellation import Tessellation
 STEEPEST = 1.875 / RAMP_ARCSEC
 """Slope per arcsec of the smoothstep in its middle."""
 
-# Some 30,000 pairs of points 2" apart near the borders of RINGS.V3 north of dec -30 reached 1.4 times that: where three
-# projections meet, products and quotients of ramps add up.
+# Some 30,000 pairs of points 2" apart near the borders of RINGS.V3 north of dec -30 reached 1.4
+# times that: where three projections meet, products and quotients of ramps add up.
 RINGS_SLOPE = 2 * STEEPEST
 
 RINGS = Tessellation.rings_v3()
@@ -57,8 +57,9 @@ def check_shares(tessellation, point, slope_limit):
         inside = np.minimum(skycell.nx, skycell.ny) - 10 > max(x, y) > min(x, y) > 10
         if inside:
             assert np.abs(steps - of_all[0]).max() <= 2 * slope_limit
-    # Each has its own pixels, whose way over the sky rounds to 1e-10 px or so: 1e-12 of a weight.
-    assert total == pytest.approx(1.0, abs=1e-11)
+    # Each has its own pixels, whose way over the sky rounds to some 1e-10 px; a narrow ramp rises
+    # by 0.1 a pixel.
+    assert total == pytest.approx(1.0, abs=1e-10)
     return len(found)
 
 
@@ -133,7 +134,7 @@ def test_projections_overlap_enough_for_the_ramp():
     """Wherever one looks north of dec -30, some projection has its edges 52" away or more."""
     rng = np.random.default_rng(8)
     depths = [deepest(RINGS, direction(*corner)) for corner in CORNERS]
-    for ra, sine in zip(rng.uniform(0, 360, 200), rng.uniform(-0.5, 1, 200), strict=True):
+    for ra, sine in zip(rng.uniform(0, 360, 80), rng.uniform(-0.5, 1, 80), strict=True):
         depths.append(deepest(RINGS, direction(ra, np.rad2deg(np.arcsin(sine)))))
     # 400,000 random points, followed downhill, found 52.73" at least: at CORNERS[0].
     assert 52.7 < min(depths) < 53.0

@@ -247,7 +247,7 @@ def test_covering_misses_no_skycell(rings, place):
     rng = np.random.default_rng(1)
     middle = direction(*place)
     # The blob is star-shaped: shrinking its border towards the middle stays inside.
-    for shrink in [*rng.uniform(0, 1, 60), *[0.9999] * 60]:
+    for shrink in [*rng.uniform(0, 1, 30), *[0.9999] * 40]:
         corner = border[rng.integers(len(border))]
         point = middle + shrink * (corner - middle)
         assert set(holders(rings, point / np.linalg.norm(point))) <= set(covering)
@@ -297,17 +297,14 @@ def test_covering_is_empty_where_there_are_no_skycells(rings):
     assert rings.covering(blob(10.0, -60.0, 1.0)) == []
 
 
-def test_covering_of_a_whole_ccd(rings):
-    tesswcs = pytest.importorskip("tesswcs")
-    wcs = tesswcs.WCS.from_sector(sector=20, camera=3, ccd=3)
-    edge = np.linspace(0, 2048, 65)[:-1]
-    near, far = np.zeros(64), np.full(64, 2048.0)
-    x = np.concatenate([edge, far, 2048 - edge, near]) + 43.5
-    y = np.concatenate([near, edge, far, 2048 - edge]) - 0.5
-    border = direction(*wcs.all_pix2world(x, y, 0))
+def test_covering_of_a_footprint_as_large_as_a_ccd(rings):
+    border = blob(130.0, 60.0, 6.0, n=400)
     covering = rings.covering(border)
-    assert len(covering) == 1017
-    assert len({skycell.projection_cell for skycell in covering}) == 19
+    # All whose middle lies inside, and a fringe of at most a skycell's radius around.
+    middle = direction(130.0, 60.0)
+    apart = np.rad2deg(np.arccos(rings._centres @ middle))
+    assert (apart < 6.0 * 0.7 - 0.01).sum() <= len(covering) <= (apart < 6.0 * 1.3 + 0.4).sum()
+    assert 700 < len(covering) < 1400
 
 
 @pytest.mark.parametrize(
@@ -338,8 +335,8 @@ def test_neighbours_are_those_that_share_sky(rings, name):
     skycell = rings[name]
     rng = np.random.default_rng(2)
     # Points near the border, where others come in.
-    x, y = rng.uniform(-0.5, 1, (2, 120)).clip(-0.49 / skycell.nx, 0.99992)
-    points = np.stack([x * skycell.nx, y * skycell.ny, np.ones(120)], axis=1)
+    x, y = rng.uniform(-0.5, 1, (2, 80)).clip(-0.49 / skycell.nx, 0.99992)
+    points = np.stack([x * skycell.nx, y * skycell.ny, np.ones(80)], axis=1)
     points = points @ skycell.pixel_to_direction.T
     met = set()
     for point in points / np.linalg.norm(points, axis=1, keepdims=True):
@@ -351,7 +348,7 @@ def test_neighbours_are_those_that_share_sky(rings, name):
         assert _shared_px(skycell, other) > 0
 
 
-def _shared_px(first, second, step=10.0):
+def _shared_px(first, second, step=16.0):
     """Return a rough count of the pixels of one skycell that lie in another."""
     x, y = np.meshgrid(np.arange(0, first.nx, step), np.arange(0, first.ny, step))
     pointed = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
