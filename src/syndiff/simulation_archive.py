@@ -232,16 +232,18 @@ def _observe(
     band, exptime = BANDS.index(header.band), header.exptime_s
     exposure, usual = _EXPOSURES[band]
     sigma = _NOISE[band] * math.sqrt(exposure * usual / exptime)
-    pattern = _pattern(light.shape)
-    variance = (sigma * (1 + 0.15 * pattern)) ** 2 + light / (header.gain * exptime)
+    variance = np.square(sigma * _unevenness(light.shape))
+    variance += light / (header.gain * exptime)
     mask, lost = np.zeros(light.shape, np.uint16), np.zeros(light.shape, np.bool_)
     if config.artefacts:
         _mark_frame(rng, mask, lost)
         _saturate(light, mask, lost, (*sky, config.psf, band))
     if config.background_sigmas:
-        light += config.background_sigmas * sigma * (1 + pattern[::-1, ::-1])
+        light += config.background_sigmas * sigma * _unevenness(light.shape)[::-1, ::-1]
     if config.noise:
-        light += _correlated_noise(rng, light.shape) * np.sqrt(variance)
+        noise = _correlated_noise(rng, light.shape)
+        noise *= np.sqrt(variance)
+        light += noise
     light *= exptime
     variance *= exptime**2
     light[lost] = np.nan
@@ -249,10 +251,10 @@ def _observe(
     return _Planes(light, variance, mask, sigma * exptime)
 
 
-def _pattern(shape: tuple[int, ...]) -> F64:
-    """Return a smooth pattern between -1 and 1."""
+def _unevenness(shape: tuple[int, ...]) -> F64:
+    """Return a smooth factor between 0.85 and 1.15."""
     ny, nx = shape
-    return np.outer(np.cos(np.arange(ny) / 900), np.sin(np.arange(nx) / 700))
+    return 1 + np.outer(0.15 * np.cos(np.arange(ny) / 900), np.sin(np.arange(nx) / 700))
 
 
 def _correlated_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -351,9 +353,9 @@ def _write_planes(planes: _Planes, header: StackHeader, archive: Path, config: S
         ("", planes.counts, noise, 0.044 * noise),
         (".wt", planes.variance, level, 0.0),
     ):
-        kept = values[np.isfinite(values)]
+        limits = float(np.nanmin(values)), float(np.nanmax(values))
         scaling = choose_scaling(
-            kept, noise=width, offset=offset, clip_brightest=config.artefacts and not suffix
+            limits, noise=width, offset=offset, clip_brightest=config.artefacts and not suffix
         )
         dn = encode(values, scaling)
         write_stack_plane(folder / f"{stem}{suffix}.fits", dn, header, scaling)

@@ -1,20 +1,24 @@
 """Write PS1 stack files as the archive stores them: scaled, tiled, compressed."""
 
+import gzip
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.kernels.rice_encoder import encode_rows
 from syndiff.tessellation import Skycell
 
 __all__ = ["Scaling", "StackHeader", "choose_scaling", "encode", "write_stack_plane"]
 
+I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+
+_BLOCK = 2880
+# FITS headers and data are padded to it.
 
 POGSON = 1.0857362
 """2.5 / ln 10 as the survey's software rounds it."""
@@ -96,13 +100,15 @@ class StackHeader:
         return str(_description(self).tostring(endcard=False, padding=False))
 
 
-def choose_scaling(values: F64, *, noise: float, offset: float, clip_brightest: bool) -> Scaling:
+def choose_scaling(
+    limits: tuple[float, float], *, noise: float, offset: float, clip_brightest: bool
+) -> Scaling:
     """Return a scaling that holds an image.
 
     Parameters
     ----------
-    values : (ny, nx) float64
-        Linear values in counts.
+    limits : tuple of float
+        Smallest and largest value in counts.
     noise : float
         Their noise in counts: sets the softening.
     offset : float
@@ -119,7 +125,7 @@ def choose_scaling(values: F64, *, noise: float, offset: float, clip_brightest: 
     bsoften = 1.042 * noise
     low, high, zero = (
         POGSON * np.arcsinh((value - offset) / (2 * bsoften))
-        for value in (min(float(values.min()), -8 * noise), float(values.max()), 0.0)
+        for value in (min(limits[0], -8 * noise), limits[1], 0.0)
     )
     # Realistic range of the survey: 12.5 in v, 1.9e-4 a step.
     span = max(high - low, 12.5)
@@ -175,40 +181,74 @@ def write_stack_plane(
     scaling : Scaling, optional
         Of an image or variance; None for a mask.
     """
-    table, data = _compress(plane, "GZIP_1" if scaling is None else "RICE_1")
-    cards = fits.Header(_mask_cards() if scaling is None else _scaling_cards(scaling))
-    text = (
-        table.tostring(endcard=False, padding=False) + header.text + cards.tostring(padding=False)
-    )
+    if scaling is None:
+        rows, data = _gzip_rows(plane)
+        cards, method = _mask_cards(), "GZIP_1"
+    else:
+        rows, data = _rice_rows(plane)
+        cards, method = _scaling_cards(scaling), "RICE_1"
+    text = _structure(plane.shape, rows, method).tostring(endcard=False, padding=False)
+    text += header.text
+    text += fits.Header(cards).tostring(padding=False)
     primary = fits.Header([("SIMPLE", True), ("BITPIX", 16), ("NAXIS", 0), ("EXTEND", True)])
-    padding = " " * (-len(text) % 2880)
+    descriptors = np.stack([rows, np.cumsum(rows) - rows], -1).astype(">i4").tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(primary.tostring().encode() + (text + padding).encode() + data)
+    with path.open("wb") as file:
+        file.write(primary.tostring().encode())
+        file.write((text + " " * (-len(text) % _BLOCK)).encode())
+        file.write(descriptors)
+        file.write(data)
+        file.write(bytes(-(len(descriptors) + len(data)) % _BLOCK))
 
 
-def _compress(
-    plane: NDArray[np.int16] | NDArray[np.uint16], method: Literal["RICE_1", "GZIP_1"]
-) -> tuple[fits.Header, bytes]:
-    """Return the structural cards of the table that holds an image, and its padded bytes."""
-    rows = fits.CompImageHDU(plane, compression_type=method, tile_shape=(1, plane.shape[1]))
-    buffer = BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), rows]).writeto(buffer)
-    content = buffer.getvalue()
-    with fits.open(BytesIO(content), disable_image_compression=True) as hdus:
-        place = hdus[1].fileinfo()
-        header = _structure(hdus[1].header)
-    return header, content[place["datLoc"] : place["datLoc"] + place["datSpan"]]
+def _gzip_rows(plane: NDArray[np.int16] | NDArray[np.uint16]) -> tuple[I64, bytes]:
+    """Return the length of each compressed row of a mask, and all rows."""
+    signed = (plane.astype(np.int32) - 32768).astype(">i2")
+    rows = [gzip.compress(row.tobytes(), 6, mtime=0) for row in signed]
+    return np.array([len(row) for row in rows]), b"".join(rows)
 
 
-def _structure(table: fits.Header) -> fits.Header:
-    """Return the cards that describe the compressed table, as cfitsio writes them for PS1."""
-    out = fits.Header()
-    for card in table.cards:
-        if card.keyword == "ZTENSION":
-            out.append(("ZSIMPLE", True, "Uncompressed file's conforms to FITS"))
-        elif card.keyword not in {"ZPCOUNT", "ZGCOUNT", "BZERO", "BSCALE", "EXTNAME"}:
-            out.append(card)
-    out.append(("EXTNAME", "COMPRESSED_IMAGE", "name of this binary table extension"))
+def _rice_rows(plane: NDArray[np.int16] | NDArray[np.uint16]) -> tuple[I64, bytes]:
+    """Return the length of each compressed row of an image, and all rows."""
+    ny, nx = plane.shape
+    out = np.empty(ny * (2 * nx + nx // 32 + 16), np.uint8)
+    ends = np.empty(ny, np.int64)
+    encode_rows(plane, out, ends)
+    return np.diff(ends, prepend=0), out[: ends[-1]].tobytes()
+
+
+def _structure(shape: tuple[int, ...], rows: I64, method: str) -> fits.Header:
+    """Return the cards of the table that holds a compressed image, as cfitsio writes them."""
+    ny, nx = shape
+    out = fits.Header(
+        [
+            ("XTENSION", "BINTABLE", "binary table extension"),
+            ("BITPIX", 8, "8-bit bytes"),
+            ("NAXIS", 2, "2-dimensional binary table"),
+            ("NAXIS1", 8, "width of table in bytes"),
+            ("NAXIS2", ny, "number of rows in table"),
+            ("PCOUNT", int(rows.sum()), "size of special data area"),
+            ("GCOUNT", 1, "one data group (required keyword)"),
+            ("TFIELDS", 1, "number of fields in each row"),
+            ("TTYPE1", "COMPRESSED_DATA", "label for field   1"),
+            ("TFORM1", f"1PB({rows.max()})", "data format of field: variable length array"),
+            ("ZIMAGE", True, "extension contains compressed image"),
+            ("ZSIMPLE", True, "Uncompressed file's conforms to FITS"),
+            ("ZBITPIX", 16, "data type of original image"),
+            ("ZNAXIS", 2, "dimension of original image"),
+            ("ZNAXIS1", nx, "length of original image axis"),
+            ("ZNAXIS2", ny, "length of original image axis"),
+            ("ZTILE1", nx, "size of tiles to be compressed"),
+            ("ZTILE2", 1, "size of tiles to be compressed"),
+            ("ZCMPTYPE", method, "compression algorithm"),
+        ]
+    )
+    if method == "RICE_1":
+        out["ZNAME1"] = ("BLOCKSIZE", "compression block size")
+        out["ZVAL1"] = (32, "pixels per block")
+        out["ZNAME2"] = ("BYTEPIX", "bytes per pixel (1, 2, 4, or 8)")
+        out["ZVAL2"] = (2, "bytes per pixel (1, 2, 4, or 8)")
+    out["EXTNAME"] = ("COMPRESSED_IMAGE", "name of this binary table extension")
     return out
 
 
@@ -287,7 +327,7 @@ def _mask_cards() -> list[tuple[str, str | float, str]]:
     return out
 
 
-def _scaling_cards(scaling: Scaling) -> list[tuple[str, float, str]]:
+def _scaling_cards(scaling: Scaling) -> list[tuple[str, str | float, str]]:
     """Return the cards that turn numbers on disk into fluxes."""
     return [
         ("BZERO", scaling.bzero, "Scaling: TRUE = BZERO + BSCALE * DISK"),
