@@ -136,7 +136,7 @@ def combine(
     if not holes and not invalid.any():
         share = share_cells(sharing, (light != 0).any(axis=0) | (flags != 0))
         total = np.tensordot(_WEIGHTS, light, axes=1) * share
-        coarse = _coarse_planes(reduced, config.background, np.stack([plain] * len(BANDS)), full)
+        coarse = _coarse_planes(reduced, np.stack([plain] * len(BANDS)), full)
         flags[share == 0] = 0
     else:
         everywhere = np.ones(flags.shape, bool)
@@ -144,7 +144,7 @@ def combine(
         missing = _has_bits(invalid) & (shares > 0)
         factor = _WEIGHTS[:, None, None] * shares * _standing_in(missing, _colours(light))
         total = np.einsum("bji,bji->ji", factor, light)
-        coarse = _coarse_planes(reduced, config.background, _to_coarse(shares), full)
+        coarse = _coarse_planes(reduced, _to_coarse(shares), full)
         flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
         flags[~(shares > 0).any(axis=0)] = 0
     coarse[3] = plain * full
@@ -266,8 +266,7 @@ def _full_counts(skycell: Skycell) -> FloatPlane:
 
 def _at_coarse_centres(sharing: Sharing, shape: tuple[int, ...]) -> FloatPlane:
     """Return the overlap weight at the centres of 8" cells."""
-    y, x = np.meshgrid(*(32.0 * np.arange(n) + 15.5 for n in shape), indexing="ij")
-    return np.asarray(sharing.weight(x, y), np.float32)
+    return share_cells(sharing, np.ones(shape, bool), cell_px=32)
 
 
 def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
@@ -278,9 +277,7 @@ def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
-def _coarse_planes(
-    reduced: ReducedSkycell, background: Background, shares: FloatPlane, full: FloatPlane
-) -> FloatPlane:
+def _coarse_planes(reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane) -> FloatPlane:
     """Return `COARSE_PLANES` of a skycell, all but the complete counts."""
     planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
     counted = np.zeros((len(BANDS), *full.shape), np.float32)
@@ -288,8 +285,9 @@ def _coarse_planes(
         b = BANDS.index(band)
         taken = np.float32(_WEIGHTS[b]) * shares[b]
         variance = variance_decode(reduced.variance[k], reduced.variance_sigma[k])
-        used = variance.sum(axis=0) if background == "none" else variance[0]
-        planes[0] += (taken * np.float32(reduced.noise_correlation)) ** 2 * used
+        # Undetected light that is left out is unknown to this precision too.
+        noise = taken * np.float32(reduced.noise_correlation)
+        planes[0] += noise**2 * variance.sum(axis=0)
         planes[1] += taken * reduced.count[k]
         planes[2] += taken * reduced.flagged[k]
         counted[b] = reduced.count[k]
