@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syndiff import __version__
+from syndiff.config import parse_pixel, parse_target
 from syndiff.layout import Detector
 from syndiff.settings import Settings
 
@@ -317,3 +319,66 @@ def downsample(
 
         detector = Detector(sector, camera, ccd)
         terminal.show(run_downsample(detector, settings, terminal.progress))
+
+
+@app.command()
+def simulate(
+    directory: Annotated[str, typer.Argument(help="Folder to make it in.")],
+    sector: Annotated[int, typer.Option(help="TESS sector.")] = 20,
+    camera: Annotated[int, typer.Option(help="TESS camera, 1 to 4.")] = 3,
+    ccd: Annotated[int, typer.Option(help="TESS CCD, 1 to 4.")] = 3,
+    header: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take the WCS from this FFI or header. Default: the built-in one of 20 3 3, "
+            "others from the package tesswcs.",
+        ),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="field|crowded|isolated", help="What is in the sky.")
+    ] = "field",
+    noise: Annotated[bool, typer.Option(help="Noise and spoilt pixels.")] = True,
+    centre: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y", help="Middle of the field, FFI pixels. Default: of the CCD, or skycells."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="RA,DEC", help="Middle of the field, degrees.")
+    ] = None,
+    size: Annotated[int, typer.Option(metavar="N", help="Side of the field, FFI pixels.")] = 40,
+    skycells: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Make these of RINGS.V3, at full size. Default: two made-up projections that "
+            "meet in the field.",
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    verbose: Verbose = 0,
+) -> None:
+    """Make an FFI and a PS1 archive of a synthetic sky, to try things on."""
+    with _terminal(verbose, as_json=False) as terminal:
+        from syndiff.execution import available_cores, open_executor
+        from syndiff.simulation import plan_simulation
+        from syndiff.simulation import simulate as make
+        from syndiff.tessellation import Tessellation
+
+        names = [name.strip() for name in skycells.split(",")] if skycells else []
+        plan = plan_simulation(
+            kind=kind,  # type: ignore[arg-type] - checked there
+            noise=noise,
+            detector=Detector(sector, camera, ccd),
+            header=header,
+            centre_px=parse_pixel(centre) if centre is not None else None,
+            target=parse_target(target) if target is not None else None,
+            size_px=size,
+            skycells=[Tessellation.rings_v3()[name] for name in names],
+            seed=seed,
+        )
+        with open_executor(cores=available_cores(), threads=1) as executor:
+            progress = partial(terminal.progress, "skycells")
+            terminal.show_simulation(make(plan, directory, progress=progress, executor=executor))

@@ -20,6 +20,8 @@ __all__ = [
     "SceneConfig",
     "digest",
     "parse_offsets",
+    "parse_pixel",
+    "parse_target",
 ]
 
 BANDS = ("r", "i", "z", "y")
@@ -206,3 +208,70 @@ def parse_offsets(text: str) -> OffsetList:
                 "by 0.001 pixel or more"
             )
     return pairs
+
+
+def parse_pixel(text: str) -> tuple[float, float]:
+    """Read ``X,Y``.
+
+    Parameters
+    ----------
+    text : str
+        Two numbers separated by a comma.
+
+    Returns
+    -------
+    (float, float)
+        The numbers.
+
+    Raises
+    ------
+    ConfigError
+        If `text` is not two finite numbers.
+
+    Examples
+    --------
+    >>> parse_pixel("1000,1020.5")
+    (1000.0, 1020.5)
+    """
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ConfigError(
+            f"pixel {text!r} is not X,Y: give two numbers such as 1000,1020.5 (FFI array pixels, "
+            "0-based)"
+        )
+    return x, y
+
+
+def parse_target(text: str) -> tuple[float, float]:
+    """Read ``RA,DEC``.
+
+    Parameters
+    ----------
+    text : str
+        In degrees or sexagesimal (hours and degrees).
+
+    Returns
+    -------
+    (float, float)
+        RA and Dec in degrees.
+
+    Raises
+    ------
+    ConfigError
+        If `text` is no position.
+    """
+    from astropy.coordinates import SkyCoord
+
+    try:
+        ra, dec = text.split(",")
+        unit = "hourangle" if ":" in ra or "h" in ra else "deg"
+        position = SkyCoord(ra, dec, unit=(unit, "deg"))
+    except ValueError as error:
+        raise ConfigError(
+            f"target {text!r} is not RA,DEC ({error}): give degrees such as 210.80,54.35 or "
+            "14:03:12.6,+54:20:57"
+        ) from None
+    return float(position.ra.deg), float(position.dec.deg)

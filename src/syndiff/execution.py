@@ -203,6 +203,8 @@ def open_executor(*, cores: int, threads: int, scheduler: str | None = None) -> 
             threads_per_worker=threads,
             processes=True,
             dashboard_address=None,
+            # Its HTTP server starts all the same; on the usual port two runs would meet.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             # The tasks bound their own memory; Dask's limit would kill a worker that the page
             # cache makes look large.
             memory_limit=0,

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from syndiff.config import parse_offsets
+from syndiff.config import parse_offsets, parse_target
 from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError
@@ -79,20 +79,9 @@ def region(settings: Settings, frame: Frame) -> Window | None:
 
 def _around(target: str, size: int, frame: Frame) -> Window:
     """Return the square around a position on the sky."""
-    from astropy.coordinates import SkyCoord
-
-    try:
-        ra, dec = target.split(",")
-        unit = "hourangle" if ":" in ra or "h" in ra else "deg"
-        position = SkyCoord(ra, dec, unit=(unit, "deg"))
-    except ValueError as error:
-        raise ConfigError(
-            f"target {target!r} is not RA,DEC ({error}): give degrees such as 210.80,54.35 or "
-            "14:03:12.6,+54:20:57"
-        ) from None
-    x, y = (float(v) for v in sky_to_pixel(frame, position.ra.deg, position.dec.deg))
+    x, y = (float(v) for v in sky_to_pixel(frame, *parse_target(target)))
     science = frame.science
-    if not (science.x0 - 0.5 <= x < science.x1 - 0.5 and science.y0 - 0.5 <= y < science.y1 - 0.5):
+    if not science.holds(x, y):
         raise ConfigError(
             f"target {target} is not on {frame.detector}: it would fall on pixel "
             f"({x:.1f}, {y:.1f}), the science pixels are {science} (x0,y0,x1,y1)"

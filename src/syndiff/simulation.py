@@ -5,6 +5,7 @@ Nothing here shares code with the stages that it tests.
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,10 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.errors import ConfigError, MissingInputError
+from syndiff.errors import ConfigError, MissingInputError, StorageError
+from syndiff.execution import Executor, LocalExecutor
 from syndiff.layout import Detector
 from syndiff.simulation_archive import StackConfig, write_skycell
 from syndiff.simulation_ffi import (
+    SCIENCE,
     FfiConfig,
     Transient,
     example_cards,
@@ -27,7 +30,12 @@ from syndiff.simulation_ffi import (
     wcs_of,
     write_ffi,
 )
-from syndiff.simulation_grid import skycell_border, small_catalogue, write_catalogue
+from syndiff.simulation_grid import (
+    skycell_border,
+    skycell_middle,
+    small_catalogue,
+    write_catalogue,
+)
 from syndiff.simulation_profiles import PsfConfig
 from syndiff.simulation_sky import (
     PS1_EPOCH_YEAR,
@@ -70,6 +78,7 @@ EXAMPLE_CENTRE_PX = (1000.0, 1020.0)
 _RECORD = "simulation.json"
 _FORMAT = 1
 _SKY_MARGIN_DEG = 3.0 / 60
+_DISTORTION_PX = 200
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,13 @@ class Simulation:
         """The ECSV of stars and galaxies."""
         return self.directory / "stars.ecsv"
 
+    @property
+    def pipeline_command(self) -> str:
+        """The command that makes the field's template, with everything kept in the directory."""
+        words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
+        more = ("--data-root", self.directory / "data", "--roi", self.config.field)
+        return shlex.join(str(word) for word in (*words, *more))
+
     @cached_property
     def sources(self) -> Sources:
         """Stars and galaxies, as the catalogue file lists them."""
@@ -248,6 +264,7 @@ def simulate(
     directory: str | Path,
     *,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> Simulation:
     """Make an FFI, a PS1 archive, catalogues and a record of them.
 
@@ -259,29 +276,54 @@ def simulate(
         Where; made if needed. Files of the same names are replaced.
     progress : callable, optional
         Called with the number of skycells done and wanted.
+    executor : Executor, optional
+        What writes the skycells; default: this process. The files are the same with any.
 
     Returns
     -------
     Simulation
         Where everything is, and the truth.
+
+    Raises
+    ------
+    StorageError
+        If something can't be written.
     """
     simulation = Simulation(Path(directory), config)
-    simulation.directory.mkdir(parents=True, exist_ok=True)
     borders = [unit_vectors(*skycell_border(cell)) for cell in config.skycells]
     sources = make_sources(config.sky, Cap.around(np.concatenate(borders), _SKY_MARGIN_DEG))
     logger.info("%s sources, %s skycells", len(sources), len(config.skycells))
-    write_sources(sources, simulation.stars)
-    write_catalogue(config.skycells, simulation.catalogue)
-    write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
-    for done, skycell in enumerate(config.skycells, 1):
-        write_skycell(
-            skycell, sources, config.stack, seed=config.sky.seed, archive=simulation.archive
-        )
+    try:
+        simulation.directory.mkdir(parents=True, exist_ok=True)
+        write_sources(sources, simulation.stars)
+        write_catalogue(config.skycells, simulation.catalogue)
+        write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
+    except OSError as error:
+        raise StorageError(f"{directory} can't be written: {error}") from error
+    tasks = [_SkycellTask(cell, sources, simulation) for cell in config.skycells]
+    for done, outcome in enumerate((executor or LocalExecutor()).run(_write, tasks), 1):
+        if outcome.error is not None:
+            raise StorageError(f"{outcome.task.skycell.name} can't be written: {outcome.error}")
         if progress:
-            progress(done, len(config.skycells))
+            progress(done, len(tasks))
     record = {"format_version": _FORMAT, "config": asdict(config)}
     (simulation.directory / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
     return simulation
+
+
+@dataclass(frozen=True)
+class _SkycellTask:
+    """One skycell to write."""
+
+    skycell: Skycell
+    sources: Sources
+    simulation: Simulation
+
+
+def _write(task: _SkycellTask) -> None:
+    config = task.simulation.config
+    archive = task.simulation.archive
+    write_skycell(task.skycell, task.sources, config.stack, seed=config.sky.seed, archive=archive)
 
 
 def plan_simulation(
@@ -290,7 +332,8 @@ def plan_simulation(
     noise: bool = True,
     detector: Detector = EXAMPLE_DETECTOR,
     header: str | Path | None = None,
-    centre_px: tuple[float, float] = EXAMPLE_CENTRE_PX,
+    centre_px: tuple[float, float] | None = None,
+    target: tuple[float, float] | None = None,
     size_px: int = 40,
     skycells: Sequence[Skycell] = (),
     seed: int = 1,
@@ -309,8 +352,11 @@ def plan_simulation(
         (sector 20, camera 3, CCD 3) or from the package tesswcs.
     header : str or Path, optional
         File with the WCS of an FFI.
-    centre_px : tuple of float
-        x, y of the field's middle, FFI array pixels.
+    centre_px : tuple of float, optional
+        x, y of the field's middle, FFI array pixels; default: the middle of `skycells`, or else
+        of the CCD.
+    target : tuple of float, optional
+        RA and Dec of the field's middle instead, degrees.
     size_px : int
         Side of the field in FFI pixels.
     skycells : sequence of Skycell, optional
@@ -326,7 +372,8 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        If `kind` is unknown or `size_px` too small for one star.
+        If `kind` is unknown, `size_px` too small for one star, or the middle is given twice or
+        lies off the science pixels.
     """
     if kind not in {"field", "crowded", "isolated"}:
         raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
@@ -338,7 +385,12 @@ def plan_simulation(
         cards = example_cards()
     else:
         cards = tesswcs_cards(detector)
-    x0, y0 = (round(middle - (size_px - 1) / 2) for middle in centre_px)
+    if centre_px is not None and target is not None:
+        raise ConfigError("centre and target are both given: give one of them")
+    if target is None and skycells:
+        target = skycell_middle(skycells)
+    middle = centre_px or (EXAMPLE_CENTRE_PX if target is None else _pixel_of(target, cards))
+    x0, y0 = (round(value - (size_px - 1) / 2) for value in middle)
     field = Window(x0, y0, x0 + size_px, y0 + size_px)
     if kind == "isolated":
         stars = isolated_stars(cards, field, seed=seed)
@@ -353,6 +405,21 @@ def plan_simulation(
         skycells=cells,
         field=field,
     )
+
+
+def _pixel_of(target: tuple[float, float], cards: str) -> tuple[float, float]:
+    """Return the science pixel of a position on the sky."""
+    wcs = wcs_of(cards)
+    # Without the distortion first: that has no solution far from the CCD.
+    x, y = (float(v) for v in wcs.wcs_world2pix(*target, 0))
+    if SCIENCE.grown(_DISTORTION_PX).holds(x, y):
+        x, y = (float(v) for v in wcs.all_world2pix(*target, 0))
+    if not SCIENCE.holds(x, y):
+        raise ConfigError(
+            f"RA {target[0]}, Dec {target[1]} is not on the CCD: give another target or header, or "
+            "another sector, camera and CCD"
+        )
+    return x, y
 
 
 def isolated_stars(

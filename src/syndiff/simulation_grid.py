@@ -10,10 +10,18 @@ from numpy.typing import NDArray
 
 from syndiff.config import PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
+from syndiff.simulation_sky import unit_vectors
 from syndiff.tessellation import Skycell
 from syndiff.window import Window
 
-__all__ = ["catalogue_text", "skycell_border", "skycell_wcs", "small_catalogue", "write_catalogue"]
+__all__ = [
+    "catalogue_text",
+    "skycell_border",
+    "skycell_middle",
+    "skycell_wcs",
+    "small_catalogue",
+    "write_catalogue",
+]
 
 F64 = NDArray[np.float64]
 
@@ -70,6 +78,24 @@ def skycell_border(skycell: Skycell) -> tuple[F64, F64]:
     y = np.concatenate([np.zeros(4), t, np.ones(4), 1 - t]) * skycell.ny - 0.5
     ra, dec = skycell_wcs(skycell).all_pix2world(x, y, 0)
     return np.asarray(ra), np.asarray(dec)
+
+
+def skycell_middle(skycells: Sequence[Skycell]) -> tuple[float, float]:
+    """Return the position in the middle of skycells.
+
+    Parameters
+    ----------
+    skycells : sequence of Skycell
+        One or more.
+
+    Returns
+    -------
+    ra, dec : float
+        Degrees.
+    """
+    borders = np.concatenate([unit_vectors(*skycell_border(cell)) for cell in skycells])
+    x, y, z = borders.mean(0).tolist()
+    return math.degrees(math.atan2(y, x)) % 360.0, math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
 def small_catalogue(

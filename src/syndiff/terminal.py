@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from syndiff.pipeline import RunReport
+    from syndiff.simulation import Simulation
     from syndiff.stage import StageReport
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_PARTIAL", "EXIT_USAGE", "Terminal", "terminal"]
@@ -117,6 +118,20 @@ class Terminal:
                 output.print(f"{stage.stage}: {note}", markup=False)
         for product in report.stages[-1].products:
             output.print(product, markup=False)
+
+    def show_simulation(self, simulation: Simulation) -> None:
+        """Print where a simulation is, and the command to run next.
+
+        Parameters
+        ----------
+        simulation : Simulation
+            What was made.
+        """
+        self.stop()
+        output = Console(soft_wrap=True, highlight=False)
+        for name in ("ffi", "archive", "catalogue", "stars"):
+            output.print(f"{name:<9} {getattr(simulation, name)}", markup=False)
+        output.print(f"next: {simulation.pipeline_command}", markup=False)
 
 
 def _summarise(stage: StageReport) -> str:

@@ -122,3 +122,18 @@ class Window:
             True where it is.
         """
         return self.intersection(other) == other
+
+    def holds(self, x: float, y: float) -> bool:
+        """Tell whether a point lies on a pixel of this window.
+
+        Parameters
+        ----------
+        x, y : float
+            Pixel coordinates, 0-based, integers at the pixels' centres; NaN lies nowhere.
+
+        Returns
+        -------
+        bool
+            True where it does.
+        """
+        return self.x0 - 0.5 <= x < self.x1 - 0.5 and self.y0 - 0.5 <= y < self.y1 - 0.5
