@@ -40,6 +40,23 @@ def _misses(
 
 
 @njit(cache=True, nogil=True)
+def _add_part(
+    values: NDArray[np.float32],
+    wx: NDArray[np.float64],
+    wy: tuple[float, float, float],
+    column: int,
+    row: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Add a cell's planes to those of the nine nodes from (row, column) on that lie in `out`."""
+    for plane in range(values.size):
+        value = np.float64(values[plane])
+        for j in range(max(0, -row), min(3, out.shape[1] - row)):
+            for i in range(max(0, -column), min(3, out.shape[2] - column)):
+                out[plane, row + j, column + i] += value * wx[i] * wy[j]
+
+
+@njit(cache=True, nogil=True)
 def splat_cells(
     values: NDArray[np.float32],
     per_square: int,
@@ -59,12 +76,14 @@ def splat_cells(
     first : (row, column) of the node that is out[:, 0, 0]
     out : (planes, rows, columns), added to
 
-    A cell whose nine nodes are not all in `out` is left out: the caller's grid holds a margin.
+    Of a cell at the border the nodes in `out` get their part, so that they hold what they would
+    hold in any larger grid.
     """
     planes, ny, nx = values.shape
     rows, columns = out.shape[1], out.shape[2]
-    low_x = origin[0] + (first[1] - 1) / nodes_per_px
-    low_y = origin[1] + (first[0] - 1) / nodes_per_px
+    # A B-spline reaches a node and a half.
+    low_x = origin[0] + (first[1] - 1.5) / nodes_per_px
+    low_y = origin[1] + (first[0] - 1.5) / nodes_per_px
     bounds = np.array(
         [low_x, low_y, low_x + (columns + 2) / nodes_per_px, low_y + (rows + 2) / nodes_per_px]
     )
@@ -94,13 +113,14 @@ def splat_cells(
                     v = (y_left + (y_right - y_left) * s - origin[1]) * nodes_per_px
                     nearest_u, nearest_v = np.floor(u + 0.5), np.floor(v + 0.5)
                     a, b = int(nearest_u) - first[1] - 1, int(nearest_v) - first[0] - 1
-                    if a < 0 or b < 0 or a + 3 > columns or b + 3 > rows:
-                        continue
                     d, e = u - nearest_u, v - nearest_v
                     wx[0], wx[2] = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
                     wx[1] = 1.0 - wx[0] - wx[2]
                     wy0, wy2 = 0.5 * (0.5 - e) ** 2, 0.5 * (0.5 + e) ** 2
                     wy1 = 1.0 - wy0 - wy2
+                    if a < 0 or b < 0 or a + 3 > columns or b + 3 > rows:
+                        _add_part(values[:, j, i], wx, (wy0, wy1, wy2), a, b, out)
+                        continue
                     for plane in range(planes):
                         value = np.float64(values[plane, j, i])
                         for k in range(3):
