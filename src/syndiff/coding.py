@@ -45,7 +45,9 @@ def asinh_encode(x: ArrayLike, sigma: float) -> NDArray[np.int16]:
     Returns
     -------
     NDArray[np.int16]
-        ``round(3200 asinh(x / (200 sigma)))``, the shape of `x`.
+        ``round(3200 asinh(x / (200 sigma)))``, the shape of `x`. What rounding takes from a value
+        is added to the next one of its row, so that sums are right; a zero stays zero, and ends
+        it.
 
     Raises
     ------
@@ -60,8 +62,9 @@ def asinh_encode(x: ArrayLike, sigma: float) -> NDArray[np.int16]:
     if not (np.isfinite(sigma) and sigma > 0):
         raise RenderingError(f"light can't be coded with sigma {sigma}: it must be above 0")
     values = np.ascontiguousarray(x)
+    rows = values.reshape(-1, values.shape[-1]) if values.size else np.empty((0, 1))
     codes = np.empty(values.shape, np.int16)
-    if not coding.encode_asinh(values.ravel(), _SOFTENING * sigma, _STEPS, codes.ravel()):
+    if not coding.encode_asinh(rows, _SOFTENING * sigma, _STEPS, codes.reshape(rows.shape)):
         raise RenderingError(
             f"light of {np.max(np.abs(values)):.6g} can't be coded with sigma {sigma:.6g}: values "
             "must be finite and within 2.8e6 sigma; check the scaling of the image and of its "

@@ -15,15 +15,18 @@ def encode_asinh(
 ) -> bool:
     """Set `out` to ``round(steps * asinh(x / scale))``; say whether all of it fits.
 
+    What rounding takes from a value is added to the next one of the row, up to the next zero.
+    Rounded one by one, the wings of stars without noise lose 5e-5 of their flux.
+
     Parameters
     ----------
-    x : (n,) float
-        Values.
+    x : (rows, n) float
+        Values; zeros stay zero.
     scale : float
         Softening, in units of `x`.
     steps : float
         Steps per unit of asinh.
-    out : (n,) int16
+    out : (rows, n) int16
         Set, up to the first value that doesn't fit.
 
     Returns
@@ -31,15 +34,20 @@ def encode_asinh(
     bool
         False if a value is not finite or beyond 32767 steps.
     """
-    for i in range(x.size):
-        # most cells are empty
-        if x[i] == 0:
-            out[i] = 0
-            continue
-        code = np.rint(steps * np.arcsinh(np.float64(x[i]) / scale))
-        if not abs(code) <= 32767:
-            return False
-        out[i] = np.int16(code)
+    for j in range(x.shape[0]):
+        rest = 0.0
+        for i in range(x.shape[1]):
+            # most cells are empty
+            if x[j, i] == 0:
+                out[j, i] = 0
+                rest = 0.0
+                continue
+            value = np.float64(x[j, i]) + rest
+            code = np.rint(steps * np.arcsinh(value / scale))
+            if not abs(code) <= 32767:
+                return False
+            out[j, i] = np.int16(code)
+            rest = value - scale * np.sinh(code / steps)
     return True
 
 
