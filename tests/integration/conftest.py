@@ -1,0 +1,20 @@
+"""A finished run on the small sky, and copies of it that a test may spoil."""
+
+import shutil
+
+import pytest
+from commands import pipeline, syndiff
+
+
+@pytest.fixture(scope="session")
+def finished(small_sky, tmp_path_factory):
+    """Data root of a whole run; read it, don't write into it."""
+    root = tmp_path_factory.mktemp("finished") / "data"
+    syndiff(*pipeline(small_sky, root))
+    return root
+
+
+@pytest.fixture
+def root(finished, tmp_path):
+    """A copy of the finished run's data root."""
+    return shutil.copytree(finished, tmp_path / "data")
