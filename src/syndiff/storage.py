@@ -281,15 +281,23 @@ class Place:
         Raises
         ------
         StorageError
-            If there is none (``"r"``) or it can't be made (``"a"``).
+            If there is none (``"r"``), it is spoilt, or it can't be made (``"a"``).
         """
         import zarr
         from obstore.exceptions import BaseError
         from zarr.storage import ObjectStore
 
         try:
+            if mode == "r" and self.is_local:
+                # Opening the store would make the folder.
+                Path(str(self)).stat()
             # Rooted here: Zarr would write metadata into every folder above a path.
             store = ObjectStore(_open_store(str(self)), read_only=mode == "r")
             return zarr.open_group(store, mode=mode, zarr_format=3)  # type: ignore[arg-type]
         except (BaseError, OSError) as error:
             raise _failure("open", self, error) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"can't open {self}: its zarr.json is not a Zarr group's ({error}); remove "
+                f"{self} and run the command that makes it again"
+            ) from error

@@ -17,7 +17,7 @@ def test_nothing_is_touched_outside_the_arrays(switch, tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "agree", *files],
         # A cache of its own: code compiled with checks, or quickly, must not stay for others.
-        env=os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"},
+        env=os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "1"},
         capture_output=True,
         text=True,
         check=False,
