@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from syndiff.config import digest
 from syndiff.errors import ConfigError
 from syndiff.mapping_files import read_mapping
-from syndiff.process import read_scene_metadata
-from syndiff.scene_store import SceneStore
+from syndiff.scene_store import SceneStore, read_scene_metadata
 from syndiff.stage import StageReport, clock
 from syndiff.template import sample_template
 from syndiff.template_file import TemplateRecord, read_header, write_template

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from syndiff.stage import StageRun
     from syndiff.tessellation import Skycell
 
-__all__ = ["SceneJob", "process_stage", "read_scene_metadata"]
+__all__ = ["SceneJob", "process_stage"]
 
 logger = logging.getLogger(__name__)
 
@@ -155,33 +155,6 @@ def process_stage(
         partial=inputs.is_partial(grid.inputs(window)),
         counts={"tiles rendered": int(todo.sum()), "tiles kept": int((~todo).sum())},
     )
-
-
-def read_scene_metadata(layout: Layout) -> dict[str, Any]:
-    """Return `cell_metadata.json`.
-
-    Parameters
-    ----------
-    layout : Layout
-        Where everything lies.
-
-    Returns
-    -------
-    dict
-        What went into the scene.
-
-    Raises
-    ------
-    MissingInputError
-        If there is none yet.
-    """
-    if not layout.cell_metadata.exists():
-        raise MissingInputError(
-            f"{layout.cell_metadata} is missing: run `syndiff process {layout.detector.arguments}` "
-            "first"
-        )
-    metadata: dict[str, Any] = json.loads(layout.cell_metadata.read())
-    return metadata
 
 
 def _blocks(rows: Sequence[T], workers: int) -> list[tuple[T, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from syndiff.layout import Layout
     from syndiff.storage import Place
     from syndiff.window import Window
 
-__all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
+__all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene", "read_scene_metadata"]
 
 SCENE_FORMAT = 1
 """Version of the store's layout."""
@@ -241,6 +243,33 @@ class SceneStore:
         if self._group is None or (mode == "a" and self._group.read_only):
             self._group = self._place.open_zarr(mode)
         return self._group[name]
+
+
+def read_scene_metadata(layout: Layout) -> dict[str, Any]:
+    """Return `cell_metadata.json`.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+
+    Returns
+    -------
+    dict
+        What went into the scene.
+
+    Raises
+    ------
+    MissingInputError
+        If there is none yet.
+    """
+    if not layout.cell_metadata.exists():
+        raise MissingInputError(
+            f"{layout.cell_metadata} is missing: run `syndiff process {layout.detector.arguments}` "
+            "first"
+        )
+    metadata: dict[str, Any] = json.loads(layout.cell_metadata.read())
+    return metadata
 
 
 def _compressor(typesize: int) -> Any:  # noqa: ANN401 - zarr's codecs have no common type
