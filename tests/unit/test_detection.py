@@ -38,8 +38,17 @@ def test_a_star_is_detected_and_the_sky_is_not(method):
     flux = noise() + blob((256, 256), 100.3, 80.8, 40)
     found = detect_light({"r": cell_sums(flux)}, config=ReductionConfig(detection=method))
     assert found.detected[98:103, 79:83].all()
-    # 0.0013 of the cells are above 3 sigma by chance, each grows to 9; SEP wants three connected
-    assert found.detected.mean() < (0.02 if method == "matched" else 0.01)
+    # 0.0027 of the cells are beyond 3 sigma by chance, each grows to 9; SEP wants three connected
+    assert found.detected.mean() < (0.035 if method == "matched" else 0.01)
+
+
+def test_noise_alone_leaves_no_pedestal():
+    flux = noise((1024, 1024))
+    found = detect_light({"r": cell_sums(flux)}, config=ReductionConfig())
+    kept = flux[found.detected == 1]
+    # peaks alone would leave a mean of about 1.3 sigma per kept cell; neighbours under the filter
+    # share their noise, nine to a peak: one in nine is independent
+    assert abs(kept.mean()) < 4 * SIGMA / np.sqrt(kept.size / 9)
 
 
 @pytest.mark.parametrize("method", ["matched", "sep"])
