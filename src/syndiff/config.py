@@ -99,8 +99,8 @@ class ReductionConfig:
             )
         if self.detection not in {"matched", "sep"}:
             raise ConfigError(f"detection {self.detection!r} is unknown: give 'matched' or 'sep'")
-        if not self.threshold_sigma > 0:
-            raise ConfigError(f"threshold_sigma {self.threshold_sigma} must be above 0")
+        if not (math.isfinite(self.threshold_sigma) and self.threshold_sigma > 0):
+            raise ConfigError(f"threshold_sigma {self.threshold_sigma} must be above 0 and finite")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, for digests and provenance.
@@ -135,7 +135,9 @@ class SceneConfig:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
-            raise ConfigError(f"psf-sigma {self.psf_sigma_px} must be above 0 (PS1 pixels)")
+            raise ConfigError(
+                f"psf-sigma {self.psf_sigma_px} must be above 0 and finite (PS1 pixels)"
+            )
         if self.background not in {"matched", "sep", "none"}:
             raise ConfigError(
                 f"background {self.background!r} is unknown: give 'matched', 'sep' or 'none'"
@@ -200,13 +202,15 @@ def parse_offsets(text: str) -> OffsetList:
                 f"-{MAX_OFFSET_PX} to {MAX_OFFSET_PX}"
             )
     pairs = tuple(zip(values[::2], values[1::2], strict=True))
-    names = [format_offset(*pair) for pair in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    names: set[str] = set()
+    for pair in pairs:
+        name = format_offset(*pair)
+        if name in names:
             raise ConfigError(
                 f"multi-offset-array {text!r} holds {name} more than once: offsets must differ "
                 "by 0.001 pixel or more"
             )
+        names.add(name)
     return pairs
 
 

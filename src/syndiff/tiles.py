@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from syndiff.errors import ConfigError
 from syndiff.window import Window
 
 __all__ = ["EDGE_PX", "MARGIN_PX", "TILE_PX", "TileGrid"]
@@ -65,6 +66,11 @@ class TileGrid:
         ConfigError
             If the window lies outside the science window.
         """
+        if window.intersection(self.science) is None:
+            raise ConfigError(
+                f"window {window} lies outside the science window {self.science}: give a region "
+                "of interest (x0,y0,x1,y1) that holds science pixels"
+            )
         grown = window.grown(margin_px)
         rows, columns = self.shape
         return Window(
