@@ -134,21 +134,22 @@ def combine(
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
     if not holes and not invalid.any():
-        share = share_cells(sharing, (light != 0).any(axis=0) | (flags != 0))
-        total = np.tensordot(_WEIGHTS, light, axes=1) * share
+        total = _weighted_sum(light)
+        share = share_cells(sharing, (total != 0) | (flags != 0))
+        total *= share
         coarse = _coarse_planes(reduced, np.stack([plain] * len(BANDS)), full)
         flags[share == 0] = 0
     else:
         everywhere = np.ones(flags.shape, bool)
         shares = np.stack(share_valid_cells(sharing, everywhere, {**holes, skycell.name: invalid}))
         missing = _has_bits(invalid) & (shares > 0)
-        factor = _WEIGHTS[:, None, None] * shares * _standing_in(missing, _colours(light))
-        total = np.einsum("bji,bji->ji", factor, light)
+        light *= shares
+        total = _weighted_sum(light) * _standing_in(missing, _colours(light))
         coarse = _coarse_planes(reduced, _to_coarse(shares), full)
         flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
         flags[~(shares > 0).any(axis=0)] = 0
     coarse[3] = plain * full
-    return Contribution(total.astype(np.float32), coarse, flags)
+    return Contribution(total, coarse, flags)
 
 
 def contribute_nothing(
@@ -203,6 +204,14 @@ def _band_light(reduced: ReducedSkycell, background: Background) -> FloatPlane:
     return light
 
 
+def _weighted_sum(light: FloatPlane) -> FloatPlane:
+    """Return the bands' sum, in float32: a matrix product would go through float64."""
+    total = np.zeros(light.shape[1:], np.float32)
+    for weight, plane in zip(_WEIGHTS, light, strict=True):
+        total += np.float32(weight) * plane
+    return total
+
+
 def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
     """Spread 8" sums over 2" cells, blurred as the B-spline decimation blurs the rest.
 
@@ -243,7 +252,7 @@ def _colours(light: FloatPlane) -> NDArray[np.float64]:
     return np.asarray(np.where(known, totals, scale * _TYPICAL_COLOURS), np.float64)
 
 
-def _standing_in(missing: NDArray[np.bool_], colours: NDArray[np.float64]) -> NDArray[np.float64]:
+def _standing_in(missing: NDArray[np.bool_], colours: NDArray[np.float64]) -> FloatPlane:
     """Return what the bands that are there are multiplied by to stand for those that nobody has.
 
     By the colour of the light around; where every band is missing there is nothing to multiply.
@@ -252,7 +261,7 @@ def _standing_in(missing: NDArray[np.bool_], colours: NDArray[np.float64]) -> ND
     known = np.tensordot(expected, ~missing, axes=1)
     factor: NDArray[np.float64] = np.ones_like(known)
     np.divide(expected.sum(), known, out=factor, where=known > 0)
-    return factor
+    return factor.astype(np.float32)
 
 
 def _full_counts(skycell: Skycell) -> FloatPlane:
