@@ -92,10 +92,10 @@ class Layout:
     ----------
     detector : Detector
         Sector, camera and CCD.
-    mapping_root, atlas_root, convolved_root, templates_root : Place
-        The four folders under a data root; each can be given elsewhere.
     data_root : Place
-        The data root itself.
+        The data root.
+    mapping_root, atlas_root, convolved_root, templates_root : Place
+        The four folders under it; each can be given elsewhere.
     """
 
     detector: Detector
@@ -141,6 +141,17 @@ class Layout:
             Place.at(convolved) if convolved else root / "convolved_results",
             Place.at(templates) if templates else root / "templates",
         )
+
+    def check_writable(self) -> None:
+        """Make sure that every stage will be able to write.
+
+        Raises
+        ------
+        StorageError
+            If one of the four folders can't be written.
+        """
+        for folder in (self.mapping, self.atlas_root, self.convolved, self.templates):
+            folder.check_writable()
 
     @property
     def catalogue(self) -> Place:

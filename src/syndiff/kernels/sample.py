@@ -25,11 +25,18 @@ def sample_constant(
 ) -> None:
     """Sample a scene at regular steps with a separable kernel.
 
-    scene : (rows, columns); finite (fastmath)
-    row, column : sample under the first tap for out[0, 0]
-    step : samples from one output pixel to the next
-    taps_y, taps_x : kernel weights
-    out : (ny, nx)
+    Parameters
+    ----------
+    scene : (rows, columns) float32
+        Samples; finite (fastmath).
+    row, column : int
+        Sample under the first tap for out[0, 0].
+    step : int
+        Samples from one output pixel to the next.
+    taps_y, taps_x : (n,) float32
+        Kernel weights.
+    out : (ny, nx) float32
+        Written.
     """
     ny, nx = out.shape
     n = taps_x.size
@@ -53,7 +60,21 @@ def sample_constant(
 def sample_boxes(
     flags: NDArray[np.uint8], row: int, column: int, step: int, size: int, out: NDArray[np.uint8]
 ) -> None:
-    """Combine by "or" the size x size flags that start at (row + step*y, column + step*x)."""
+    """Combine by "or" the size x size flags that start at (row + step*y, column + step*x).
+
+    Parameters
+    ----------
+    flags : (rows, columns) uint8
+        Bits.
+    row, column : int
+        First flag for out[0, 0].
+    step : int
+        Flags from one output pixel to the next.
+    size : int
+        Flags along a side of the box.
+    out : (ny, nx) uint8
+        Written.
+    """
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             bits = np.uint8(0)

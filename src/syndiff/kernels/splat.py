@@ -69,13 +69,25 @@ def splat_cells(
 ) -> None:
     """Add cells to grids with quadratic B-spline weights on 3 x 3 nodes.
 
-    values : (planes, ny, nx), cells; a cell that is zero in every plane costs nothing
-    per_square : cells along the side of a lattice square
-    lattice_x, lattice_y : TESS pixels of the lattice nodes
-    origin : (x, y) in TESS pixels of node (0, 0)
-    first : (row, column) of the node that is out[:, 0, 0]
-    out : (planes, rows, columns), added to
+    Parameters
+    ----------
+    values : (planes, ny, nx) float32
+        Cells; a cell that is zero in every plane costs nothing.
+    per_square : int
+        Cells along the side of a lattice square.
+    lattice_x, lattice_y : (my, mx) float64
+        TESS pixels of the lattice nodes.
+    origin : (2,) float64
+        TESS pixel (x, y) of node (0, 0).
+    nodes_per_px : int
+        Nodes along a TESS pixel.
+    first : (2,) int64
+        Row and column of the node that is out[:, 0, 0].
+    out : (planes, rows, columns) float64
+        Added to.
 
+    Notes
+    -----
     Of a cell at the border the nodes in `out` get their part, so that they hold what they would
     hold in any larger grid.
     """
@@ -141,9 +153,16 @@ def splat_flags(
     first: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
-    """Set the bits of every cell at its nearest node; arguments as in `splat_cells`.
+    """Set the bits of every cell at its nearest node.
 
-    flags : (ny, nx), out : (rows, columns), or-ed into
+    Parameters
+    ----------
+    flags : (ny, nx) uint8
+        Bits of the cells.
+    per_square, lattice_x, lattice_y, origin, nodes_per_px, first
+        As in `splat_cells`.
+    out : (rows, columns) uint8
+        Or-ed into.
     """
     ny, nx = flags.shape
     rows, columns = out.shape

@@ -1,0 +1,168 @@
+"""Who may import whom: the layers of the package, and what importing it costs."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import syndiff
+
+PACKAGE = Path(syndiff.__file__).parent
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+GROUND = {"cards", "config", "errors", "layout", "masks", "settings", "storage", "window"}
+KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
+STAGES = {"mapping_stage", "download", "process", "downsample"}
+ABOVE_STAGES = {"pipeline", "cli", "demo"}
+# The simulation tests the pipeline, so it may share geometry's names and the sky's pixels only.
+SIMULATION_MAY_USE = {
+    *GROUND,
+    *("execution", "tessellation"),
+    *("kernels.gaussians", "kernels.rice_encoder"),
+}
+LIBRARIES = {
+    "distributed": {"execution"},
+    "isal": {"fitstiles"},
+    "matplotlib": {"plots"},
+    "mocpy": {"footprint_files"},
+    "numcodecs": {"packing"},
+    "obstore": {"storage", "transport"},
+    "rich": {"terminal"},
+    "sep": {"detection"},
+    "tesswcs": {"simulation_ffi"},
+    "typer": {"cli", "terminal"},
+    "urllib3": {"transport"},
+    "zarr": {"packing", "scene_store", "storage"},
+}
+HEAVY = {*LIBRARIES, "astropy", "dask", "numba", "numpy", "scipy"} - {"typer"}
+
+
+def is_typing_only(node):
+    return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+
+
+def imports_in(node):
+    """The modules that running this node imports, sooner or later; not those for types alone."""
+    found = set()
+    for child in ast.iter_child_nodes(node):
+        if is_typing_only(child):
+            continue
+        if isinstance(child, ast.Import):
+            found |= {alias.name for alias in child.names}
+        elif isinstance(child, ast.ImportFrom):
+            found |= {f"{child.module}.{alias.name}" for alias in child.names}
+        found |= imports_in(child)
+    return found
+
+
+@cache
+def modules():
+    """Module name without the package -> what it imports, names of modules and of their parts."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): imports_in(
+            ast.parse(path.read_text("utf-8"))
+        )
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def uses(name):
+    """The package's own modules that one of them imports."""
+    inside = {item.removeprefix("syndiff.") for item in modules()[name] if "syndiff." in item}
+    return {other for other in modules() if inside & {other} or any_below(inside, other)} - {name}
+
+
+def any_below(items, module):
+    return any(item.startswith(f"{module}.") for item in items)
+
+
+def libraries(name):
+    return {item.split(".")[0] for item in modules()[name]} - {"syndiff"}
+
+
+def test_imports_are_seen():
+    assert {"errors", "kernels.coding"} <= uses("coding")
+    assert "distributed" in libraries("execution")
+
+
+def test_no_module_imports_itself_in_a_circle():
+    left = {name: uses(name) for name in modules()}
+    while left:
+        free = {name for name, needed in left.items() if not needed & set(left)}
+        assert free, f"these import each other in circles: {sorted(left)}"
+        left = {name: needed for name, needed in left.items() if name not in free}
+
+
+@pytest.mark.parametrize("name", sorted(GROUND))
+def test_ground_stands_on_ground(name):
+    assert uses(name) <= GROUND
+
+
+def test_kernels_import_kernels_and_numba():
+    for name in modules():
+        if name.startswith("kernels."):
+            assert all(other.startswith("kernels") for other in uses(name)), name
+            assert libraries(name) - {"__future__", "typing"} <= KERNEL_LIBRARIES, name
+
+
+def test_numba_stays_in_kernels():
+    assert all(n.startswith("kernels.") for n in modules() if "numba" in libraries(n))
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_stages_do_not_know_each_other(name):
+    assert not uses(name) & (STAGES | ABOVE_STAGES)
+
+
+def test_only_the_top_knows_stages():
+    for name in set(modules()) - ABOVE_STAGES:
+        assert not uses(name) & STAGES, name
+
+
+def test_simulation_shares_no_code_with_the_pipeline():
+    for name in modules():
+        if name.startswith("simulation"):
+            others = {o for o in uses(name) if not o.startswith("simulation")} - {"kernels"}
+            assert others <= SIMULATION_MAY_USE, name
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_library_has_its_home(library):
+    assert {n for n in modules() if library in libraries(n)} <= LIBRARIES[library]
+
+
+@pytest.mark.skipif(not PYPROJECT.exists(), reason="pyproject.toml belongs to a source tree")
+def test_dependencies_are_those_imported():
+    project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = {name_of(item) for item in project["dependencies"]}
+    optional = {name_of(item) for item in extras["tesswcs"]}
+    imported = {library for name in modules() for library in libraries(name)} - {"llvmlite"}
+    assert imported - set(sys.stdlib_module_names) == declared | optional
+
+
+def name_of(requirement):
+    return requirement.split(">")[0].split("<")[0].split("[")[0].strip().replace("-", "_")
+
+
+HELP = """
+import contextlib, sys
+from syndiff.cli import run
+sys.argv = ["syndiff", "--help"]
+with contextlib.suppress(SystemExit):
+    run()
+"""
+
+
+@pytest.mark.parametrize("code", ["import syndiff", "import syndiff.cli", HELP])
+def test_light_start(code):
+    heavy = HEAVY - {"rich"} if code == HELP else HEAVY  # typer draws its help with rich
+    script = f"{code}\nimport sys; sys.stderr.write(repr(set(sys.modules) & {heavy}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr == "set()"
