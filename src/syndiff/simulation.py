@@ -37,13 +37,10 @@ from syndiff.simulation_grid import (
     write_catalogue,
 )
 from syndiff.simulation_profiles import PsfConfig
-from syndiff.simulation_sky import (
+from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation_sources import (
     PS1_EPOCH_YEAR,
-    Cap,
-    SkyConfig,
     Sources,
-    TestStar,
-    make_sources,
     read_sources,
     unit_vectors,
     write_sources,

@@ -14,7 +14,8 @@ from syndiff.kernels.gaussians import add_elliptical, add_round
 from syndiff.masks import StackMask
 from syndiff.simulation_grid import skycell_border, skycell_wcs
 from syndiff.simulation_profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
-from syndiff.simulation_sky import ZERO_POINT, Cap, Sources, unit_vectors
+from syndiff.simulation_sky import Cap
+from syndiff.simulation_sources import ZERO_POINT, Sources, unit_vectors
 from syndiff.simulation_stackfile import (
     StackHeader,
     choose_scaling,

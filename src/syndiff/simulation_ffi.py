@@ -1,7 +1,6 @@
 """Simulated full-frame images of TESS, in the layouts of SPOC and TICA."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -15,7 +14,15 @@ from numpy.typing import NDArray
 
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
 from syndiff.layout import Detector
-from syndiff.simulation_sky import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
+from syndiff.simulation_ffi_header import (
+    DUTY,
+    FRAME_S,
+    READ_NOISE_E,
+    spoc_header,
+    spoc_primary,
+    tica_header,
+)
+from syndiff.simulation_sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
 from syndiff.simulation_truth import blobs_of, integrate
 from syndiff.window import Window
 
@@ -51,11 +58,6 @@ _WCS_KEY = re.compile(
     r"WCSAXES|CTYPE[12]|CUNIT[12]|CRVAL[12]|CRPIX[12]|CDELT[12]|CD[12]_[12]|PC[12]_[12]|LONPOLE"
     r"|LATPOLE|RADESYS|EQUINOX|[AB]P?_(ORDER|\d_\d)"
 )
-_DUTY = 0.792  # time on source over cadence: dead time and cosmic ray mitigation
-_READ_NOISE = 8.5
-_FRAME_S = 2.0
-_BTJD_ZERO_UTC = datetime(2014, 12, 8, 12, tzinfo=UTC) - timedelta(seconds=69.184)
-_OUTPUTS = "ABCD"
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,17 @@ class FfiConfig:
         """Time from one FFI to the next."""
         sector = self.detector.sector
         return 1800.0 if sector <= 26 else 600.0 if sector <= 55 else 200.0
+
+    @property
+    def exposure_s(self) -> float:
+        """Time on source."""
+        return DUTY * self.cadence_s
+
+    @property
+    def cadence(self) -> int:
+        """Number of the cadence, FFIINDEX."""
+        seconds = (self.start_time - datetime(2018, 7, 25, tzinfo=UTC)).total_seconds()
+        return 4000 + int(seconds / self.cadence_s)
 
     @property
     def start_time(self) -> datetime:
@@ -313,16 +326,10 @@ def ffi_name(config: FfiConfig) -> str:
     end = ".gz" if config.is_gzipped else ""
     if config.kind == "TICA":
         return (
-            f"hlsp_tica_tess_ffi_s{d.sector:04d}-o1-{_index(config):08d}-cam{d.camera}-ccd{d.ccd}"
+            f"hlsp_tica_tess_ffi_s{d.sector:04d}-o1-{config.cadence:08d}-cam{d.camera}-ccd{d.ccd}"
             f"_tess_v01_img.fits{end}"
         )
     return f"tess{start:%Y%j%H%M%S}-s{d.sector:04d}-{d.camera}-{d.ccd}-0000-s_ffic.fits{end}"
-
-
-def _index(config: FfiConfig) -> int:
-    """Return the number of the cadence."""
-    seconds = (config.start_time - datetime(2018, 7, 25, tzinfo=UTC)).total_seconds()
-    return 4000 + int(seconds / config.cadence_s)
 
 
 def write_ffi(sources: Sources, config: FfiConfig, directory: Path, *, seed: int) -> Path:
@@ -344,23 +351,23 @@ def write_ffi(sources: Sources, config: FfiConfig, directory: Path, *, seed: int
     Path
         The file.
     """
-    exposure_s = config.cadence_s * _DUTY
     image = _draw(sources, config)
     # Four readouts of 2 s frames a cadence; 20 % of the frames go to cosmic ray mitigation.
-    read_variance = 0.8 * config.cadence_s / _FRAME_S * _READ_NOISE**2
-    sigma = np.sqrt(np.maximum(image, 0) * exposure_s + read_variance) / exposure_s
+    read_variance = 0.8 * config.cadence_s / FRAME_S * READ_NOISE_E**2
+    sigma = np.sqrt(np.maximum(image, 0) * config.exposure_s + read_variance) / config.exposure_s
     if config.noise:
-        rng = np.random.default_rng([seed, _index(config)])
+        rng = np.random.default_rng([seed, config.cadence])
         image += sigma * rng.standard_normal(image.shape)
     path = directory / ffi_name(config)
     directory.mkdir(parents=True, exist_ok=True)
     if config.kind == "TICA":
-        hdus = [fits.PrimaryHDU((image * exposure_s).astype(np.float32), _tica_header(config))]
+        counts = (image * config.exposure_s).astype(np.float32)
+        hdus = [fits.PrimaryHDU(counts, tica_header(config))]
     else:
         planes = ((image, "cal"), (sigma, "uncert"))
-        hdus = [fits.PrimaryHDU(header=_spoc_primary(config))]
+        hdus = [fits.PrimaryHDU(header=spoc_primary(config))]
         hdus += [
-            fits.ImageHDU(plane.astype(np.float32), _spoc_header(config, kind))
+            fits.ImageHDU(plane.astype(np.float32), spoc_header(config, kind))
             for plane, kind in planes
         ]
     fits.HDUList(hdus).writeto(path, overwrite=True, checksum=True)
@@ -412,175 +419,6 @@ def _with_transients(sources: Sources, config: FfiConfig) -> Sources:
         still,
     )
     return sources.joined(new)
-
-
-def _wcs_header(config: FfiConfig) -> fits.Header:
-    """Return the WCS cards, pointing included."""
-    header = fits.Header.fromstring(config.wcs_cards, sep="\n")
-    header["CRPIX1"] += config.pointing_px[0]
-    header["CRPIX2"] += config.pointing_px[1]
-    return header
-
-
-def _times(config: FfiConfig) -> tuple[float, float]:
-    """Return start and end in days since JD 2457000 (TDB)."""
-    start = (config.start_time - _BTJD_ZERO_UTC).total_seconds() / 86400
-    return start, start + config.cadence_s / 86400
-
-
-def _utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-
-
-def _spoc_primary(config: FfiConfig) -> fits.Header:
-    """Return the header of HDU 0."""
-    d, start = config.detector, config.start_time
-    return fits.Header(
-        [
-            ("ORIGIN", "SYNDIFF", "institution responsible for creating this file"),
-            ("SIMDATA", True, "file is based on simulated data"),
-            ("NEXTEND", 2, "number of standard extensions"),
-            ("PROCVER", "syndiff-simulation", "SW version"),
-            ("FILEVER", "1.0", "file format version"),
-            ("TELESCOP", "TESS", "telescope"),
-            ("INSTRUME", "TESS Photometer", "detector type"),
-            ("DATA_REL", 27, "data release version number"),
-            ("SECTOR", d.sector, "Observing sector"),
-            ("CAMERA", d.camera, "Camera number"),
-            ("CCD", d.ccd, "CCD chip number"),
-            ("FFIINDEX", _index(config), "number of FFI cadence interval"),
-            ("DATE-OBS", _utc(start), "TSTART as UTC calendar date"),
-            ("TSTART", _times(config)[0], "observation start time in BTJD"),
-            ("TSTOP", _times(config)[1], "observation stop time in BTJD"),
-        ]
-    )
-
-
-def _spoc_header(config: FfiConfig, plane: str) -> fits.Header:
-    """Return the header of HDU 1 (the image) or 2 (its uncertainty)."""
-    d, start = config.detector, config.start_time
-    tstart, tstop = _times(config)
-    out = fits.Header(
-        [
-            ("INHERIT", True, "inherit the primary header"),
-            ("EXTNAME", f"CAMERA.CCD {d.camera}.{d.ccd} {plane}", "name of extension"),
-            ("EXTVER", 1, "extension version number (not format version)"),
-            ("SIMDATA", True, "file is based on simulated data"),
-            ("TELESCOP", "TESS", "telescope"),
-            ("INSTRUME", "TESS Photometer", "detector type"),
-            ("CAMERA", d.camera, "Camera number"),
-            ("CCD", d.ccd, "CCD chip number"),
-            ("EXPOSURE", config.cadence_s * _DUTY / 86400, "[d] time on source"),
-            ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
-            ("TASSIGN", "SPACECRAFT", "where time is assigned"),
-            ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
-            ("BJDREFI", 2457000, "integer part of BTJD reference date"),
-            ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
-            ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
-            ("TELAPSE", tstop - tstart, "[d] TSTOP - TSTART"),
-            ("LIVETIME", (tstop - tstart) * _DUTY, "[d] TELAPSE multiplied by DEADC"),
-            ("TSTART", tstart, "observation start time in BTJD"),
-            ("TSTOP", tstop, "observation stop time in BTJD"),
-            ("DATE-OBS", _utc(start), "TSTART as UTC calendar date"),
-            (
-                "DATE-END",
-                _utc(start + timedelta(seconds=config.cadence_s)),
-                "TSTOP as UTC calendar date",
-            ),
-            ("DEADC", _DUTY, "deadtime correction"),
-            ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
-            ("TIERRELA", 1.16e-05, "[d] relative time error"),
-            ("BTC_PIX1", 1068.0, "reference col for barycentric time correction"),
-            ("BTC_PIX2", 1024.0, "reference row for barycentric time correction"),
-            ("BUNIT", "electrons/s", "physical units of image data"),
-            ("BARYCORR", 0.0, "[d] barycentric time correction"),
-            ("INT_TIME", 1.98, "[s] photon accumulation time per frame"),
-            ("READTIME", 0.02, "[s] readout time per frame"),
-            ("FRAMETIM", _FRAME_S, "[s] frame time (INT_TIME + READTIME)"),
-            ("NUM_FRM", round(config.cadence_s / _FRAME_S), "number of frames per time stamp"),
-            ("TIMEDEL", config.cadence_s / 86400, "[d] time resolution of data"),
-            ("BACKAPP", False, "background is subtracted"),
-            ("DEADAPP", True, "deadtime applied"),
-            ("VIGNAPP", True, "vignetting or collimator correction applied"),
-        ]
-    )
-    out.extend(_readout_cards())
-    out.extend(_wcs_header(config), strip=False, update=True)
-    out.extend(_physical_cards())
-    out["DQUALITY"] = (0, "data quality flags")
-    out["IMAGTYPE"] = (plane, "FFI image type: raw, cal, uncert")
-    return out
-
-
-def _readout_cards() -> Iterator[tuple[str, float | bool, str]]:
-    """Yield the cards about outputs and regions of the CCD (1-based)."""
-    for name in _OUTPUTS:
-        yield f"GAIN{name}", 5.2, f"[electrons/count] CCD output {name} gain"
-    for name in _OUTPUTS:
-        yield f"READNOI{name}", _READ_NOISE, f"[electrons] read noise CCD output {name}"
-    yield "NREADOUT", 720, "number of read per cadence"
-    for i, name in enumerate(_OUTPUTS):
-        first = 45 + 512 * i
-        yield f"LVCS{name}", 1 + 11 * i, f"serial register col start, output {name}"
-        yield f"LVCE{name}", 11 + 11 * i, "serial register col end (inclusive)"
-        yield f"TVCS{name}", 2093 + 11 * i, f"trailing virtual column start, output {name}"
-        yield f"TVCE{name}", 2103 + 11 * i, "trailing virtual column end (inclusive)"
-        yield f"SCCS{name}", first, f"science col start, output {name}"
-        yield f"SCCE{name}", first + 511, f"science col end (inclusive), output {name}"
-        yield f"SCICOLH{name}", i % 2 == 0, "T science cols are read increasing order"
-    yield "SCIROWS", 1, "science rows start"
-    yield "SCIROWE", 2048, "science rows end (inclusive)"
-    yield "VROWS", 2069, "virtual row start"
-    yield "VROWE", 2078, "virtual row end (inclusive)"
-    yield "SMROWS", 2059, "smear rows start"
-    yield "SMROWE", 2068, "smear rows end (inclusive)"
-    yield "BFROWS", 2049, "buffer rows start"
-    yield "BFROWE", 2058, "buffer rows end (inclusive)"
-
-
-def _physical_cards() -> list[tuple[str, str | float, str]]:
-    """Return the alternate WCS 'P': the CCD's own columns and rows."""
-    out: list[tuple[str, str | float, str]] = [
-        ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
-        ("WCSAXESP", 2, "number of WCS physical axes"),
-    ]
-    for axis, name in ((1, "RAWX"), (2, "RAWY")):
-        out += [
-            (f"CTYPE{axis}P", name, f"physical WCS axis {axis} type"),
-            (f"CUNIT{axis}P", "PIXEL", f"physical WCS axis {axis} unit"),
-            (f"CRPIX{axis}P", 1, "reference pixel"),
-            (f"CRVAL{axis}P", 1, "value at reference pixel"),
-            (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),
-        ]
-    return out
-
-
-def _tica_header(config: FfiConfig) -> fits.Header:
-    """Return the header of a TICA image."""
-    tstart, tstop = _times(config)
-    out = fits.Header(
-        [
-            ("TELESCOP", "TESS", "telescope"),
-            ("INSTRUME", "TESS Photometer", "detector type"),
-            ("SIMDATA", True, "file is based on simulated data"),
-            ("CAMNUM", config.detector.camera, "Camera Number"),
-            ("CCDNUM", config.detector.ccd, "CCD Number"),
-            ("CADENCE", _index(config), "cadence number"),
-            ("TJD_ZERO", 2457000.0, "JD of TJD 0"),
-            ("STARTTJD", tstart, "TJD of exposure start"),
-            ("MIDTJD", (tstart + tstop) / 2, "TJD of exposure middle"),
-            ("ENDTJD", tstop, "TJD of exposure end"),
-            ("EXPTIME", config.cadence_s * _DUTY, "[s] effective exposure time"),
-            ("INT_TIME", config.cadence_s, "[s] integration time"),
-            ("UNITS", "electrons", "units of the image"),
-            ("QUAL_BIT", 0, "0: good"),
-            ("COARSE", False, "coarse pointing"),
-            ("RW_DESAT", False, "reaction wheel desaturation"),
-            ("SCIPIXS", "[45:2092,1:2048]", "science pixels"),
-        ]
-    )
-    out.extend(_wcs_header(config), strip=False, update=True)
-    return out
 
 
 def shifted(config: FfiConfig, *, cadences: int, pointing_px: tuple[float, float]) -> FfiConfig:

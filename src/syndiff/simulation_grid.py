@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from syndiff.config import PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
-from syndiff.simulation_sky import unit_vectors
+from syndiff.simulation_sources import unit_vectors
 from syndiff.tessellation import Skycell
 from syndiff.window import Window
 

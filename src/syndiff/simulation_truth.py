@@ -5,6 +5,7 @@ exact forward one, pixel to sky, so no inverse of the distortion polynomial is n
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from syndiff.simulation_profiles import (
     gauss_nodes,
     sky_covariance,
 )
-from syndiff.simulation_sky import Sources, unit_vectors
+from syndiff.simulation_sources import Sources, unit_vectors
 from syndiff.window import Window
 
 __all__ = ["Blobs", "blobs_of", "integrate"]
@@ -199,16 +200,11 @@ def integrate(
         )
     count = max(6, math.ceil(240 / psf_sigma_px))
     out = np.zeros(window.shape)
-    for y0 in range(window.y0, window.y1, _TILE_PX):
-        for x0 in range(window.x0, window.x1, _TILE_PX):
-            tile = Window(x0, y0, min(x0 + _TILE_PX, window.x1), min(y0 + _TILE_PX, window.y1))
-            near = _sources_near(blobs, wcs, tile, offset)
-            if near.size:
-                part = out[
-                    tile.y0 - window.y0 : tile.y1 - window.y0,
-                    tile.x0 - window.x0 : tile.x1 - window.x0,
-                ]
-                part += _integrate_tile(_subset(blobs, near), wcs, tile, offset, count)
+    for tile, near in _lit_tiles(blobs, wcs, window, offset):
+        part = out[
+            tile.y0 - window.y0 : tile.y1 - window.y0, tile.x0 - window.x0 : tile.x1 - window.x0
+        ]
+        part += _integrate_tile(_subset(blobs, near), wcs, tile, offset, count)
     return out
 
 
@@ -219,17 +215,30 @@ def _sky(wcs: WCS, x: F64, y: F64) -> F64:
     return unit_vectors(ra, dec).reshape(*shape, 3)
 
 
-def _sources_near(
-    blobs: Blobs, wcs: WCS, tile: Window, offset: tuple[float, float]
-) -> NDArray[np.int64]:
-    """Return the sources that send light into a tile."""
-    x = np.array([tile.x0 - 0.5, tile.x1 - 0.5, tile.x0 - 0.5, tile.x1 - 0.5]) - offset[0]
-    y = np.array([tile.y0 - 0.5, tile.y0 - 0.5, tile.y1 - 0.5, tile.y1 - 0.5]) - offset[1]
-    corners = _sky(wcs, x, y)
-    centre = corners.mean(0)
-    radius = 1.05 * np.linalg.norm(corners - centre, axis=1).max()
-    distance = np.linalg.norm(blobs.frames[:, 0] - centre, axis=1)
-    return np.flatnonzero(distance < radius + blobs.reach)
+def _lit_tiles(
+    blobs: Blobs, wcs: WCS, window: Window, offset: tuple[float, float]
+) -> Iterator[tuple[Window, NDArray[np.int64]]]:
+    """Yield the small tiles of a window that get light, with the sources it comes from."""
+    if not len(blobs.reach):
+        return
+    tiles = [
+        Window(x0, y0, min(x0 + _TILE_PX, window.x1), min(y0 + _TILE_PX, window.y1))
+        for y0 in range(window.y0, window.y1, _TILE_PX)
+        for x0 in range(window.x0, window.x1, _TILE_PX)
+    ]
+    edges = np.array([[t.x0, t.x1, t.y0, t.y1] for t in tiles]) - 0.5
+    corners = _sky(wcs, edges[:, [0, 1, 0, 1]] - offset[0], edges[:, [2, 2, 3, 3]] - offset[1])
+    centres = corners.mean(1)
+    radii = 1.05 * np.linalg.norm(corners - centres[:, None], axis=2).max(1)
+    towards = blobs.frames[:, 0]
+    # Most of a CCD lies farther from the sources' middle than any of them reaches.
+    hub = towards.mean(0)
+    spread = (np.linalg.norm(towards - hub, axis=1) + blobs.reach).max()
+    for k in np.flatnonzero(np.linalg.norm(centres - hub, axis=1) < spread + radii):
+        distance = np.linalg.norm(towards - centres[k], axis=1)
+        near = np.flatnonzero(distance < radii[k] + blobs.reach)
+        if near.size:
+            yield tiles[k], near
 
 
 def _subset(blobs: Blobs, chosen: NDArray[np.int64]) -> Blobs:

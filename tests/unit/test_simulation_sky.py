@@ -5,13 +5,10 @@ import pytest
 from astropy.table import Table
 
 from syndiff.errors import ConfigError, MissingInputError
-from syndiff.simulation_sky import (
+from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation_sources import (
     AB_MINUS_TESS_MAG,
     PS1_EPOCH_YEAR,
-    Cap,
-    SkyConfig,
-    TestStar,
-    make_sources,
     read_sources,
     unit_vectors,
     write_sources,
@@ -64,7 +61,7 @@ def test_given_stars_come_first_with_their_magnitudes(sources):
     mags = 25 - 2.5 * np.log10(sources.composite_flux[:2])
     np.testing.assert_allclose(mags, [15.0, 12.0], atol=1e-12)
     np.testing.assert_allclose(
-        sources.tess_mag[:2], [15 - AB_MINUS_TESS_MAG] * 1 + [12 - AB_MINUS_TESS_MAG]
+        sources.tess_mag[:2], [15 - AB_MINUS_TESS_MAG, 12 - AB_MINUS_TESS_MAG]
     )
     r_minus_i = -2.5 * np.log10(sources.flux[:2, 0] / sources.flux[:2, 1])
     np.testing.assert_allclose(r_minus_i, [0.2, 0.7])

@@ -9,7 +9,8 @@ from astropy.wcs import WCS
 from syndiff.errors import ConfigError
 from syndiff.simulation_ffi import example_wcs
 from syndiff.simulation_profiles import PsfConfig
-from syndiff.simulation_sky import PS1_EPOCH_YEAR, Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation_sources import PS1_EPOCH_YEAR
 from syndiff.simulation_truth import blobs_of, integrate
 from syndiff.window import Window
 
