@@ -309,6 +309,8 @@ class SceneRenderer:
         present = _convolve(full, kernel) / whole
         lost = _convolve(missing, kernel) / np.maximum(whole * present, 1e-3)
         coverage = np.clip(1 - lost, 0, 1) * np.minimum(1, np.maximum(present, 0) / _PRESENT_ENOUGH)
+        # What transforms leave of zero and one is rounding, not a part of the sky.
+        coverage[coverage < 1e-6] = 0
         coverage[coverage > 1 - 1e-6] = 1
         squared = scipy.fft.rfft2(response**2) * self._coarse_sharpening(jacobian)
         planes = (
