@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from dataclasses import fields
 from functools import partial
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "run"]
 
 _DEFAULT = Settings()
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="syndiff",
@@ -46,7 +48,15 @@ def run(command: str | None = None) -> None:
     command : str, optional
         Subcommand that the arguments belong to; None if they name it themselves.
     """
-    app(args=[*([command] if command else []), *sys.argv[1:]], prog_name="syndiff")
+    try:
+        app(args=[*([command] if command else []), *sys.argv[1:]], prog_name="syndiff")
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            # Threads may be waiting for a server; what they do can be lost at any time.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_INTERRUPTED)
+        raise
 
 
 def _print_version(value: bool) -> None:
@@ -369,7 +379,7 @@ def simulate(
 
         names = [name.strip() for name in skycells.split(",")] if skycells else []
         plan = plan_simulation(
-            kind=kind,  # type: ignore[arg-type] - checked there
+            kind=kind,  # type: ignore[arg-type]  # checked there
             noise=noise,
             detector=Detector(sector, camera, ccd),
             header=header,

@@ -6,17 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from syndiff.config import digest
-from syndiff.errors import ConfigError
+from syndiff.errors import ConfigError, RenderingError
 from syndiff.mapping_files import read_mapping
-from syndiff.scene_store import SceneStore, read_scene_metadata
+from syndiff.masks import DataQuality
+from syndiff.scene_metadata import part_of_scene, read_scene_metadata
+from syndiff.scene_store import SceneStore
 from syndiff.stage import StageReport, clock
 from syndiff.template import sample_template
 from syndiff.template_file import TemplateRecord, read_header, write_template
+from syndiff.tiles import TileGrid
 from syndiff.window import Window
 
 if TYPE_CHECKING:
+    from astropy.io import fits
+
     from syndiff.config import OffsetList
     from syndiff.layout import Layout
+    from syndiff.mapping import Mapping
     from syndiff.observation import Frame
     from syndiff.scene_store import StoredScene
     from syndiff.stage import StageRun
@@ -70,14 +76,18 @@ def downsample_stage(
     MissingInputError
         If the scene is not there for all of the window.
     ConfigError
-        If the region of interest lies outside the science window, or a partial scene may not be
-        used.
+        If the region of interest lies outside the science window.
+    RenderingError
+        If skycells failed and partial results were not asked for, or the scene is damaged.
     """
     with clock() as seconds:
-        scene = read_scene_metadata(layout)
-        frame = read_mapping(layout).frame
+        mapping = read_mapping(layout)
+        frame = mapping.frame
         window, held = _windows(frame, roi)
         store = SceneStore(layout.scene, frame.science)
+        scene = _scene_under(held, layout, mapping, store)
+        _check_failed(scene, layout, allow_partial=run.allow_partial)
+        layout.templates.check_writable()
         content = [scene["digest"], [int(n) for n in store.rendered_under(held).ravel()]]
         jobs = [
             _Job(layout.template(dx, dy, roi=roi), (dx, dy), _digest(content, window, (dx, dy)))
@@ -89,14 +99,65 @@ def downsample_stage(
         for done, job in enumerate(todo, 1):
             _make(job, stored, TemplateRecord(frame, window, job.offset, scene), held)
             run.progress("downsample", done, len(todo))
+        figures = _figures([header for job in jobs if (header := read_header(job.place))])
     return StageReport(
         stage="downsample",
         seconds=seconds(),
         skipped=not todo,
         partial=any(row["state"] in {"failed", "limited"} for row in scene["skycells"]),
         counts={"templates made": len(todo), "templates kept": len(jobs) - len(todo)},
+        figures=figures,
+        notes=_lost(scene),
         products=tuple(str(job.place) for job in jobs),
     )
+
+
+def _scene_under(
+    held: Window, layout: Layout, mapping: Mapping, store: SceneStore
+) -> dict[str, Any]:
+    """Return what went into the part of the scene that a window needs."""
+    content = read_scene_metadata(layout)
+    rendered = store.check_rendered(held)
+    grid = TileGrid(mapping.frame.science)
+    names = {member.skycell.name for member in mapping.touching(grid.inputs(held))}
+    return part_of_scene(content, names, grid.covering(held), rendered)
+
+
+def _check_failed(scene: dict[str, Any], layout: Layout, *, allow_partial: bool) -> None:
+    """Raise if skycells failed and partial results were not asked for."""
+    failed = [row["name"] for row in scene["skycells"] if row["state"] == "failed"]
+    if failed and not allow_partial:
+        raise RenderingError(
+            f"{len(failed)} of {len(scene['skycells'])} skycells failed, {failed[0]} among them: "
+            f"run `syndiff download {layout.detector.arguments}` and `syndiff process` again, or "
+            "pass --allow-partial for templates that are flagged there"
+        )
+
+
+def _figures(headers: list[fits.Header]) -> dict[str, float]:
+    """Return the parts of the science pixels that have a flux, and that carry each flag.
+
+    Of several templates, those of the one with the least flux or the most flags.
+    """
+    flags = {
+        bit.name: max(header[f"DQF{k:02d}"] for header in headers)
+        for k, bit in enumerate(DataQuality)
+    }
+    return {"coverage": min(header["COVERED"] for header in headers)} | {
+        name: part for name, part in flags.items() if name and part
+    }
+
+
+def _lost(scene: dict[str, Any]) -> tuple[str, ...]:
+    """Return a line for each skycell, or band of one, that the templates are made without."""
+    lines = []
+    for row in scene["skycells"]:
+        bands = [band["band"] for band in row["bands"] if band["state"] == "absent"]
+        if row["state"] != "reduced":
+            lines.append(f"made without {row['name']}: {row['state']}")
+        elif bands:
+            lines.append(f"made without band {', '.join(bands)} of {row['name']}: absent")
+    return tuple(lines)
 
 
 def _windows(frame: Frame, roi: Window | None) -> tuple[Window, Window]:

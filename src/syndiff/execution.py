@@ -107,14 +107,14 @@ class LocalExecutor:
             for task in tasks:
                 yield _run_task(function, task)
             return
-        with ThreadPoolExecutor(self._threads) as pool:
+        pool = ThreadPoolExecutor(self._threads)
+        try:
             futures = [pool.submit(_run_task, function, task) for task in tasks]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            # Nothing is waited for: who gives up may have had to wait too long already.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _DaskExecutor:
@@ -145,6 +145,54 @@ class _DaskExecutor:
                     yield Outcome(task, None, f"its worker was lost: {reason}")
         finally:
             self._client.cancel(list(futures))
+
+
+class _LocalProcesses:
+    """Runs tasks on processes of this machine, started when there is something to do.
+
+    Parameters
+    ----------
+    stack : contextlib.ExitStack
+        Ends them.
+    processes, threads : int
+        How many, and tasks at a time in each.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, processes: int, threads: int) -> None:
+        self._stack = stack
+        self._threads = threads
+        self._started: _DaskExecutor | None = None
+        self.workers = processes
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+        """Run `function` on every task; see `LocalExecutor.run`."""
+        if not tasks:
+            return
+        if self._started is None:
+            self._started = self._start()
+        yield from self._started.run(function, tasks)
+
+    def _start(self) -> _DaskExecutor:
+        import distributed
+
+        start = time.perf_counter()
+        cluster = self._stack.enter_context(
+            distributed.LocalCluster(
+                n_workers=self.workers,
+                threads_per_worker=self._threads,
+                processes=True,
+                dashboard_address=None,
+                # Its HTTP server starts all the same; on the usual port two runs would meet.
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                # The tasks bound their own memory; Dask's limit would kill a worker that the page
+                # cache makes look large.
+                memory_limit=0,
+                silence_logs=logging.ERROR,
+            )
+        )
+        client = self._stack.enter_context(distributed.Client(cluster))
+        logger.debug("%d workers started in %.1f s", self.workers, time.perf_counter() - start)
+        return _DaskExecutor(client)
 
 
 def available_cores() -> int:
@@ -194,26 +242,8 @@ def open_executor(*, cores: int, threads: int, scheduler: str | None = None) -> 
     if processes == 1:
         yield LocalExecutor(threads)
         return
-    import distributed
-
-    start = time.perf_counter()
-    with (
-        distributed.LocalCluster(
-            n_workers=processes,
-            threads_per_worker=threads,
-            processes=True,
-            dashboard_address=None,
-            # Its HTTP server starts all the same; on the usual port two runs would meet.
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            # The tasks bound their own memory; Dask's limit would kill a worker that the page
-            # cache makes look large.
-            memory_limit=0,
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        logger.debug("%d workers started in %.1f s", processes, time.perf_counter() - start)
-        yield _DaskExecutor(client)
+    with contextlib.ExitStack() as stack:
+        yield _LocalProcesses(stack, processes, threads)
 
 
 @contextlib.contextmanager

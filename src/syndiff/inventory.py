@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from syndiff.config import digest
 from syndiff.errors import AtlasError
+from syndiff.locks import locked
+from syndiff.storage import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from syndiff.config import ReductionConfig
-    from syndiff.storage import Place
 
 __all__ = ["Inventory", "InventoryEntry", "State"]
 
@@ -73,7 +74,8 @@ class InventoryEntry:
 class Inventory:
     """The entries of one CCD and one reduction.
 
-    Has one writer, the download stage's main process; readers see the last whole version.
+    Written by the download stages' main processes, each putting in what it did itself; readers see
+    the last whole version.
 
     Parameters
     ----------
@@ -90,6 +92,7 @@ class Inventory:
 
     place: Place
     entries: dict[str, InventoryEntry] = field(default_factory=dict)
+    _own: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @classmethod
     def read(cls, place: Place, config: ReductionConfig) -> Inventory:
@@ -113,16 +116,7 @@ class Inventory:
             If it can't be read by this version.
         """
         group = place / digest(config.to_dict())
-        metadata = group / "zarr.json"
-        if not metadata.exists():
-            return cls(group)
-        try:
-            return cls(group, _parse(json.loads(metadata.read())["attributes"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise AtlasError(
-                f"{metadata} is not an inventory that this syndiff reads ({error}): remove it and "
-                "run `syndiff download` again"
-            ) from error
+        return cls(group, _read_entries(group))
 
     def record(self, entry: InventoryEntry) -> None:
         """Put in an entry, in place of an older one of the same skycell.
@@ -133,20 +127,27 @@ class Inventory:
             The entry; it is stored by the next `write`.
         """
         self.entries[entry.name] = entry
+        self._own.add(entry.name)
 
     def write(self) -> None:
-        """Store all entries at once.
+        """Store all entries at once, with those that other runs stored meanwhile.
 
         Raises
         ------
         StorageError
             If it can't be written.
         """
-        root = type(self.place)(self.place.root, self.place.key.rpartition("/")[0])
-        (root / "zarr.json").create(_group({}))
-        entries = [asdict(self.entries[name]) for name in sorted(self.entries)]
-        attributes = {"format_version": FORMAT_VERSION, "skycells": entries}
-        (self.place / "zarr.json").write(_group(attributes))
+        root = Place(self.place.root, self.place.key.rpartition("/")[0])
+        with locked(root):
+            others = _read_entries(self.place)
+            self.entries = {
+                **self.entries,
+                **{name: entry for name, entry in others.items() if name not in self._own},
+            }
+            (root / "zarr.json").create(_group({}))
+            entries = [asdict(self.entries[name]) for name in sorted(self.entries)]
+            attributes = {"format_version": FORMAT_VERSION, "skycells": entries}
+            (self.place / "zarr.json").write(_group(attributes))
 
     def states(self, names: Iterable[str]) -> Counter[str]:
         """Count the states of some skycells.
@@ -164,6 +165,20 @@ class Inventory:
         return Counter(
             self.entries[name].state if name in self.entries else "missing" for name in names
         )
+
+
+def _read_entries(group: Place) -> dict[str, InventoryEntry]:
+    """Return the entries that are stored, none if there is no inventory yet."""
+    metadata = group / "zarr.json"
+    if not metadata.exists():
+        return {}
+    try:
+        return _parse(json.loads(metadata.read())["attributes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AtlasError(
+            f"{metadata} is not an inventory that this syndiff reads ({error}): remove it and "
+            "run `syndiff download` again"
+        ) from error
 
 
 def _group(attributes: dict[str, Any]) -> bytes:

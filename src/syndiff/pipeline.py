@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from syndiff.catalogue import find_catalogue, open_tessellation
 from syndiff.config import parse_offsets, parse_target
 from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
@@ -15,9 +16,10 @@ from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
 from syndiff.observation import read_observation
 from syndiff.pixelmap import sky_to_pixel
+from syndiff.prf import GaussianResponse
 from syndiff.process import SceneJob, process_stage
 from syndiff.stage import StageReport, StageRun
-from syndiff.transport import ArchiveConfig
+from syndiff.transport import ArchiveConfig, connect
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -146,7 +148,12 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     observation = read_observation(ffi)
     window = region(settings, observation.frame)
     detector = observation.frame.detector
+    _check_archive(settings)
+    GaussianResponse(observation.frame, settings.psf_sigma)
+    layout = settings.layout(detector)
+    open_tessellation(find_catalogue(layout, settings.catalogue))
     with _open_run(settings, progress) as run:
+        layout.check_writable()
         stages = (
             _map(observation, settings, window, run),
             _download(detector, settings, window, run),
@@ -201,6 +208,7 @@ def run_download(
         What was done.
     """
     window = _window(detector, settings)
+    _check_archive(settings)
     with _open_run(settings, progress) as run:
         return RunReport(detector, (_download(detector, settings, window, run),))
 
@@ -255,6 +263,15 @@ def run_downsample(
     return RunReport(detector, (_downsample(detector, settings, window, run),))
 
 
+def _check_archive(settings: Settings) -> None:
+    """Raise for an archive's address that can't be used; nothing is asked of the archive."""
+    connect(_archive(settings)).close()
+
+
+def _archive(settings: Settings) -> ArchiveConfig:
+    return ArchiveConfig(settings.archive, connections=settings.jobs)
+
+
 def _window(detector: Detector, settings: Settings) -> Window | None:
     """Check the settings and return the region of interest of a CCD that is mapped."""
     settings.check()
@@ -280,7 +297,7 @@ def _download(
     job = DownloadJob(
         settings.layout(detector),
         settings.reduction,
-        ArchiveConfig(settings.archive, connections=settings.jobs),
+        _archive(settings),
         keep_raw=settings.keep_raw,
         overwrite=settings.overwrite,
     )

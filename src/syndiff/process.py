@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import math
 import threading
@@ -25,10 +24,12 @@ from syndiff.combine import (
 from syndiff.config import BAND_WEIGHTS, BANDS, digest
 from syndiff.errors import MissingInputError, RenderingError
 from syndiff.inventory import Inventory
+from syndiff.locks import locked
 from syndiff.mapping_files import read_mapping
 from syndiff.pixelmap import PixelMap
 from syndiff.prf import GaussianResponse
 from syndiff.scene import SceneRenderer
+from syndiff.scene_metadata import write_scene_metadata
 from syndiff.scene_store import SCENE_FORMAT, SceneStore
 from syndiff.sharing import Sharing, sharing_of
 from syndiff.stage import StageReport, clock, run_tasks
@@ -122,7 +123,7 @@ def process_stage(
     ConfigError
         If the response can't be rendered.
     """
-    with clock() as seconds:
+    with clock() as seconds, locked(job.layout.scene):
         inputs = _Inputs.read(job)
         window = roi or inputs.mapping.frame.science
         grid = TileGrid(inputs.mapping.frame.science)
@@ -146,8 +147,7 @@ def process_stage(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "
                 f"{failures[0].error}"
             )
-        metadata = inputs.metadata(renderer, tiles)
-        job.layout.cell_metadata.write(json.dumps(metadata, indent=1).encode())
+        write_scene_metadata(job.layout, inputs.metadata(renderer, store.rendered()))
     return StageReport(
         stage="process",
         seconds=seconds(),
@@ -172,6 +172,7 @@ class _Inputs:
         self.entries = entries
         self.atlas = Atlas(job.layout.atlas, job.layout.detector)
         self._records: dict[str, AtlasRecord] = {}
+        self._touching: dict[tuple[int, int], tuple[Member, ...]] = {}
         self.members = self._limited(job.limit)
         self.kept = frozenset(member.skycell.name for member in self.members)
 
@@ -183,8 +184,9 @@ class _Inputs:
 
     @property
     def stamp(self) -> str:
-        """Digest of the inventory, by which workers notice that it changed."""
-        return digest([[e.name, e.state, e.content_digest] for e in self.entries.values()])
+        """Digest of the inputs, by which workers notice that they changed."""
+        content = [[e.name, e.state, e.content_digest] for e in self.entries.values()]
+        return digest([self.scene_digest, content])
 
     def record(self, skycell: Skycell) -> AtlasRecord:
         """Return what the atlas says of a reduced skycell."""
@@ -200,8 +202,10 @@ class _Inputs:
         return tuple(m for m in self.mapping.members if m.skycell.projection_cell in projections)
 
     def state(self, name: str) -> str:
-        """Return 'reduced', 'absent' or 'failed'; 'limited' where --limit leaves it out."""
-        return self.entries[name].state if name in self.kept else "limited"
+        """Return the inventory's state, 'limited' where --limit leaves it out, or 'unknown'."""
+        if name not in self.kept:
+            return "limited"
+        return self.entries[name].state if name in self.entries else "unknown"
 
     def check_complete(self, window: Window, *, allow_partial: bool) -> None:
         """Raise unless every skycell that the window needs is here or known to be absent."""
@@ -234,7 +238,7 @@ class _Inputs:
         frame = self.mapping.frame
         return SceneRenderer(frame, GaussianResponse(frame, self.job.config.psf_sigma_px))
 
-    @property
+    @functools.cached_property
     def scene_digest(self) -> str:
         """Digest of what every tile depends on."""
         return digest(
@@ -250,17 +254,22 @@ class _Inputs:
 
     def tile_digests(self, tiles: Window) -> NDArray[np.uint64]:
         """Return the digest of each tile's inputs; never zero."""
-        grid = TileGrid(self.mapping.frame.science)
-        rows, columns = tiles.shape
-        out = np.empty((rows, columns), np.uint64)
-        for j in range(rows):
-            for i in range(columns):
-                x, y = tiles.x0 + i, tiles.y0 + j
-                window = grid.pixels(Window(x, y, x + 1, y + 1)).grown(MARGIN_PX)
-                names = [m.skycell.name for m in self.mapping.touching(window)]
-                content = [[name, self.state(name), self._content(name)] for name in names]
-                out[j, i] = int(digest([self.scene_digest, content]), 16) or 1
+        out = np.empty(tiles.shape, np.uint64)
+        for j, i in np.ndindex(tiles.shape):
+            out[j, i] = self._tile_digest(tiles.y0 + j, tiles.x0 + i)
         return out
+
+    def _tile_digest(self, row: int, column: int) -> int:
+        names = [member.skycell.name for member in self._tile_members(row, column)]
+        content = [[name, self.state(name), self._content(name)] for name in names]
+        return int(digest([self.scene_digest, content]), 16) or 1
+
+    def _tile_members(self, row: int, column: int) -> tuple[Member, ...]:
+        grid = TileGrid(self.mapping.frame.science)
+        tile = grid.pixels(Window(column, row, column + 1, row + 1))
+        if (row, column) not in self._touching:
+            self._touching[row, column] = self.mapping.touching(tile.grown(MARGIN_PX))
+        return self._touching[row, column]
 
     def _content(self, name: str) -> str:
         return self.entries[name].content_digest if self.state(name) == "reduced" else ""
@@ -285,22 +294,27 @@ class _Inputs:
             },
         }
 
-    def metadata(self, renderer: SceneRenderer, tiles: Window) -> dict[str, Any]:
-        """Return the content of `cell_metadata.json`."""
-        grid = TileGrid(self.mapping.frame.science)
-        used = self.mapping.touching(grid.pixels(tiles).grown(MARGIN_PX))
-        states = [self.state(m.skycell.name) for m in used]
-        summary = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+    def metadata(self, renderer: SceneRenderer, rendered: NDArray[np.uint64]) -> dict[str, Any]:
+        """Return the content of `cell_metadata.json`.
+
+        It tells of all tiles that were rendered from what the inventory holds now, in whatever run.
+        """
+        tiles = {
+            (int(row), int(column)): int(rendered[row, column])
+            for row, column in np.argwhere(rendered != 0)
+            if self._tile_digest(row, column) == rendered[row, column]
+        }
+        used = {member.skycell.name for tile in tiles for member in self._tile_members(*tile)}
         return {
             **self.describe(renderer),
             "digest": self.scene_digest,
-            "tiles": [tiles.x0, tiles.y0, tiles.x1, tiles.y1],
-            "history": [
-                f"mapping: {len(self.mapping.members)} skycells touch the CCD or its margin",
-                f"download: skycells {summary}",
-                f"process: background {self.job.config.background}, digest {self.scene_digest}",
+            "tiles": [[*tile, f"{number:016x}"] for tile, number in tiles.items()],
+            "mapped": len(self.mapping.members),
+            "skycells": [
+                self._describe_member(member)
+                for member in self.mapping.members
+                if member.skycell.name in used
             ],
-            "skycells": [self._describe_member(member) for member in used],
         }
 
     def _describe_member(self, member: Member) -> dict[str, Any]:

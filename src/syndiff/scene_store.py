@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,10 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from syndiff.layout import Layout
     from syndiff.storage import Place
     from syndiff.window import Window
 
-__all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene", "read_scene_metadata"]
+__all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
 
 SCENE_FORMAT = 1
 """Version of the store's layout."""
@@ -165,6 +163,32 @@ class SceneStore:
         """
         return self.rendered()[self._grid.covering(window).slices]
 
+    def check_rendered(self, window: Window) -> NDArray[np.uint64]:
+        """Return `rendered_under` a window, all of it.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+
+        Returns
+        -------
+        (rows, columns) uint64
+            None of them 0.
+
+        Raises
+        ------
+        MissingInputError
+            If a tile is not rendered.
+        """
+        digests = self.rendered_under(window)
+        if (digests == 0).any():
+            raise MissingInputError(
+                f"the scene {self._place} is not rendered for all of the window {window}: run "
+                "`syndiff process SECTOR CAMERA CCD` for it first (with the same --roi or --target)"
+            )
+        return digests
+
     def write(
         self, row: int, columns: range, strip: SceneStrip, inputs: NDArray[np.uint64]
     ) -> None:
@@ -218,11 +242,7 @@ class SceneStore:
         MissingInputError
             If a tile is not rendered.
         """
-        if (self.rendered_under(window) == 0).any():
-            raise MissingInputError(
-                f"the scene {self._place} is not rendered for all of the window {window}: run "
-                "`syndiff process SECTOR CAMERA CCD` for it first (with the same --roi)"
-            )
+        self.check_rendered(window)
         grown = window.grown(EDGE_PX)
         origin = (grown.x0, grown.y0)
         planes = {}
@@ -243,33 +263,6 @@ class SceneStore:
         if self._group is None or (mode == "a" and self._group.read_only):
             self._group = self._place.open_zarr(mode)
         return self._group[name]
-
-
-def read_scene_metadata(layout: Layout) -> dict[str, Any]:
-    """Return `cell_metadata.json`.
-
-    Parameters
-    ----------
-    layout : Layout
-        Where everything lies.
-
-    Returns
-    -------
-    dict
-        What went into the scene.
-
-    Raises
-    ------
-    MissingInputError
-        If there is none yet.
-    """
-    if not layout.cell_metadata.exists():
-        raise MissingInputError(
-            f"{layout.cell_metadata} is missing: run `syndiff process {layout.detector.arguments}` "
-            "first"
-        )
-    metadata: dict[str, Any] = json.loads(layout.cell_metadata.read())
-    return metadata
 
 
 def _compressor(typesize: int) -> Any:  # noqa: ANN401 - zarr's codecs have no common type

@@ -69,6 +69,8 @@ class StageReport:
         Whether something that failed is left out.
     counts : dict of str to int
         What was made, kept, absent, failed.
+    figures : dict of str to float
+        Parts of a whole, 0 to 1: coverage, flagged pixels.
     notes : tuple of str
         Lines for the summary.
     products : tuple of str
@@ -80,6 +82,7 @@ class StageReport:
     skipped: bool = False
     partial: bool = False
     counts: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     products: tuple[str, ...] = ()
 
@@ -121,7 +124,8 @@ def run_tasks(
     run.progress(stage, 0, len(tasks))
     for done, outcome in enumerate(run.executor.run(function, tasks), 1):
         if outcome.error is not None:
-            logger.error("%s: %s: %s", stage, outcome.task, outcome.error)
+            # Not louder: the stage sums up its failures in one error or in its report.
+            logger.info("%s: %s: %s", stage, outcome.task, outcome.error)
             logger.debug("%s", outcome.details)
         run.progress(stage, done, len(tasks))
         yield outcome

@@ -15,6 +15,8 @@ from syndiff.masks import DataQuality, format_bits
 from syndiff.template import MIN_COVERAGE, Template
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from astropy.io import fits
     from numpy.typing import NDArray
 
@@ -36,6 +38,13 @@ _PLANES = (
 
 0.36308 uJy is the flux of AB magnitude 25: 3630.78 Jy x 10^-10 (Oke & Gunn 1983).
 """
+
+_STATES = (
+    ("NREDUCED", "reduced"),
+    ("NABSENT", "absent"),
+    ("NFAILED", "failed"),
+    ("NLIMITED", "limited"),
+)
 
 _HEADER_BYTES = 40 * 2880
 """More than a primary header takes."""
@@ -87,6 +96,7 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
     common = _common_header(record)
     primary = common.copy()
     primary.extend(_provenance(record, digest), end=True)
+    primary.extend(_coverage_cards(template, record), end=True)
     hdus: list[Any] = [fits.PrimaryHDU(header=primary)]
     for name, attribute, dtype, unit in _PLANES:
         plane = getattr(template, attribute).astype(dtype, copy=False)
@@ -219,14 +229,39 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
     header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")
     states = [row["state"] for row in scene["skycells"]]
-    for key, state in (("NREDUCED", "reduced"), ("NABSENT", "absent"), ("NFAILED", "failed")):
+    for key, state in _STATES:
         header[key] = (states.count(state), f"skycells: {state}")
-    header["PARTIAL"] = ("failed" in states, "made although skycells failed")
+    lacking = "failed" in states or "limited" in states
+    header["PARTIAL"] = (lacking, "made although skycells failed or were left out")
     header["FFI"] = (scene["ffi"], "reference FFI")
     header["SWVER"] = (f"syndiff {__version__}", "software")
     header["CFGDIG"] = (digest, "digest of inputs and configuration")
-    for line in scene["history"]:
+    for line in _history(scene, states):
         header["HISTORY"] = line
+    return header
+
+
+def _history(scene: dict[str, Any], states: list[str]) -> Iterator[str]:
+    """Yield a line for each stage."""
+    summary = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    yield f"mapping: {scene['mapped']} skycells touch the CCD or its margin"
+    yield f"download: of those needed here, {summary}"
+    yield f"process: background {scene['config']['background']}, digest {scene['digest']}"
+
+
+def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
+    """Return which parts of the science pixels have a flux, and carry each DQ bit."""
+    from astropy.io import fits
+
+    held = record.window.intersection(record.frame.science) or record.window
+    y, x = held.y0 - record.window.y0, held.x0 - record.window.x0
+    inside = np.s_[y : y + held.shape[0], x : x + held.shape[1]]
+    header = fits.Header()
+    covered = np.isfinite(template.flux[inside]).mean()
+    header["COVERED"] = (round(float(covered), 6), "part of the science pixels that has a flux")
+    for k, bit in enumerate(DataQuality):
+        flagged = ((template.quality[inside] & bit) != 0).mean()
+        header[f"DQF{k:02d}"] = (round(float(flagged), 6), f"part of them with {bit.name}")
     return header
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sys
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from syndiff.errors import ConfigError, SyndiffError
+from syndiff.errors import ConfigError, SyndiffError, SyndiffWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,8 @@ EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
 
 _MAX_NOTES = 10
+
+logger = logging.getLogger(__name__)
 
 
 class Terminal:
@@ -114,8 +117,8 @@ class Terminal:
             table.add_row(stage.stage, f"{stage.seconds:.1f} s", _summarise(stage))
         output.print(table)
         for stage in report.stages:
-            for note in _shortened(stage.notes):
-                output.print(f"{stage.stage}: {note}", markup=False)
+            for line in (*_percent(stage), *_shortened(stage.notes)):
+                output.print(f"{stage.stage}: {line}", markup=False)
         for product in report.stages[-1].products:
             output.print(product, markup=False)
 
@@ -139,6 +142,12 @@ def _summarise(stage: StageReport) -> str:
     if stage.skipped:
         return f"nothing to do, all there already ({counts})"
     return counts or "done"
+
+
+def _percent(stage: StageReport) -> tuple[str, ...]:
+    """Return one line with the parts of the whole that a stage tells of."""
+    parts = ", ".join(f"{name} {100 * part:.4g} %" for name, part in stage.figures.items())
+    return (parts,) if parts else ()
 
 
 def _shortened(notes: tuple[str, ...]) -> tuple[str, ...]:
@@ -172,10 +181,11 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
     _log_to(errors, verbose)
     shown = Terminal(errors, as_json=as_json)
     try:
-        yield shown
+        with _warnings_to_log():
+            yield shown
     except SyndiffError as error:
         shown.stop()
-        sys.stderr.write(f"syndiff: error: {error}\n")
+        sys.stderr.write(f"syndiff: error: {' '.join(str(error).split())}\n")
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
@@ -187,6 +197,22 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
     if shown.is_partial:
         sys.stderr.write("syndiff: partial: something is left out and flagged, see above\n")
         raise typer.Exit(EXIT_PARTIAL)
+
+
+@contextlib.contextmanager
+def _warnings_to_log() -> Iterator[None]:
+    """Log our own warnings as such, and what libraries warn of for those who want all."""
+
+    def log(message: Warning | str, category: type[Warning], *_: object) -> None:
+        ours = issubclass(category, SyndiffWarning)
+        logger.log(logging.WARNING if ours else logging.DEBUG, "%s", message)
+
+    shown = warnings.showwarning
+    warnings.showwarning = log  # type: ignore[assignment]  # other parameters are not looked at
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def _log_to(console: Console, verbose: int) -> None:
