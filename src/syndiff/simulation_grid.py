@@ -204,7 +204,8 @@ def _fill(
     """Return the grid of skycells that covers a box in a projection's own pixels."""
     size, overlap = cell
     step = size - overlap
-    counts = [max(1, math.ceil((high - low - overlap) / step)) for low, high in box]
+    # Two pixels more, for the pixels' own halves and the rounding of `starts`.
+    counts = [max(1, math.ceil((high - low + 2 - overlap) / step)) for low, high in box]
     if max(counts) > 10:
         raise ConfigError(
             f"the field needs {counts[0]} x {counts[1]} skycells of {size} px in one projection: "

@@ -33,7 +33,14 @@ def inside(cell, ra, dec, margin_px=0.0):
 
 
 @pytest.mark.parametrize(
-    "field", [FIELD, Window(44, 0, 84, 40), Window(2060, 2010, 2092, 2048), Window(500, 9, 560, 69)]
+    "field",
+    [
+        FIELD,
+        Window(44, 0, 84, 40),
+        Window(2040, 2000, 2080, 2040),
+        Window(2060, 2010, 2092, 2048),
+        Window(500, 9, 560, 69),
+    ],
 )
 def test_every_pixel_of_the_field_is_covered(field):
     wcs = example_wcs()
