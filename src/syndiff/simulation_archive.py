@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.config import BANDS
+from syndiff.config import BANDS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
 from syndiff.kernels.gaussians import add_elliptical, add_round
 from syndiff.masks import StackMask
@@ -96,14 +96,12 @@ def write_skycell(
     archive : Path
         Root of the archive, ``PPPP/CCC/rings.v3.skycell.PPPP.CCC.stk.B.unconv*.fits`` below it.
     """
-    cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
-    near = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
-    placed = _place(skycell, near)
+    placed = _place(skycell, sources)
     for index, band in enumerate(BANDS):
         rng = np.random.default_rng([seed, zlib.crc32(skycell.name.encode()), index])
-        light = _render(skycell, near, placed, config, index)
+        light = _render(placed, (skycell.ny, skycell.nx), config, index)
         header = _draw_header(rng, skycell, band, config)
-        planes = _observe(rng, light, header, config, (near, placed))
+        planes = _observe(rng, light, header, config, placed)
         _write_planes(planes, header, archive, config)
 
 
@@ -126,21 +124,24 @@ def render_light(skycell: Skycell, sources: Sources, config: StackConfig, *, ban
     (ny, nx) float64
         Flux per pixel at zero point 25, without noise.
     """
-    cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
-    near = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
-    return _render(skycell, near, _place(skycell, near), config, band)
+    return _render(_place(skycell, sources), (skycell.ny, skycell.nx), config, band)
 
 
 @dataclass(frozen=True)
 class _Placed:
     """Where sources stand in a skycell: (n, 2) pixels, (n, 2, 2) pixels per arcsec."""
 
+    sources: Sources
     xy: F64
     jacobian: F64
 
 
 def _place(skycell: Skycell, sources: Sources) -> _Placed:
-    """Find pixels and the local scale of sources."""
+    """Find pixels and the local scale of the sources that shine into a skycell."""
+    cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
+    sources = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
+    if not len(sources):
+        return _Placed(sources, np.zeros((0, 2)), np.zeros((0, 2, 2)))
     wcs = skycell_wcs(skycell)
     step = math.radians(1 / 3600)
     towards = unit_vectors(sources.ra, sources.dec)
@@ -152,18 +153,14 @@ def _place(skycell: Skycell, sources: Sources) -> _Placed:
         lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
         return np.stack(wcs.all_world2pix(lon, lat, 0), -1)
 
-    if not len(sources):
-        return _Placed(np.zeros((0, 2)), np.zeros((0, 2, 2)))
     xy = np.stack(wcs.all_world2pix(sources.ra, sources.dec, 0), -1)
     columns = [pixels(towards + step * way) - xy for way in (east, np.cross(towards, east))]
-    return _Placed(xy, np.stack(columns, -1))
+    return _Placed(sources, xy, np.stack(columns, -1))
 
 
-def _render(
-    skycell: Skycell, sources: Sources, placed: _Placed, config: StackConfig, band: int
-) -> F64:
+def _render(placed: _Placed, shape: tuple[int, int], config: StackConfig, band: int) -> F64:
     """Draw stars and galaxies."""
-    image = np.zeros((skycell.ny, skycell.nx))
+    image, sources = np.zeros(shape), placed.sources
     floor = config.floor_sigmas * _NOISE[band]
     weights, variances = config.psf.mixture(band)
     work = np.empty((2, max(image.shape) + 2))
@@ -176,10 +173,10 @@ def _render(
     for kind in GALAXY_KINDS:
         chosen = sources.sersic == kind
         some, jacobian = sources[chosen], placed.jacobian[chosen]
-        shape = sky_covariance(some.radius_arcsec, some.axis_ratio, some.angle_deg)
+        ellipse = sky_covariance(some.radius_arcsec, some.axis_ratio, some.angle_deg)
         for share, width in zip(*galaxy_mixture(kind), strict=True):
             for weight, variance in zip(weights, variances, strict=True):
-                covariance = _to_pixels(jacobian, width * shape + variance * np.eye(2))
+                covariance = _to_pixels(jacobian, width * ellipse + variance * np.eye(2))
                 flux = share * weight * some.flux[:, band]
                 rows = np.column_stack([placed.xy[chosen], flux, covariance])
                 add_elliptical(image, rows, floor)
@@ -227,7 +224,7 @@ def _observe(
     light: F64,
     header: StackHeader,
     config: StackConfig,
-    sky: tuple[Sources, _Placed],
+    placed: _Placed,
 ) -> _Planes:
     """Turn light into counts with their variance and mask; `light` is used up."""
     band, exptime = BANDS.index(header.band), header.exptime_s
@@ -238,7 +235,10 @@ def _observe(
     mask, lost = np.zeros(light.shape, np.uint16), np.zeros(light.shape, np.bool_)
     if config.artefacts:
         _mark_frame(rng, mask, lost)
-        _saturate(light, mask, lost, (*sky, config.psf, band))
+        saturation = _saturation(placed, config.psf, band)
+        _saturate(light, mask, lost, saturation.level)
+        for xy, excess in zip(saturation.xy, saturation.excess, strict=True):
+            _add_spikes(light, mask, xy, (saturation.level, float(excess)))
     if config.background_sigmas:
         light += config.background_sigmas * sigma * _unevenness(light.shape)[::-1, ::-1]
     if config.noise:
@@ -308,24 +308,29 @@ def _mark_ghost_and_streak(rng: np.random.Generator, mask: Mask) -> None:
         mask[rows[inside] + shift, columns[inside]] |= np.uint16(StackMask.STREAK)
 
 
-def _saturate(
-    light: F64,
-    mask: Mask,
-    lost: NDArray[np.bool_],
-    sky: tuple[Sources, _Placed, PsfConfig, int],
-) -> None:
-    """Clip saturated cores, lose the brightest, add spikes; the three planes are modified."""
-    sources, placed, psf, band = sky
+@dataclass(frozen=True)
+class _Saturation:
+    """The flux per pixel that saturates, and the stars beyond it: where, by which factor."""
+
+    level: float
+    xy: F64
+    excess: F64
+
+
+def _saturation(placed: _Placed, psf: PsfConfig, band: int) -> _Saturation:
+    """Find the stars that saturate in single exposures."""
     weights, variances = psf.mixture(band)
-    per_flux = float((weights / (2 * np.pi * variances)).sum()) * 0.25**2
+    per_flux = float((weights / (2 * np.pi * variances)).sum()) * PS1_PIXEL_ARCSEC**2
     level = per_flux * 10 ** (0.4 * (ZERO_POINT - _SATURATION_MAG[band]))
-    saturated = light > level
-    mask[saturated] |= np.uint16(StackMask.SAT | StackMask.STARCORE)
+    excess = placed.sources.flux[:, band] * per_flux / level * (placed.sources.sersic == 0)
+    return _Saturation(level, placed.xy[excess > 1], excess[excess > 1])
+
+
+def _saturate(light: F64, mask: Mask, lost: NDArray[np.bool_], level: float) -> None:
+    """Flag and clip saturated cores, lose the brightest; the three planes are modified."""
+    mask[light > level] |= np.uint16(StackMask.SAT | StackMask.STARCORE)
     lost |= light > 4 * level
     np.minimum(light, 1.3 * level, out=light)
-    peaks = sources.flux[:, band] * per_flux * (sources.sersic == 0)
-    for k in np.flatnonzero(peaks > level):
-        _add_spikes(light, mask, placed.xy[k], (level, float(peaks[k] / level)))
 
 
 def _add_spikes(light: F64, mask: Mask, xy: F64, strength: tuple[float, float]) -> None:

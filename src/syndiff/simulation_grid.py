@@ -30,7 +30,7 @@ _COLUMNS = (
     *("NAME", "NAXIS1", "NAXIS2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2"),
     *("PC1_1", "PC1_2", "PC2_1", "PC2_2", "RA", "DEC"),
 )
-_SHARED_ARCSEC = 140.0
+_SHARED_PX = 560.0  # 140 arcsec
 _TURN_DEG = 5.6
 _FARTHEST_DEG = 4.0
 
@@ -159,14 +159,12 @@ def small_catalogue(
         plane = skycell_wcs(_cell("plane", crval, (0.0, 0.0), (1, 1)))
         x, y = plane.all_world2pix(ra, dec, 0)
         meet, _ = plane.all_world2pix(np.full(33, ra0), line, 0)
-        more = _SHARED_ARCSEC / 2 / PS1_PIXEL_ARCSEC
         # x grows to the west.
-        box = (
-            (x.min(), min(x.max(), meet.max() + more))
-            if side > 0
-            else (max(x.min(), meet.min() - more), x.max())
-        )
-        cells += _fill(projection, crval, (box, (y.min(), y.max())), (cell_px, overlap_px))
+        if side > 0:
+            across = x.min(), min(x.max(), meet.max() + _SHARED_PX / 2)
+        else:
+            across = max(x.min(), meet.min() - _SHARED_PX / 2), x.max()
+        cells += _fill(projection, crval, (across, (y.min(), y.max())), (cell_px, overlap_px))
     return cells
 
 
