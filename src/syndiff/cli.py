@@ -392,3 +392,17 @@ def simulate(
         with open_executor(cores=available_cores(), threads=1) as executor:
             progress = partial(terminal.progress, "skycells")
             terminal.show_simulation(make(plan, directory, progress=progress, executor=executor))
+
+
+@app.command()
+def demo(
+    directory: Annotated[str, typer.Argument(help="Folder to keep it in.")] = "syndiff_demo",
+    verbose: Verbose = 0,
+) -> None:
+    """Simulate a small sky, make its templates, compare them with the truth. No network."""
+    with _terminal(verbose, as_json=False) as terminal:
+        from syndiff.demo import run_demo
+
+        report = run_demo(directory, terminal.progress)
+        terminal.show_demo(report)
+        report.check()

@@ -28,8 +28,9 @@ from rich.table import Table
 from syndiff.errors import ConfigError, SyndiffError, SyndiffWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from syndiff.demo import DemoReport
     from syndiff.pipeline import RunReport
     from syndiff.simulation import Simulation
     from syndiff.stage import StageReport
@@ -108,9 +109,7 @@ class Terminal:
             typer.echo(json.dumps(content, indent=1))
             return
         output = Console(soft_wrap=True, highlight=False)
-        table = Table(
-            title=f"syndiff, {report.detector}", box=rich.box.SIMPLE, title_justify="left"
-        )
+        table = _table(f"syndiff, {report.detector}")
         for name in ("stage", "time", "result"):
             table.add_column(name)
         for stage in report.stages:
@@ -135,6 +134,91 @@ class Terminal:
         for name in ("ffi", "archive", "catalogue", "stars"):
             output.print(f"{name:<9} {getattr(simulation, name)}", markup=False)
         output.print(f"next: {simulation.pipeline_command}", markup=False)
+
+    def show_demo(self, report: DemoReport) -> None:
+        """Print how accurate the demonstration's templates are.
+
+        Parameters
+        ----------
+        report : DemoReport
+            What was found.
+        """
+        self.stop()
+        output = Console(highlight=False)
+        for draw in (_star_table, _field_table, _flux_table, _limit_table):
+            output.print(draw(report))
+        ffi = report.ffi
+        output.print(
+            f"FFI - template: zero point {ffi.zero_point:.4f} +- {ffi.zero_point_error:.4f} mag "
+            f"(simulated {ffi.true_zero_point:.4f}), transient found with "
+            f"{ffi.transient:.3f} +- {ffi.transient_error:.3f} of its flux, residuals "
+            f"{ffi.scatter:.2f} times the FFI's noise"
+        )
+        output.print(f"see {report.panel}", markup=False, soft_wrap=True)
+
+
+def _star_table(report: DemoReport) -> Table:
+    """Return the accuracy without noise, one row an offset."""
+    count = len(report.stars[report.field[0].offset])
+    table = _table(
+        f"Without noise: {count} stars where two projections meet, the worst of them",
+        ("offset", "rms / peak", "max / peak", "flux - 1", "centroid (px)"),
+    )
+    for offset, stars in report.stars.items():
+        worst = [
+            max((getattr(star, name) for star in stars), key=abs)
+            for name in ("rms", "worst", "flux", "centroid_px")
+        ]
+        table.add_row(_offset(offset), *(f"{value:.1e}" for value in worst))
+    return table
+
+
+def _field_table(report: DemoReport) -> Table:
+    """Return the accuracy with noise, one row an offset."""
+    table = _table(
+        "With noise: a field of stars and galaxies, unflagged pixels",
+        ("offset", "rms / UNCERT", "flux - 1", "position (px)"),
+    )
+    for one in report.field:
+        table.add_row(
+            _offset(one.offset),
+            f"{one.scatter:.2f}",
+            f"{one.flux:+.4f} +- {one.flux_error:.4f}",
+            f"{one.shift_px:.4f} +- {one.shift_error_px:.4f}",
+        )
+    return table
+
+
+def _flux_table(report: DemoReport) -> Table:
+    """Return the flux with noise, one row a magnitude bin."""
+    table = _table(
+        "With noise: flux of stars, template / truth", ("AB magnitude", "stars", "ratio")
+    )
+    for one in report.ratios:
+        mags = f"{one.bright_mag:.1f} - {one.faint_mag:.1f}"
+        table.add_row(mags, str(one.stars), f"{one.ratio:.4f} +- {one.error:.4f}")
+    return table
+
+
+def _limit_table(report: DemoReport) -> Table:
+    """Return the promises, one row each."""
+    table = _table("Promises", ("measured", "worst", "limit", ""))
+    table.columns[0].justify = "left"
+    for one in report.limits:
+        kept = "kept" if one.is_kept else "[red]broken[/red]"
+        table.add_row(one.name, f"{one.value:.2g}", f"{one.limit:.2g}", kept)
+    return table
+
+
+def _offset(offset: tuple[float, float]) -> str:
+    return f"{offset[0]:+.2f}, {offset[1]:+.2f}"
+
+
+def _table(title: str, columns: Sequence[str] = ()) -> Table:
+    table = Table(title=title, box=rich.box.SIMPLE, title_justify="left", min_width=len(title))
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
 
 
 def _summarise(stage: StageReport) -> str:

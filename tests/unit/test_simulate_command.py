@@ -102,7 +102,7 @@ def test_help_loads_no_heavy_library():
     code = (
         "import sys\n"
         "from syndiff.cli import app\n"
-        "for command in ('simulate',):\n"
+        "for command in ('simulate', 'demo'):\n"
         "    app([command, '--help'], standalone_mode=False)\n"
         "heavy = {'matplotlib', 'tesswcs', 'astropy', 'numba', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -1,0 +1,166 @@
+"""Figures, as the bytes of a PNG; the only module that imports matplotlib."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from syndiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from syndiff.window import Window
+
+__all__ = ["Plane", "Stretch", "draw_panel"]
+
+Stretch = Literal["light", "signed", "fraction"]
+
+_DPI = 150
+_MAD_TO_SIGMA = 1.4826
+# Standard deviation over median absolute deviation of a normal distribution.
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One image of a panel.
+
+    Parameters
+    ----------
+    title : str
+        What it is.
+    values : (ny, nx) float
+        The image; NaN is drawn grey.
+    unit : str
+        Of the values, beside the colour bar.
+    stretch : {"light", "signed", "fraction"}
+        From the faintest to the brightest pixel, so that faint light shows; even around zero, out
+        to 5 times the robust noise; up to 1, from the tenth below the smallest.
+    crossed : (ny, nx) bool, optional
+        Pixels to cross out.
+    """
+
+    title: str
+    values: NDArray[np.floating]
+    unit: str
+    stretch: Stretch
+    crossed: NDArray[np.bool_] | None = None
+
+
+def draw_panel(
+    planes: Sequence[Plane],
+    window: Window,
+    *,
+    title: str = "",
+    marks: Sequence[tuple[float, float]] = (),
+) -> bytes:
+    """Draw images of the same pixels side by side.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        The images.
+    window : Window
+        FFI pixels that they hold, for the axes.
+    title : str
+        Above all of them.
+    marks : sequence of (float, float)
+        x, y of FFI pixels to circle.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no image, or one has another shape than the window.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not planes:
+        raise ConfigError("a panel needs images: give at least one")
+    columns = 2 if len(planes) > 1 else 1
+    rows = -(-len(planes) // columns)
+    figure = Figure(figsize=(5.4 * columns, 4.6 * rows + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    for number, plane in enumerate(planes, 1):
+        if plane.values.shape != window.shape:
+            raise ConfigError(
+                f"{plane.title} has the shape {plane.values.shape}, its window {window} has "
+                f"{window.shape}: give the same pixels"
+            )
+        _draw(figure, figure.add_subplot(rows, columns, number), (plane, window), marks)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _draw(
+    figure: Any,  # noqa: ANN401 - matplotlib is loaded only when something is drawn
+    axes: Any,  # noqa: ANN401
+    image: tuple[Plane, Window],
+    marks: Sequence[tuple[float, float]],
+) -> None:
+    """Draw one image with its colour bar."""
+    from matplotlib import colormaps
+
+    plane, window = image
+    colours, norm = _look(plane)
+    shown = axes.imshow(
+        np.ma.masked_invalid(plane.values),
+        origin="lower",
+        extent=(window.x0 - 0.5, window.x1 - 0.5, window.y0 - 0.5, window.y1 - 0.5),
+        cmap=colormaps[colours].with_extremes(bad="0.6"),
+        norm=norm,
+        interpolation="nearest",
+    )
+    for x, y in marks:
+        axes.plot(x, y, "o", ms=22, mfc="none", mec="tab:orange", mew=1.5)
+    if plane.crossed is not None:
+        rows, columns = np.nonzero(plane.crossed)
+        axes.plot(columns + window.x0, rows + window.y0, "x", ms=6, color="0.4")
+    axes.set(title=plane.title, xlabel="FFI column (px)", ylabel="FFI row (px)")
+    axes.locator_params(integer=True, nbins=6)
+    axes.ticklabel_format(useOffset=False)
+    bar = figure.colorbar(shown, ax=axes, label=plane.unit, shrink=0.9)
+    if plane.stretch == "light":
+        bar.set_ticks(norm.inverse(np.linspace(0, 1, 6)))
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{float(f'{value:.3g}'):g}")
+        bar.ax.minorticks_off()
+
+
+def _look(plane: Plane) -> tuple[str, Any]:
+    """Return the colour map and the stretch of an image."""
+    from matplotlib.colors import FuncNorm, Normalize
+
+    known = plane.values[np.isfinite(plane.values)]
+    if not known.size:
+        return "viridis", Normalize(0, 1)
+    low, middle, high = (float(v) for v in np.percentile(known, (0, 50, 100)))
+    if plane.stretch == "fraction":
+        return "viridis", Normalize(min(math.floor(10 * low) / 10, 0.9), 1)
+    if plane.stretch == "signed":
+        noise = _MAD_TO_SIGMA * float(np.median(np.abs(known - middle)))
+        reach = 5 * noise or 1.0
+        return "RdBu_r", Normalize(-reach, reach)
+    # Linear over the fainter half of the pixels, logarithmic above.
+    width = max(middle - low, 1e-3 * (high - low)) or 1.0
+
+    def forward(value: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.arcsinh((value - low) / width)
+
+    def inverse(value: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.sinh(value) * width + low
+
+    return "cividis", FuncNorm((forward, inverse), low, high if high > low else low + 1.0)
