@@ -24,6 +24,10 @@ __all__ = ["Executor", "LocalExecutor", "Outcome", "available_cores", "open_exec
 
 logger = logging.getLogger(__name__)
 
+_CONNECT_S = 20.0
+_WORKERS_S = 60.0
+"""Workers of a batch system may come a little after their scheduler."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -141,10 +145,24 @@ class _DaskExecutor:
                 if future.status == "finished":
                     yield future.result()
                 else:
-                    reason = future.exception() if future.status == "error" else future.status
-                    yield Outcome(task, None, f"its worker was lost: {reason}")
+                    yield Outcome(task, None, _reason(future))
         finally:
             self._client.cancel(list(futures))
+
+
+def _reason(future: Any) -> str:  # noqa: ANN401 - distributed has no types
+    """Return why a task came back without an outcome."""
+    from distributed.scheduler import KilledWorker
+
+    if future.status != "error":
+        return f"its worker was lost: the task is {future.status}"
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return f"its worker was lost: {error}"
+    return (
+        f"its worker can't run it ({type(error).__name__}: {' '.join(str(error).split())}): "
+        "install the same versions of syndiff and of what it needs on every worker"
+    )
 
 
 class _LocalProcesses:
@@ -252,13 +270,18 @@ def _open_client(address: str) -> Iterator[Any]:
     import distributed
 
     try:
-        client = distributed.Client(address, timeout="20s")
+        client = distributed.Client(address, timeout=_CONNECT_S)
     except (OSError, ValueError, TimeoutError) as error:
         raise ConfigError(
             f"scheduler {address!r} can't be reached ({error}): start one with `dask scheduler` "
             "and workers with `dask worker ADDRESS`, or leave out --scheduler"
         ) from error
     with client:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            client.wait_for_workers(1, timeout=60)
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_S)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"scheduler {address!r} has no workers: start some with `dask worker {address}`, "
+                "or leave out --scheduler"
+            ) from error
         yield client
