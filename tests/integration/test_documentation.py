@@ -45,7 +45,7 @@ def told_commands(page):
     text = page.read_text("utf-8")
     code = re.findall(r"^    .*$", text, re.MULTILINE) + re.findall(r"`([^`\n]+)`", text)
     code += [line for block in blocks(page, "bash") for line in block.splitlines()]
-    for line in (part for line in code for part in line.split("&&")):
+    for line in (part for told in code for part in told.split("&&")):
         match = re.match(r"\s*(?:python )?(syndiff|\w+\.py) +(.*)", line)
         if match is None:
             continue
