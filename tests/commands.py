@@ -21,7 +21,7 @@ ROI = Window(1001, 1001, 1005, 1005)
 PLANES = ("FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ")
 
 
-def syndiff(*arguments, code=0):
+def invoke(*arguments, code=0):
     """Run a command in this process; returns click's result after checking its exit code."""
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -32,7 +32,7 @@ def syndiff(*arguments, code=0):
 
 def refused(*arguments, code=1):
     """Run a command that must fail with one line on stderr; returns that line."""
-    result = syndiff(*arguments, code=code)
+    result = invoke(*arguments, code=code)
     assert result.stdout == ""
     lines = result.stderr.splitlines()
     assert len(lines) == 1, result.stderr
@@ -42,7 +42,7 @@ def refused(*arguments, code=1):
 
 def report(*arguments, code=0):
     """Run a command with --json; returns its report, stages by name."""
-    content = json.loads(syndiff(*arguments, "--json", code=code).stdout)
+    content = json.loads(invoke(*arguments, "--json", code=code).stdout)
     return {**content, "stages": {stage["stage"]: stage for stage in content["stages"]}}
 
 

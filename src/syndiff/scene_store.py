@@ -185,7 +185,7 @@ class SceneStore:
         if (digests == 0).any():
             raise MissingInputError(
                 f"the scene {self._place} is not rendered for all of the window {window}: run "
-                "`syndiff process SECTOR CAMERA CCD` for it first (with the same --roi or --target)"
+                f"`{self._command()}` for it first (with the same --roi or --target)"
             )
         return digests
 
@@ -258,6 +258,12 @@ class SceneStore:
                 self._array(name, "r")[..., y0 : y0 + height, x0 : x0 + width]
             )
         return StoredScene(SceneStrip(planes["flux"], planes["aux"], planes["flags"]), origin)
+
+    def _command(self) -> str:
+        """Return the command that makes this scene."""
+        attributes = self._place.open_zarr("r").attrs
+        detector = " ".join(str(attributes.get(key, key)) for key in ("sector", "camera", "ccd"))
+        return f"syndiff process {detector}"
 
     def _array(self, name: str, mode: str) -> Any:  # noqa: ANN401 - zarr's arrays are generic
         if self._group is None or (mode == "a" and self._group.read_only):

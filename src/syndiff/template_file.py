@@ -110,7 +110,12 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
         hdus.append(fits.ImageHDU(plane, header=header, name=name))
     hdus.append(_inputs_table(record.scene))
     buffer = io.BytesIO()
-    fits.HDUList(hdus).writeto(buffer, checksum=True)
+    together = fits.HDUList(hdus)
+    together.update_extend()
+    for hdu in together:
+        # Without the time of day: the same template is the same file.
+        hdu.add_checksum(when="of this HDU")
+    together.writeto(buffer)
     place.write(buffer.getbuffer())
 
 

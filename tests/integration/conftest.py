@@ -3,14 +3,14 @@
 import shutil
 
 import pytest
-from commands import pipeline, syndiff
+from commands import invoke, pipeline
 
 
 @pytest.fixture(scope="session")
 def finished(small_sky, tmp_path_factory):
     """Data root of a whole run; read it, don't write into it."""
     root = tmp_path_factory.mktemp("finished") / "data"
-    syndiff(*pipeline(small_sky, root))
+    invoke(*pipeline(small_sky, root))
     return root
 
 

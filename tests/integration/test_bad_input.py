@@ -6,9 +6,7 @@ import shutil
 
 import pytest
 from astropy.io import fits
-from commands import DETECTOR, pipeline, refused, syndiff, tree
-
-from syndiff.layout import Layout
+from commands import invoke, pipeline, refused, tree
 
 MAPPED = ("20", "3", "3")
 
@@ -84,7 +82,7 @@ def test_unusable_option_of_a_stage(root, arguments, message):
 
 @pytest.mark.parametrize("arguments", [("process", "x", 3, 3), ("pipeline",), ("fly",)])
 def test_unusable_command_line(arguments):
-    result = syndiff(*arguments, code=2)
+    result = invoke(*arguments, code=2)
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
 

@@ -1,0 +1,250 @@
+"""Archives of every kind, and what becomes of a run when they lack files or break."""
+
+import functools
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from commands import (
+    invoke,
+    pipeline,
+    read_header,
+    read_planes,
+    refused,
+    report,
+    same_planes,
+    template_path,
+)
+from servers import FaultyServer, Page, Status, s3_server
+
+from syndiff.archive import ArchiveConfig, stack_path
+from syndiff.config import BANDS
+from syndiff.masks import DataQuality
+
+MIDDLE = "skycell.0001.000"
+"""A skycell under the region of interest."""
+
+
+@pytest.fixture(scope="module")
+def files(small_sky):
+    """The small sky's archive: path -> bytes."""
+    root = small_sky.archive
+    paths = sorted(path for path in root.rglob("*.fits"))
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def server(files):
+    with FaultyServer(files) as faulty:
+        yield faulty
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Don't wait for servers as long as users do."""
+    quick = functools.partial(ArchiveConfig, retries=1, backoff_s=0.01, read_timeout_s=1.0)
+    monkeypatch.setattr("syndiff.pipeline.ArchiveConfig", quick)
+
+
+def without(server, *names, bands=BANDS, planes=("image", "variance", "mask")):
+    """Take files off a server."""
+    for name in names:
+        for band in bands:
+            for plane in planes:
+                del server.files[stack_path(name, band, plane)]
+
+
+def states(root):
+    """State of each skycell and band in a template's table of inputs."""
+    with fits.open(template_path(root)) as hdus:
+        return {(row["SKYCELL"], row["BAND"]): row["STATE"] for row in hdus["INPUTS"].data}
+
+
+class TestKinds:
+    """Wherever the files come from, the pixels are the same."""
+
+    def test_http(self, small_sky, server, finished, tmp_path):
+        invoke(*pipeline(small_sky, tmp_path, archive=server.url))
+        assert same_planes(read_planes(tmp_path), read_planes(finished))
+        assert server.hits.total() == len(server.files)
+
+    def test_s3(self, small_sky, files, finished, tmp_path, monkeypatch):
+        with s3_server(monkeypatch, "stacks", acl="public-read") as client:
+            for path, content in files.items():
+                client.put_object(
+                    Bucket="stacks", Key=f"rings/{path}", Body=content, ACL="public-read"
+                )
+            invoke(*pipeline(small_sky, tmp_path, archive="s3://stacks/rings/"))
+        assert same_planes(read_planes(tmp_path), read_planes(finished))
+
+    def test_flat_folder(self, small_sky, files, root, tmp_path, finished):
+        flat = tmp_path / "flat"
+        flat.mkdir()
+        for path in files:
+            (flat / Path(path).name).symlink_to(small_sky.archive / path)
+        local = ("--use-local-files", "--local-data-path", flat, "--overwrite", "--cores", 1)
+        stages = report(
+            "download", 20, 3, 3, "--data-root", root, "--roi", "1001,1001,1005,1005", *local
+        )["stages"]
+        assert stages["download"]["counts"]["skycells reduced now"] == 8
+        invoke(*pipeline(small_sky, root, archive=flat))
+        assert same_planes(read_planes(root), read_planes(finished))
+
+
+class TestAbsent:
+    """What the archive answers not to have: no error, but told."""
+
+    def test_one_band_of_a_skycell(self, small_sky, server, finished, tmp_path):
+        # Flux of the y band is stood in for by the colour of the light around.
+        names = {name.split("/")[-1].split(".stk")[0][9:] for name in server.files}
+        without(server, *names, bands="y")
+        result = invoke(*pipeline(small_sky, tmp_path, archive=server.url))
+        text = " ".join(result.stdout.split())
+        assert f"{MIDDLE}: no y band" in text
+        assert "MISSING_BAND 100 %" in text
+        planes, full = read_planes(tmp_path), read_planes(finished)
+        assert (planes["DQ"] & DataQuality.MISSING_BAND).all()
+        assert states(tmp_path)[MIDDLE, "y"] == "absent"
+        # y carries 13.5 % of the weight and more of red light; colours vary from star to star.
+        assert planes["FLUX_SUM"].sum() == pytest.approx(full["FLUX_SUM"].sum(), rel=0.05)
+
+    def test_one_band_of_one_skycell(self, small_sky, server, finished, tmp_path):
+        without(server, MIDDLE, bands="y")
+        invoke(*pipeline(small_sky, tmp_path, archive=server.url))
+        planes, full = read_planes(tmp_path), read_planes(finished)
+        assert (planes["DQ"] & DataQuality.MISSING_BAND).any()
+        np.testing.assert_allclose(planes["FLUX_SUM"], full["FLUX_SUM"], rtol=0.2)
+
+    def test_whole_skycell(self, small_sky, server, finished, tmp_path):
+        without(server, MIDDLE)
+        content = report(*pipeline(small_sky, tmp_path, archive=server.url))
+        download, downsample = (content["stages"][name] for name in ("download", "downsample"))
+        assert download["counts"]["absent"] == 1
+        assert f"absent in the archive: {MIDDLE}" in download["notes"]
+        assert f"made without {MIDDLE}: absent" in downsample["notes"]
+        assert not content["partial"]
+        planes, full = read_planes(tmp_path), read_planes(finished)
+        assert planes["COVERAGE"].min() < full["COVERAGE"].min()
+        uncovered = planes["COVERAGE"] < 0.5
+        assert (np.isnan(planes["FLUX_SUM"]) == uncovered).all()
+        assert ((planes["DQ"] & DataQuality.NO_COVERAGE != 0) == uncovered).all()
+        # Neighbours fill in where they overlap: what is fully covered is as good as ever.
+        whole = planes["COVERAGE"] > 0.999
+        np.testing.assert_allclose(planes["FLUX_SUM"][whole], full["FLUX_SUM"][whole], rtol=0.02)
+        assert read_header(tmp_path)["NABSENT"] == 1
+        assert not read_header(tmp_path)["PARTIAL"]
+
+    def test_everything(self, small_sky, tmp_path, files):
+        with FaultyServer({}) as server:
+            line = refused(*pipeline(small_sky, tmp_path, archive=server.url))
+        assert "has none of the 8 skycells" in line
+        assert "check --archive" in line
+        assert not list(tmp_path.rglob("syndiff_template*"))
+
+    def test_it_is_asked_again_elsewhere(self, small_sky, server, finished, tmp_path):
+        without(server, MIDDLE)
+        command = pipeline(small_sky, tmp_path, archive=server.url)
+        invoke(*command)
+        asked = server.hits.total()
+        assert report(*command)["stages"]["download"]["skipped"]
+        assert server.hits.total() == asked
+        invoke(*pipeline(small_sky, tmp_path))
+        assert same_planes(read_planes(tmp_path), read_planes(finished))
+
+
+@pytest.mark.usefixtures("impatient")
+class TestFailed:
+    """What is there and could not be had: an error, or flagged when asked for."""
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda server, path: server.files.pop(path), "has the r image but not its mask"),
+            (lambda server, path: server.faults[path].extend([Status(503)] * 9), "503"),
+            (lambda server, path: server.faults[path].extend([Status(403)] * 9), "denied"),
+            (lambda server, path: server.faults[path].extend([Page()] * 9), "FITS"),
+            (
+                lambda server, path: server.files.update({path: server.files[path][:-2880]}),
+                "mask",
+            ),
+        ],
+        ids=["missing", "unavailable", "denied", "web page", "cut short"],
+    )
+    def test_a_mask(self, small_sky, server, tmp_path, spoil, message):
+        spoil(server, stack_path(MIDDLE, "r", "mask"))
+        line = refused(*pipeline(small_sky, tmp_path, archive=server.url))
+        assert "1 of 8 skycells failed" in line
+        assert MIDDLE in line
+        assert message in line
+        assert not list(tmp_path.rglob("syndiff_template*"))
+
+    def test_partial_template_and_its_repair(self, small_sky, server, finished, tmp_path):
+        lost = stack_path(MIDDLE, "r", "mask")
+        content = server.files.pop(lost)
+        command = pipeline(small_sky, tmp_path, archive=server.url)
+        result = invoke(*command, "--allow-partial", code=3)
+        assert f"failed: {MIDDLE}" in result.stdout
+        assert "partial" in result.stderr
+        planes, header = read_planes(tmp_path), read_header(tmp_path)
+        assert (planes["DQ"] & DataQuality.FAILED_SKYCELL).any()
+        assert header["PARTIAL"]
+        assert header["NFAILED"] == 1
+        assert states(tmp_path)[MIDDLE, "r"] == "failed"
+        # What was made on purpose stays refused without the purpose.
+        for name in ("process", "downsample"):
+            where = (20, 3, 3, "--data-root", tmp_path, "--roi", "1001,1001,1005,1005")
+            assert "--allow-partial" in refused(name, *where)
+        server.files[lost] = content
+        asked = server.hits.total()
+        invoke(*command)
+        assert server.hits.total() - asked == 12
+        assert same_planes(read_planes(tmp_path), read_planes(finished))
+
+    def test_server_that_dies(self, small_sky, server, finished, tmp_path):
+        """The run ends soon with what arrived, and goes on from there."""
+        paths = sorted(server.files)
+        for path in paths[len(paths) // 2 :]:
+            server.faults[path] = [Status(500)] * 2
+        start = time.monotonic()
+        line = refused(*pipeline(small_sky, tmp_path, archive=server.url))
+        assert "4 of 8 skycells failed" in line or "failed for 4 skycells in a row" in line
+        assert time.monotonic() - start < 20
+        server.faults.clear()
+        asked = server.hits.total()
+        invoke(*pipeline(small_sky, tmp_path, archive=server.url))
+        assert server.hits.total() - asked == len(paths) // 2
+        assert same_planes(read_planes(tmp_path), read_planes(finished))
+
+    def test_nobody_answers(self, small_sky, tmp_path):
+        with FaultyServer({}) as server:
+            url = server.url
+        line = refused(*pipeline(small_sky, tmp_path, archive=url))
+        assert "failed for 4 skycells in a row" in line
+        assert url in line
+
+    def test_failed_everywhere_is_no_partial_result(self, small_sky, server, tmp_path):
+        for path in list(server.files):
+            if path.endswith(".mask.fits"):
+                del server.files[path]
+        line = refused(*pipeline(small_sky, tmp_path, archive=server.url), "--allow-partial")
+        assert "8 of 8 skycells failed" in line
+
+
+class TestKeptPlanes:
+    def test_reduced_again_without_the_server(self, small_sky, server, tmp_path):
+        command = pipeline(small_sky, tmp_path, archive=server.url)
+        invoke(*command, "--keep-raw")
+        asked = server.hits.total()
+        bits = ("--ignore-mask-bits", "12,SAT")
+        stages = report(*command, *bits)["stages"]
+        assert stages["download"]["counts"]["skycells reduced now"] == 8
+        assert server.hits.total() == asked
+        kept = template_path(tmp_path).read_bytes()
+        assert read_header(tmp_path)["LEFTOUT"] == "SAT,STARCORE"
+        # The same as if it had been fetched
+        invoke(*pipeline(small_sky, tmp_path / "fetched"), *bits)
+        fetched = read_planes(tmp_path / "fetched")
+        assert same_planes(read_planes(tmp_path), fetched)
+        assert kept == template_path(tmp_path).read_bytes()
