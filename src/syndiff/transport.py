@@ -11,6 +11,7 @@ import os
 import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
@@ -279,10 +280,21 @@ def _http_client(scheme: str, host: str, **options: object) -> urllib3.PoolManag
     """Return a connection pool, through the proxy that the environment names."""
     import urllib3
 
-    proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+    direct = _is_this_machine(host) or proxy_bypass(host)
+    proxy = None if direct else getproxies().get(scheme)
     if proxy:
         return urllib3.ProxyManager(proxy, num_pools=4, **options)  # type: ignore[arg-type]
     return urllib3.PoolManager(num_pools=4, **options)  # type: ignore[arg-type]
+
+
+def _is_this_machine(host: str) -> bool:
+    """Tell whether a host is the loopback, which no proxy can reach for us."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _receive(

@@ -369,6 +369,15 @@ def test_the_environments_proxy_is_used(server, monkeypatch):
     assert server.raw_paths == [f"http://archive.invalid/root/{FILE}"]
 
 
+def test_no_proxy_is_asked_for_this_machine(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with Archive(ArchiveConfig(server.url, 1, **QUICK)) as archive:
+        archive.fetch(FILE, bytes)
+    assert server.raw_paths == [f"/{FILE}"]
+
+
 # Folders
 
 
