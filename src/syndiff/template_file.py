@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -141,12 +142,10 @@ def read_header(place: Place) -> fits.Header | None:
 
     if not place.exists():
         return None
-    try:
-        header = fits.Header.fromstring(place.read(_HEADER_BYTES))
-    except (OSError, ValueError) as error:
-        raise RenderingError(
-            f"{place} is not a FITS file: remove it or pass --overwrite"
-        ) from error
+    content = place.read(_HEADER_BYTES)
+    if not content.startswith(b"SIMPLE  ="):
+        raise RenderingError(f"{place} is not a FITS file: remove it or pass --overwrite")
+    header = fits.Header.fromstring(content)
     if header.get("SYNDIFF") is not True:
         raise RenderingError(
             f"{place} was not written by syndiff (SYNDIFF=T missing): move it away"
@@ -172,19 +171,34 @@ def read_template(place: Place) -> tuple[Template, fits.Header]:
     Raises
     ------
     RenderingError
-        If a plane is missing.
+        If a plane is missing, or the file is cut short or damaged.
     StorageError
         If the file can't be read.
     """
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
 
-    with fits.open(io.BytesIO(place.read())) as hdus:
-        planes: dict[str, NDArray[Any]] = {}
-        for name, attribute, dtype, _ in _PLANES:
-            if name not in hdus:
-                raise RenderingError(f"{place} has no extension {name}: it is no syndiff template")
-            planes[attribute] = np.ascontiguousarray(hdus[name].data, dtype)
-        return Template(**planes), hdus["FLUX_SUM"].header.copy()
+    content = io.BytesIO(place.read())
+    try:
+        with warnings.catch_warnings():
+            # astropy only warns of wrong checksums, and of files that end too early.
+            warnings.simplefilter("error", AstropyUserWarning)
+            with fits.open(content, checksum=True) as hdus:
+                return _read_planes(hdus, place), hdus["FLUX_SUM"].header.copy()
+    except (OSError, TypeError, ValueError, AstropyUserWarning, fits.VerifyError) as error:
+        raise RenderingError(
+            f"{place} is no complete FITS file ({error}): remove it and make it again"
+        ) from error
+
+
+def _read_planes(hdus: fits.HDUList, place: Place) -> Template:
+    """Return the planes of an open template file."""
+    planes: dict[str, NDArray[Any]] = {}
+    for name, attribute, dtype, _ in _PLANES:
+        if name not in hdus:
+            raise RenderingError(f"{place} has no extension {name}: it is no syndiff template")
+        planes[attribute] = np.ascontiguousarray(hdus[name].data, dtype)
+    return Template(**planes)
 
 
 def _common_header(record: TemplateRecord) -> fits.Header:
@@ -322,7 +336,9 @@ def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
         for cell in scene["skycells"]
         for row in cell["bands"]
     ]
-    types = ("U40", "U1", "U200", "U64", float, float, "U10")
+    # Without rows a text column needs a width; with rows it takes that of its longest text.
+    text = str if rows else "U1"
+    types = (text, text, text, text, float, float, text)
     hdu = fits.table_to_hdu(Table(rows=rows or None, names=names, dtype=types))
     hdu.name = "INPUTS"
     return hdu

@@ -1,0 +1,292 @@
+"""Template files: read as they were written, with a header that tools understand."""
+
+import copy
+import io
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onestar import (
+    ccd_frame,
+    contribution,
+    located,
+    render_window,
+    sample,
+    skycell_around,
+    window_around,
+)
+
+from syndiff.errors import RenderingError, StorageError
+from syndiff.masks import DataQuality
+from syndiff.prf import GaussianResponse
+from syndiff.scene import SceneRenderer
+from syndiff.storage import Place
+from syndiff.template import Template
+from syndiff.template_file import TemplateRecord, read_header, read_template, write_template
+from syndiff.window import Window
+
+SCIENCE = Window(44, 0, 2092, 2048)
+PLANES = ["FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ"]
+
+
+def band(name, state="reduced", **values):
+    found = {"source": f"https://archive/{name}.fits", "sha256": "ab" * 32, "mjd_obs": 55500.25}
+    return {"band": name, "state": state, "exptime_s": 640.5, **found, **values}
+
+
+SCENE = {
+    "config": {"background": "matched", "psf_sigma_px": 40.0},
+    "reduction": {"ignore_mask_bits": 4096 | 32},
+    "response": {"model": "gaussian", "sigma_px": 40.0},
+    "ffi": "tess2019357164649-s0020-3-3-0165-s_ffic.fits",
+    "digest": "0123456789abcdef",
+    "mapped": 3,
+    "skycells": [
+        {
+            "name": "skycell.2556.082",
+            "state": "reduced",
+            "bands": [
+                band("r"),
+                band("i", mjd_obs=56000.75),
+                band("z", "absent", source="", sha256="", mjd_obs=None, exptime_s=None),
+            ],
+        },
+        {
+            "name": "skycell.2556.083",
+            "state": "absent",
+            "bands": [band("r", "absent", source="", sha256="", mjd_obs=None, exptime_s=None)],
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return ccd_frame(SCIENCE)
+
+
+def random_template(shape, seed=1):
+    rng = np.random.default_rng(seed)
+    flux = rng.normal(size=shape).astype(np.float32)
+    flux[0, 0] = np.nan
+    return Template(
+        flux,
+        rng.integers(0, 8000, shape).astype(np.int32),
+        rng.integers(0, 8000, shape).astype(np.int32),
+        np.abs(flux),
+        rng.random(shape).astype(np.float32),
+        rng.integers(0, 64, shape).astype(np.int32),
+    )
+
+
+def record_of(frame, window, offset=(0.37, -0.21), scene=SCENE):
+    return TemplateRecord(frame, window, offset, scene)
+
+
+@pytest.fixture
+def written(frame, tmp_path):
+    window = Window(100, 50, 112, 59)
+    template = random_template(window.shape)
+    place = Place.at(tmp_path) / "deep" / "template.fits"
+    write_template(place, template, record_of(frame, window), "feedfeedfeedfeed")
+    return place, template
+
+
+def test_planes_are_read_as_written(written):
+    place, template = written
+    again, header = read_template(place)
+    for name in Template.__dataclass_fields__:
+        plane = getattr(again, name)
+        assert plane.dtype == getattr(template, name).dtype
+        np.testing.assert_array_equal(plane, getattr(template, name))
+    assert header["EXTNAME"] == "FLUX_SUM"
+
+
+def test_extensions_are_those_of_the_documentation(written):
+    with fits.open(io.BytesIO(written[0].read()), checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", *PLANES, "INPUTS"]
+        assert [hdus[name].data.dtype.str[1:] for name in PLANES] == [
+            "f4", "i4", "i4", "f4", "f4", "i4"
+        ]  # fmt: skip
+        hdus.verify("exception")
+        for hdu in hdus:
+            assert "CHECKSUM" in hdu.header
+            assert "DATASUM" in hdu.header
+        for name, unit in (("FLUX_SUM", "0.36308 uJy"), ("COUNT", "pixel")):
+            assert hdus[name].header["BUNIT"] == unit
+
+
+def test_headers_tell_what_the_documentation_promises(written):
+    header = read_header(written[0])
+    wanted = {
+        "SECTOR": 20,
+        "CAMERA": 3,
+        "CCD": 3,
+        "TELESCOP": "TESS",
+        "SYNDIFF": True,
+        "DX_SHIFT": 0.37,
+        "DY_SHIFT": -0.21,
+        "XMIN": 100,
+        "XMAX": 112,
+        "YMIN": 50,
+        "YMAX": 59,
+        "OVERSAMP": 1,
+        "PHOTZP": 25.0,
+        "PHOTSYS": "AB",
+        "PSFMODEL": "gaussian",
+        "PSFSIGMA": 40.0,
+        "BAND1": "r",
+        "BANDW4": 0.135,
+        "LEFTOUT": "SAT,STARCORE",
+        "BACKGRND": "matched",
+        "NREDUCED": 1,
+        "NABSENT": 1,
+        "NFAILED": 0,
+        "PARTIAL": False,
+        "CFGDIG": "feedfeedfeedfeed",
+        "MJD-OBS": 55500.25,
+        "MJD-END": 56000.75,
+        "MJD-AVG": 55750.5,
+        "DATE-OBS": "2010-10-31T06:00:00.000",
+    }
+    assert {key: header[key] for key in wanted} == wanted
+    assert len(header["HISTORY"]) == 3
+    assert read_template(written[0])[1]["PSFSIGMA"] == 40.0
+
+
+def test_bits_are_named(written):
+    with fits.open(io.BytesIO(written[0].read())) as hdus:
+        header = hdus["DQ"].header
+        names = {header[f"DQNAM{k:02d}"]: header[f"DQVAL{k:02d}"] for k in range(len(DataQuality))}
+    assert names == {bit.name: bit.value for bit in DataQuality}
+
+
+def test_inputs_are_listed_whole(frame, tmp_path):
+    """However long a source's name."""
+    scene = copy.deepcopy(SCENE)
+    source = "/archive/" + "deep/" * 60 + "skycell.2556.082.stk.r.unconv.fits"
+    scene["skycells"][0]["bands"][0]["source"] = source
+    place = Place.at(tmp_path) / "x.fits"
+    window = Window(100, 50, 102, 52)
+    write_template(place, random_template((2, 2)), record_of(frame, window, scene=scene), "d")
+    with fits.open(io.BytesIO(place.read())) as hdus:
+        table = hdus["INPUTS"].data
+        assert table.names == [
+            "SKYCELL", "BAND", "SOURCE", "DIGEST", "MJD_OBS", "EXPTIME", "STATE"
+        ]  # fmt: skip
+        assert list(table["BAND"]) == ["r", "i", "z", "r"]
+        assert list(table["STATE"]) == ["reduced", "reduced", "absent", "absent"]
+        assert table["SOURCE"][0] == source
+        assert table["DIGEST"][1] == "ab" * 32
+        np.testing.assert_array_equal(table["MJD_OBS"], [55500.25, 56000.75, np.nan, np.nan])
+
+
+def test_a_template_without_inputs_can_be_written(frame, tmp_path):
+    place = Place.at(tmp_path) / "x.fits"
+    scene = {**SCENE, "skycells": []}
+    window = Window(100, 50, 102, 52)
+    write_template(place, random_template((2, 2)), record_of(frame, window, scene=scene), "d")
+    assert "MJD-OBS" not in read_header(place)
+    with fits.open(io.BytesIO(place.read())) as hdus:
+        assert len(hdus["INPUTS"].data) == 0
+
+
+@given(
+    offset=st.tuples(*[st.integers(-2000, 2000).map(lambda v: v / 1000)] * 2),
+    corner=st.tuples(st.integers(0, 2000), st.integers(0, 1900)),
+)
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_the_wcs_moves_with_offset_and_window(tmp_path_factory, offset, corner):
+    """FFI pixel (x, y) of the sky is pixel (x + dx - XMIN, y + dy - YMIN) of the template."""
+    frame = ccd_frame(SCIENCE)
+    x0, y0 = corner
+    window = Window(x0, y0, x0 + 3, y0 + 2)
+    place = Place.at(tmp_path_factory.mktemp("wcs")) / "x.fits"
+    write_template(place, random_template(window.shape), record_of(frame, window, offset), "d")
+    _, header = read_template(place)
+    x, y = np.array([100.0, 1500.0]), np.array([200.0, 1800.0])
+    found = WCS(header).all_pix2world(x + offset[0] - x0, y + offset[1] - y0, 0)
+    # CRPIX of some thousand pixels, to the last digit of a double
+    np.testing.assert_allclose(found, frame.wcs.all_pix2world(x, y, 0), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.37, -0.21), (-1.5, 0.8)])
+def test_the_wcs_points_at_the_rendered_star(frame, tmp_path, offset):
+    """The centroid stands where the header puts the star's place on the sky.
+
+    On pixels this coarse it wavers by 3e-3 with the star's place in its pixel, as a sine does: the
+    mean over half a pixel doesn't.
+    """
+    star = 1044.3, 1012.6, 1e4
+    renderer = SceneRenderer(frame, GaussianResponse(frame, 40.0))
+    skycell = skycell_around(frame, *star[:2])
+    window = window_around(star[0] + offset[0], star[1] + offset[1], 7)
+    scene, origin = render_window(
+        renderer, window, [located(skycell, frame, contribution(skycell, [star], frame))]
+    )
+    place, errors = Place.at(tmp_path) / "star.fits", []
+    for half in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)):
+        moved = offset[0] + half[0], offset[1] + half[1]
+        template = sample(scene, origin, window, moved)
+        write_template(place, template, record_of(frame, window, moved), "d")
+        again, header = read_template(place)
+        sky = frame.wcs.all_pix2world(*star[:2], 0)
+        wanted = np.array(WCS(header).all_world2pix(*sky, 0, tolerance=1e-7), float)
+        axes = np.mgrid[:15, :15][::-1]
+        found = (again.flux * axes).sum(axis=(1, 2), dtype=float) / again.flux.sum(dtype=float)
+        errors.append(found - wanted)
+    np.testing.assert_allclose(np.mean(errors, axis=0), 0, atol=2e-4)
+
+
+def test_no_file_is_no_header(tmp_path):
+    assert read_header(Place.at(tmp_path) / "absent.fits") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"not FITS at all", b"\xff" * 6000])
+def test_files_that_are_not_fits_are_refused(tmp_path, content):
+    place = Place.at(tmp_path) / "other.fits"
+    place.write(content)
+    for read in (read_header, read_template):
+        with pytest.raises(RenderingError, match=r"other\.fits is (not|no complete) .*: remove it"):
+            read(place)
+
+
+def test_fits_files_of_others_are_refused(tmp_path):
+    place, buffer = Place.at(tmp_path) / "other.fits", io.BytesIO()
+    planes = fits.ImageHDU(np.zeros((2, 2)), name="FLUX_SUM")
+    fits.HDUList([fits.PrimaryHDU(), planes]).writeto(buffer)
+    place.write(buffer.getvalue())
+    with pytest.raises(RenderingError, match=r"was not written by syndiff \(SYNDIFF=T missing\)"):
+        read_header(place)
+    with pytest.raises(RenderingError, match="has no extension COUNT: it is no syndiff template"):
+        read_template(place)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.6, 0.7, 0.8])
+def test_files_cut_short_are_refused(written, part):
+    """In a header, or in the numbers of a plane."""
+    place, _ = written
+    content = place.read()
+    place.write(content[: int(len(content) * part)])
+    with pytest.raises(RenderingError, match=r"template\.fits (is no complete|has no extension)"):
+        read_template(place)
+
+
+def test_changed_numbers_are_noticed(written):
+    place, _ = written
+    content = bytearray(place.read())
+    start = bytes(content).index(b"EXTNAME = 'COUNT")
+    end = (start // 2880 + 4) * 2880
+    assert any(content[end : end + 8])
+    content[end + 3] ^= 1
+    place.write(bytes(content))
+    with pytest.raises(RenderingError, match=r"is no complete FITS file \(.*[Cc]hecksum"):
+        read_template(place)
+
+
+def test_absent_files_can_not_be_read(tmp_path):
+    with pytest.raises(StorageError, match=r"can't read .*/absent\.fits"):
+        read_template(Place.at(tmp_path) / "absent.fits")
