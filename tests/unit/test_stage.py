@@ -1,0 +1,52 @@
+"""How stages run their tasks and tell of them."""
+
+import logging
+import time
+
+import execution_tasks as tasks
+import pytest
+
+from syndiff.execution import LocalExecutor
+from syndiff.stage import StageReport, StageRun, clock, run_tasks
+
+
+def test_progress_is_told_after_every_task():
+    told = []
+    run = StageRun(progress=lambda *seen: told.append(seen))
+    outcomes = list(run_tasks(run, "process", tasks.square, [1, 2, 3]))
+    assert [outcome.result for outcome in outcomes] == [1, 4, 9]
+    assert told == [("process", done, 3) for done in range(4)]
+
+
+def test_failures_are_handed_on_and_logged(caplog):
+    caplog.set_level(logging.DEBUG, logger="syndiff")
+    outcomes = list(run_tasks(StageRun(), "download", tasks.stumble, [1, 2, 3]))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False]
+    messages = [record.getMessage() for record in caplog.records]
+    assert "download: 2: can't read two: it is odd" in messages
+    assert any("Traceback" in message for message in messages)
+
+
+def test_runs_are_in_process_unless_told_otherwise():
+    run = StageRun()
+    assert isinstance(run.executor, LocalExecutor)
+    assert not run.allow_partial
+    run.progress("anything", 1, 2)
+
+
+def test_clocks_go_on_while_they_are_asked():
+    with clock() as seconds:
+        first = seconds()
+        time.sleep(0.01)
+        assert seconds() >= first + 0.009
+    assert first >= 0
+
+
+def test_reports_start_empty():
+    report = StageReport("mapping", 1.5)
+    assert not report.skipped
+    assert not report.partial
+    assert report.counts == {}
+    assert report.counts is not StageReport("mapping", 1.5).counts
+    with pytest.raises(AttributeError):
+        report.stage = "download"
