@@ -1,0 +1,66 @@
+"""Skies rendered by the real command, and what their templates may differ from the truth by."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.measure import measure, position_errors
+from benchmarks.skies import Products, Run, Sky, run_command
+from syndiff.simulation import Simulation
+
+RMS = 5e-5
+"""Of a star's peak, over 5 x 5 pixels of all stars; the splat's grid leaves 2.4e-5 at worst."""
+
+LARGEST = 3e-4
+"""Of a star's peak, any pixel."""
+
+FLUX = 1e-4
+"""Of a star, and of the total; 16-bit codes of archive and atlas leave 5e-6 to 5e-5."""
+
+SHIFT_PX = 3e-4
+"""Centroids of template and truth; the lattice's bilinear places leave 6e-6 to 7e-5."""
+
+POSITION_PX = 3e-4
+"""Star in the template against its header's WCS; up to 1e-4 of it is the fitted Gaussian's, which
+a distorted star with wings is not quite."""
+
+
+class Rendered(NamedTuple):
+    """A sky, its simulation, and the templates of it by response width."""
+
+    sky: Sky
+    simulation: Simulation
+    products: dict[float, Products]
+
+
+def render(sky: Sky, folder: Path, *sigmas: float) -> Rendered:
+    """Simulate a sky and make its templates with the command."""
+    simulation = sky.make(folder / "sky")
+    products = {
+        sigma: run_command(simulation, folder / "data", Run(psf_sigma=sigma, roi=sky.plan.field))
+        for sigma in sigmas
+    }
+    return Rendered(sky, simulation, products)
+
+
+def check_stars(errors, label):
+    """Compare errors of stars with the limits."""
+    assert np.sqrt((errors.rms**2).mean()) <= RMS, label
+    assert errors.largest.max() <= LARGEST, label
+    assert abs(errors.flux).max() <= FLUX, label
+    assert errors.shift_px.max() <= SHIFT_PX, label
+
+
+def check_templates(rendered: Rendered, psf_sigma: float) -> None:
+    """Compare the templates of one response, at every offset, with the truth."""
+    for offset, product in rendered.products[psf_sigma].items():
+        label = f"{rendered.sky}, sigma {psf_sigma:g}, offset {offset}"
+        found = measure(product, rendered.simulation, psf_sigma=psf_sigma, offset=offset)
+        assert len(found.stars.star) >= 4, label
+        check_stars(found.stars, label)
+        assert abs(found.total) <= FLUX, label
+        assert np.isfinite(product.flux).all(), label
+        assert product.planes["COVERAGE"].min() == 1, label
+        assert not product.planes["DQ"].any(), label
+        assert position_errors(product, rendered.simulation).max() <= POSITION_PX, label

@@ -1,0 +1,54 @@
+"""Templates that the command makes from files, against the truth of a sky without noise."""
+
+import numpy as np
+import pytest
+from rendered import FLUX, check_stars, check_templates, render
+
+from benchmarks.accuracy import SIGMAS, SKIES
+from benchmarks.measure import measure
+from benchmarks.skies import OFFSETS
+from syndiff.simulation_grid import skycell_wcs
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_stars_where_tiles_meet(centre, sigma):
+    assert "tile corner" in centre.sky.kinds
+    check_templates(centre, sigma)
+
+
+def test_stars_in_the_corner_of_the_science_pixels(corner):
+    assert "science corner" in corner.sky.kinds
+    check_templates(corner, 40.0)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+@pytest.mark.parametrize("kind", ["border", "overlap"])
+def test_no_seam_where_skycells_share_a_star(centre, kind, offset):
+    product = centre.products[40.0][offset]
+    found = measure(product, centre.simulation, psf_sigma=40.0, offset=offset)
+    shared = found.stars[centre.sky.kinds[found.stars.star.astype(int)] == kind]
+    assert len(shared.flux) >= 2
+    # a sharp cut between the projections would leave 1e-2 (rms) of a star's flux; 1e-3 is a seam
+    check_stars(shared, kind)
+    assert abs(shared.flux).max() <= FLUX
+
+
+def test_the_projections_are_turned_against_each_other(centre):
+    cells = {cell.projection_cell: cell for cell in centre.sky.plan.skycells}
+    stars = centre.sky.config.sky.stars
+    ra, dec = stars[0].ra_deg, stars[0].dec_deg
+    angles = []
+    for cell in cells.values():
+        wcs = skycell_wcs(cell)
+        (x0, x1), (y0, y1) = wcs.all_world2pix([ra, ra], [dec, dec + 1e-3], 0)
+        angles.append(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
+    assert len(angles) == 2
+    assert abs(angles[0] - angles[1]) > 5
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sky", SKIES, ids=str)
+def test_every_place_seeing_and_response(sky, tmp_path):
+    rendered = render(sky, tmp_path, *SIGMAS)
+    for sigma in SIGMAS:
+        check_templates(rendered, sigma)
