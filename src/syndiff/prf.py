@@ -9,7 +9,7 @@ import numpy as np
 
 from syndiff.config import PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
-from syndiff.tiles import EDGE_PX, MARGIN_PX
+from syndiff.tiles import REACH_PX
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -20,9 +20,6 @@ __all__ = ["GaussianResponse", "Response", "sky_jacobian", "spectral_cut"]
 
 MAX_CUT = 2.0
 """Highest spatial frequency, in cycles per TESS pixel, that the scene can hold."""
-
-MAX_REACH_PX = float(MARGIN_PX - EDGE_PX)
-"""How far, in TESS pixels, light may reach: a tile's skycells are chosen for it."""
 
 _REACH_SIGMAS = 5.5
 """A Gaussian in two dimensions has 3e-7 of its light farther out."""
@@ -157,11 +154,11 @@ class GaussianResponse:
         y = np.linspace(window.y0, window.y1 - 1, 5)
         scales = np.linalg.svd(sky_jacobian(frame, *np.meshgrid(x, y)), compute_uv=False)
         self.reach_px = _REACH_SIGMAS * sigma_px * float(scales.max()) + 0.5
-        if self.reach_px > MAX_REACH_PX:
-            most = sigma_px * (MAX_REACH_PX - 0.5) / (self.reach_px - 0.5)
+        if self.reach_px > REACH_PX:
+            most = sigma_px * (REACH_PX - 0.5) / (self.reach_px - 0.5)
             raise ConfigError(
                 f"psf-sigma {sigma_px} (PS1 pixels) is too wide: light would reach "
-                f"{self.reach_px:.1f} TESS pixels, and {MAX_REACH_PX:g} are provided for; give "
+                f"{self.reach_px:.1f} TESS pixels, and {REACH_PX} are provided for; give "
                 f"{math.floor(most)} or less"
             )
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from syndiff.errors import ConfigError
 from syndiff.window import Window
 
-__all__ = ["EDGE_PX", "MARGIN_PX", "TILE_PX", "TileGrid"]
+__all__ = ["EDGE_PX", "MARGIN_PX", "REACH_PX", "TILE_PX", "TileGrid"]
 
 TILE_PX = 64
 """Side of a tile in TESS pixels.
@@ -20,8 +20,11 @@ of this side (9e-5 of peak at 128, a quarter of it at 64). A smaller tile costs 
 EDGE_PX = 4
 """How far the scene reaches beyond the tiles: largest offset, half an interpolation kernel."""
 
-MARGIN_PX = 12
-"""Light this far from a tile may reach it: the edge and the response's reach.
+REACH_PX = 8
+"""Farthest that a response may carry light."""
+
+MARGIN_PX = EDGE_PX + REACH_PX + 1
+"""Light this far from a tile may enter its grid: edge, reach, and the splat at the grid's border.
 
 Skycells that touch a tile grown by this margin are its inputs, whatever the response, so that
 the list of skycells does not depend on it.

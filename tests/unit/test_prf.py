@@ -7,6 +7,7 @@ from scipy.special import erf
 
 from syndiff.errors import ConfigError
 from syndiff.prf import GaussianResponse, sky_jacobian, spectral_cut
+from syndiff.tiles import REACH_PX
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)
@@ -56,7 +57,7 @@ def test_the_advice_for_refused_widths_works():
     with pytest.raises(ConfigError) as error:
         GaussianResponse(frame, 1000.0)
     most = float(str(error.value).rsplit(" or less", 1)[0].rsplit(" ", 1)[1])
-    assert GaussianResponse(frame, most).reach_px <= 8
+    assert GaussianResponse(frame, most).reach_px <= REACH_PX
     with pytest.raises(ConfigError, match="too wide"):
         GaussianResponse(frame, most + 1)
 

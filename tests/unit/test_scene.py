@@ -21,7 +21,7 @@ from syndiff.combine import Contribution
 from syndiff.pixelmap import PixelMap
 from syndiff.prf import GaussianResponse
 from syndiff.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneRenderer
-from syndiff.tiles import EDGE_PX, TILE_PX
+from syndiff.tiles import EDGE_PX, MARGIN_PX, TILE_PX
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)
@@ -113,6 +113,28 @@ def test_tiles_are_bitwise_the_same_in_any_part_of_a_strip(strip, sigma):
                 np.testing.assert_array_equal(
                     tile, getattr(whole, name)[pixels_of(whole, column, samples)], err_msg=name
                 )
+
+
+@pytest.mark.parametrize("sigma", [40.0, 60.0])
+def test_light_beyond_the_margin_never_enters_a_tile(strip, sigma):
+    """So that a tile is bitwise the same whether a skycell out there is at hand or not."""
+    frame, given = strip
+    renderer = SceneRenderer(frame, GaussianResponse(frame, sigma))
+    near = renderer.window(0, range(1)).grown(MARGIN_PX)
+    outside = []
+    for lattice, item in given:
+        light, coarse = item.light.copy(), item.coarse.copy()
+        for plane, side in ((light, 8), (coarse, 32)):
+            j, i = np.indices(plane.shape[-2:])
+            x, y = lattice(side * i + (side - 1) / 2, side * j + (side - 1) / 2)
+            # a pixel reaches half its side to either side of its centre
+            in_x = (x >= near.x0 - 0.5) & (x <= near.x1 - 0.5)
+            plane[..., in_x & (y >= near.y0 - 0.5) & (y <= near.y1 - 0.5)] = 0
+        outside.append((lattice, replace(item, light=light, coarse=coarse)))
+    whole = renderer.render(0, range(3), outside)
+    assert whole.flux.any()
+    assert not whole.flux[pixels_of(whole, 0, SAMPLES_PER_PX)].any()
+    assert not whole.aux[pixels_of(whole, 0, AUX_SAMPLES_PER_PX)].any()
 
 
 def test_the_order_of_skycells_changes_rounding_only(strip):
