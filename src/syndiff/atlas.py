@@ -8,7 +8,7 @@ import re
 import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from syndiff.errors import AtlasError, IncompleteAtlasError, StorageError
 from syndiff.packing import chunk_path, pack_group, unpack_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from syndiff.tessellation import Skycell
 
 __all__ = ["FORMAT_VERSION", "Atlas", "AtlasKey", "AtlasRecord"]
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 """Of the layout that `Atlas` describes; part of every key."""
@@ -299,15 +301,40 @@ class Atlas:
         AtlasError
             If it is damaged, or of another format version.
         """
+        return self._read(key, self._read_planes)
+
+    def read_valid(self, key: AtlasKey) -> NDArray[np.uint8]:
+        """Return the plane `valid` of a reduced skycell, without reading the others.
+
+        Parameters
+        ----------
+        key : AtlasKey
+            Which.
+
+        Returns
+        -------
+        (n2y, n2x) uint8
+            As in `ReducedSkycell`.
+
+        Raises
+        ------
+        IncompleteAtlasError
+            If the reduction isn't complete.
+        AtlasError
+            If it is damaged, or of another format version.
+        """
+        return self._read(key, self._read_valid)
+
+    def _read(self, key: AtlasKey, read: Callable[[AtlasKey, AtlasRecord], T]) -> T:
+        """Read what a record names; another run may replace it between the two reads."""
         record = self.read_record(key)
         try:
-            return self._read_planes(key, record)
+            return read(key, record)
         except StorageError:
-            # Another run may have replaced it between the two reads.
             latest = self.read_record(key)
             if latest.data == record.data:
                 raise
-            return self._read_planes(key, latest)
+            return read(key, latest)
 
     def write(
         self, key: AtlasKey, reduced: ReducedSkycell, *, overwrite: bool = False
@@ -363,11 +390,15 @@ class Atlas:
     def _folder(self, key: AtlasKey) -> Place:
         return self.place / key.name / key.digest
 
+    def _read_valid(self, key: AtlasKey, record: AtlasRecord) -> NDArray[np.uint8]:
+        folder = self._folder(key) / record.data
+        return dict(_read_arrays(folder, record, ["flags"]))["valid"]
+
     def _read_planes(self, key: AtlasKey, record: AtlasRecord) -> ReducedSkycell:
         from syndiff.reduction import ReducedSkycell
 
         folder = self._folder(key) / record.data
-        planes = dict(_read_arrays(folder, record))
+        planes = dict(_read_arrays(folder, record, record.arrays))
         return ReducedSkycell(
             name=record.name,
             shape=record.shape,
@@ -441,9 +472,12 @@ def _describe(reduced: ReducedSkycell, arrays: dict[str, NDArray[Any]]) -> Atlas
     )
 
 
-def _read_arrays(folder: Place, record: AtlasRecord) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield every plane of a reduction."""
-    for group, shape in record.arrays.items():
+def _read_arrays(
+    folder: Place, record: AtlasRecord, groups: Iterable[str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield every plane of some arrays of a reduction."""
+    for group in groups:
+        shape = record.arrays[group]
         place = folder / group / chunk_path(len(shape))
         content = place.read()
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
-from syndiff.sharing import share_cells, share_valid_cells
+from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from syndiff.config import Background
     from syndiff.reduction import ReducedSkycell
-    from syndiff.sharing import Sharing
+    from syndiff.sharing import LostCells, Sharing
     from syndiff.tessellation import Skycell
 
     FloatPlane = NDArray[np.float32]
@@ -83,20 +83,20 @@ class Contribution:
     flags: NDArray[np.uint8]
 
 
-def invalid_bands(reduced: ReducedSkycell) -> NDArray[np.uint8]:
+def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return which bands a skycell has no valid data for, cell by cell.
 
     Parameters
     ----------
-    reduced : ReducedSkycell
-        The skycell.
+    valid : (n2y, n2x) uint8
+        As in `ReducedSkycell`.
 
     Returns
     -------
     (n2y, n2x) uint8
         Bit b set: less than half of the cell's pixels are valid in band ``config.BANDS[b]``.
     """
-    return ~reduced.valid & np.uint8(_ALL_BANDS)
+    return ~valid & np.uint8(_ALL_BANDS)
 
 
 def combine(
@@ -130,26 +130,44 @@ def combine(
     """
     light = _band_light(reduced, config.background)
     flags = _own_flags(reduced, config.ignore_mask_bits)
-    invalid = invalid_bands(reduced)
+    invalid = invalid_bands(reduced.valid)
+    total = _weighted_sum(light)
+    lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
+    share, lost = share_lost_cells(sharing, (total != 0) | (flags != 0), lacking)
+    own_flags = flags[lost.row, lost.column]
+    total *= share
+    flags[share == 0] = 0
+
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
-    if not holes and not invalid.any():
-        total = _weighted_sum(light)
-        share = share_cells(sharing, (total != 0) | (flags != 0))
-        total *= share
-        coarse = _coarse_planes(reduced, np.stack([plain] * len(BANDS)), full)
-        flags[share == 0] = 0
-    else:
-        everywhere = np.ones(flags.shape, bool)
-        shares = np.stack(share_valid_cells(sharing, everywhere, {**holes, skycell.name: invalid}))
-        missing = _has_bits(invalid) & (shares > 0)
-        light *= shares
-        total = _weighted_sum(light) * _standing_in(missing, _colours(light))
-        coarse = _coarse_planes(reduced, _to_coarse(shares), full)
-        flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
-        flags[~(shares > 0).any(axis=0)] = 0
+    shares = np.stack([plain] * len(BANDS))
+    if lost.row.size:
+        bits = invalid[lost.row, lost.column]
+        missing = _has_bits(bits) & (lost.shares > 0)
+        there = light[:, lost.row, lost.column] * lost.shares
+        colours = _colours(light) if missing.any() else _TYPICAL_COLOURS
+        total[lost.row, lost.column] = _weighted_sum(there) * _standing_in(missing, colours)
+        own_flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
+        own_flags[~(lost.shares > 0).any(axis=0)] = 0
+        flags[lost.row, lost.column] = own_flags
+        shares += _coarse_changes(lost, share, full.shape)
+    coarse = _coarse_planes(reduced, shares, full)
     coarse[3] = plain * full
     return Contribution(total, coarse, flags)
+
+
+def _coarse_changes(lost: LostCells, plain: FloatPlane, shape: tuple[int, int]) -> FloatPlane:
+    """Return by how much the mean weight over 8" cells changes for what is lost, band by band."""
+    changes = lost.shares - plain[lost.row, lost.column]
+    place = np.ravel_multi_index((lost.row // 4, lost.column // 4), shape)
+    summed = [np.bincount(place, change, minlength=shape[0] * shape[1]) for change in changes]
+    cells = np.outer(
+        *(
+            np.diff(np.minimum(4 * np.arange(n + 1), side))
+            for n, side in zip(shape, plain.shape, strict=True)
+        )
+    )
+    return np.asarray(np.reshape(summed, (-1, *shape)) / cells, np.float32)
 
 
 def contribute_nothing(

@@ -298,7 +298,7 @@ def _provenance(files: SkycellFiles, reduced: ReducedSkycell) -> dict[str, Any]:
     return {
         "bands": bands,
         "absent_bands": list(files.absent),
-        "invalid_cells": int(np.count_nonzero(invalid_bands(reduced))),
+        "invalid_cells": int(np.count_nonzero(invalid_bands(reduced.valid))),
     }
 
 

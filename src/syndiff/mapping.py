@@ -164,9 +164,17 @@ class Mapping:
         tuple of Member
             Those members, in order.
         """
-        near = [member for member in self.members if member.window.intersection(window)]
+        x0, y0, x1, y1 = self._boxes
+        meet = (x0 < window.x1) & (x1 > window.x0) & (y0 < window.y1) & (y1 > window.y0)
+        near = [self.members[k] for k in np.flatnonzero(meet)]
         border = _border(window)
         return tuple(m for m in near if _Outline.of(m.skycell, self.frame).touches(window, border))
+
+    @functools.cached_property
+    def _boxes(self) -> NDArray[np.int64]:
+        """x0, y0, x1, y1 of the members' windows, (4, members)."""
+        boxes = [(m.window.x0, m.window.y0, m.window.x1, m.window.y1) for m in self.members]
+        return np.array(boxes, np.int64).reshape(-1, 4).T
 
 
 def map_frame(

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from syndiff.tessellation import Skycell, Tessellation
 
-__all__ = ["Sharing", "share_cells", "share_valid_cells", "sharing_of"]
+__all__ = [
+    "LostCells",
+    "Sharing",
+    "share_cells",
+    "share_lost_cells",
+    "share_valid_cells",
+    "sharing_of",
+]
 
 Floats = NDArray[np.float64]
 Cells = NDArray[np.uint8] | NDArray[np.bool_]
@@ -219,17 +226,38 @@ def share_cells(sharing: Sharing, lit: Cells, *, cell_px: int = CELL_PX) -> NDAr
     return out
 
 
-def share_valid_cells(
-    sharing: Sharing, lit: Cells, invalid: Mapping[str, Bits], *, cell_px: int = CELL_PX
-) -> tuple[NDArray[np.float32], ...]:
-    """Return a skycell's weights, band by band, where some skycells have no valid data.
+@dataclass(frozen=True, eq=False)
+class LostCells:
+    """The cells of a skycell where some skycell that overlaps it has no valid data.
+
+    Parameters
+    ----------
+    row, column : (n,) int64
+        The cells.
+    shares : (4, n) float32
+        The skycell's weights there, band by band.
+    """
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    shares: NDArray[np.float32]
+
+
+def share_lost_cells(
+    sharing: Sharing,
+    lit: Cells,
+    invalid: Mapping[str, Bits],
+    *,
+    cell_px: int = CELL_PX,
+) -> tuple[NDArray[np.float32], LostCells]:
+    """Return a skycell's weights, and where bands differ because skycells lack valid data.
 
     Parameters
     ----------
     sharing : Sharing
         From `sharing_of`.
     lit : (ncy, ncx) bool or uint8
-        Where weights are wanted.
+        Where weights are wanted, besides the cells that are lost to some skycell.
     invalid : mapping of str to (m2y, m2x) uint8 or int
         For the skycell itself or neighbours: bit b is set where that skycell has no valid data in
         band b of `config.BANDS`, on its own 2" cells; one number for all cells (15: an absent
@@ -239,30 +267,65 @@ def share_valid_cells(
 
     Returns
     -------
-    tuple of (ncy, ncx) float32
-        Weights of each band; 0 where not lit. Bands where nothing is lost are the same array. Over
-        all skycells that have valid data at a place they sum to one; where none has, they are the
-        plain weights.
+    plain : (ncy, ncx) float32
+        Weights if all skycells were valid; 0 where not wanted.
+    lost : LostCells
+        Weights of each band where it matters. Over all skycells that have valid data at a place
+        they sum to one; where none has, they are the plain weights.
 
     Raises
     ------
     GeometryError
         If an array is not of its skycell's shape.
     """
-    plain = share_cells(sharing, lit, cell_px=cell_px)
+    x, y = sharing.centres(cell_px)
+    wanted = _as_flags(lit, (y.size, x.size), sharing)
     concerned = {
         k: _bits_of(sharing, k, invalid[name])
         for k, name in enumerate(sharing.names)
         if name in invalid
     }
-    lost = _lost_bits(sharing, plain.shape, concerned, cell_px)
-    lost[np.asarray(lit) == 0] = 0
-    everything = int(np.bitwise_or.reduce(lost, axis=None))
-    shares = tuple(plain.copy() if everything >> band & 1 else plain for band in range(len(BANDS)))
-    if everything:
-        x, y = sharing.centres(cell_px)
-        kernels.share_again(lost, x, y, sharing.geometry, _packed(sharing, concerned), shares)
-    return shares
+    bits = _lost_bits(sharing, wanted.shape, concerned, cell_px)
+    plain = share_cells(sharing, wanted | bits, cell_px=cell_px)
+    row, column = np.nonzero(bits)
+    shares = np.repeat(plain[None, row, column], len(BANDS), axis=0)
+    if row.size:
+        packed = _packed(sharing, concerned)
+        kernels.share_again(bits[row, column], x[column], y[row], sharing.geometry, packed, shares)
+    return plain, LostCells(row, column, shares)
+
+
+def share_valid_cells(
+    sharing: Sharing, lit: Cells, invalid: Mapping[str, Bits], *, cell_px: int = CELL_PX
+) -> tuple[NDArray[np.float32], ...]:
+    """Return a skycell's weights, band by band, where some skycells have no valid data.
+
+    Parameters
+    ----------
+    sharing, lit, invalid, cell_px
+        As in `share_lost_cells`.
+
+    Returns
+    -------
+    tuple of (ncy, ncx) float32
+        Weights of each band; 0 where not lit. Bands where nothing is lost are the same array.
+
+    Raises
+    ------
+    GeometryError
+        If an array is not of its skycell's shape.
+    """
+    plain, lost = share_lost_cells(sharing, lit, invalid, cell_px=cell_px)
+    unlit = np.asarray(lit) == 0
+    plain[unlit] = 0
+    out = []
+    for shares in lost.shares:
+        differs = shares != plain[lost.row, lost.column]
+        differs &= ~unlit[lost.row, lost.column]
+        plane = plain.copy() if differs.any() else plain
+        plane[lost.row[differs], lost.column[differs]] = shares[differs]
+        out.append(plane)
+    return tuple(out)
 
 
 def _as_flags(lit: Cells, shape: tuple[int, int], sharing: Sharing) -> NDArray[np.uint8]:
@@ -286,6 +349,9 @@ def _lost_bits(
     for k, cells in invalid.items():
         if not cells.any():
             continue
+        if k == 0 and cells.shape == shape:
+            lost |= cells
+            continue
         plane, bounds = sharing.planes[sharing.groups[k]], sharing.bounds[k]
         box = _box(plane, bounds, shape, cell_px)
         kernels.mark_lost(x, y, plane, bounds, cells, box, lost)
@@ -308,8 +374,9 @@ def _packed(
 def _bits_of(sharing: Sharing, k: int, given: Bits) -> NDArray[np.uint8]:
     """Return a skycell's bits as an array, of one cell if one number stands for all."""
     cells = np.ascontiguousarray(np.atleast_2d(np.asarray(given, dtype=np.uint8)))
-    u0, v0, u1, v1 = np.rint(sharing.bounds[k])
-    expected = int(-(-(v1 - v0) // CELL_PX)), int(-(-(u1 - u0) // CELL_PX))
+    u0, v0, u1, v1 = sharing.bounds[k]
+    # Rounding the bounds, which are halves, would lose a pixel of an odd side.
+    expected = tuple(-(-round(side) // CELL_PX) for side in (v1 - v0, u1 - u0))
     if np.ndim(given) and cells.shape != expected:
         raise GeometryError(
             f"the invalid cells of {sharing.names[k]} have shape {cells.shape}: its 2-arcsec cells "

@@ -7,7 +7,13 @@ import pytest
 from smallsky import small_tessellation
 
 from syndiff.errors import GeometryError
-from syndiff.sharing import Sharing, share_cells, share_valid_cells, sharing_of
+from syndiff.sharing import (
+    Sharing,
+    share_cells,
+    share_lost_cells,
+    share_valid_cells,
+    sharing_of,
+)
 from syndiff.tessellation import Tessellation
 
 WIDTH = 320.0
@@ -181,6 +187,39 @@ def test_bands_that_lose_nothing_share_one_array(sky):
     assert (shares[1] > shares[0]).any()
     np.testing.assert_array_equal(shares[0], share_cells(sharing, lit))
     assert len({id(share) for share in share_valid_cells(sharing, lit, {})}) == 1
+
+
+@pytest.mark.parametrize("name", ["skycell.2629.003", "skycell.2556.082"])
+def test_validity_of_odd_and_even_sides(name):
+    """6481 x 6429 and 6259 x 6240 px: every cell's bits are taken, the jutting ones too."""
+    rings = Tessellation.rings_v3()
+    sharing = sharing_of(rings, rings[name])
+    own = rings[name]
+    invalid = np.zeros((-(-own.ny // 8), -(-own.nx // 8)), np.uint8)
+    invalid[-1, -1] = 0b1111
+    nothing = np.zeros(invalid.shape, bool)
+    _, lost = share_lost_cells(sharing, nothing, {name: invalid})
+    assert (lost.row.tolist(), lost.column.tolist()) == (
+        [invalid.shape[0] - 1],
+        [invalid.shape[1] - 1],
+    )
+    np.testing.assert_array_equal(lost.shares, 0.0)
+
+
+def test_lost_cells_are_those_whose_weights_differ(sky):
+    sharing = sharing_of(sky, sky["skycell.7000.003"])
+    rng = np.random.default_rng(6)
+    invalid = {name: blotches(rng, 88) for name in sharing.names}
+    lit = rng.random((88, 88)) < 0.5
+    plain, lost = share_lost_cells(sharing, lit, invalid)
+    everywhere = share_valid_cells(sharing, np.ones_like(lit), invalid)
+    for band, shares in enumerate(everywhere):
+        rebuilt = share_cells(sharing, np.ones_like(lit))
+        rebuilt[lost.row, lost.column] = lost.shares[band]
+        np.testing.assert_array_equal(rebuilt, shares)
+    wanted = lit.copy()
+    wanted[lost.row, lost.column] = True
+    np.testing.assert_array_equal(plain, share_cells(sharing, wanted))
 
 
 def test_a_skycell_alone_counts_fully(sky):

@@ -71,6 +71,13 @@ def test_nan_levels_survive(atlas):
     assert same(atlas.read(KEY), reduced)
 
 
+def test_one_plane_is_read_alone(atlas):
+    reduced = make_reduced()
+    record = atlas.write(KEY, reduced)
+    (atlas.place / KEY.name / KEY.digest / record.data / "cells").remove()
+    np.testing.assert_array_equal(atlas.read_valid(KEY), reduced.valid)
+
+
 def test_zarr_reads_the_same(atlas):
     """The layout is plain Zarr: the library's own reader agrees with ours."""
     reduced = make_reduced()

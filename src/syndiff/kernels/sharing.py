@@ -13,8 +13,9 @@ Skycell and group 0 are this skycell and its own group.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from numba import njit
 
 __all__ = ["mark_lost", "share_again", "share_lit", "share_points"]
 
@@ -291,22 +292,22 @@ def share_again(
     y: Floats,
     geometry: Geometry,
     invalid: tuple[NDArray[np.uint8], NDArray[np.int64]],
-    out: tuple[NDArray[np.float32], ...],
+    out: NDArray[np.float32],
 ) -> None:
     """Share what skycells without valid data would have had among those that have some.
 
     Parameters
     ----------
-    lost : (ny, nx) uint8
+    lost : (n,) uint8
         Cells of this skycell: bits of the bands to do.
-    x, y : (nx,), (ny,) float64
-        Pixel of the cells' centres.
+    x, y : (n,) float64
+        Pixels of the cells' centres.
     geometry : tuple
         See the module's head.
     invalid : (uint8 array, (k, 3) int64 array)
         The bits of all skycells' cells in one row; of each skycell: where its cells begin (-1: all
         valid), its number of rows and of columns. One cell alone stands for all.
-    out : tuple of (ny, nx) float32
+    out : (bands, n) float32
         Weights of each band; changed where a skycell with a weight is lost. Left alone where no
         skycell has valid data.
 
@@ -321,22 +322,20 @@ def share_again(
     places = np.empty((planes.shape[0], 4))
     weights = np.empty((groups.size, 2))
     bits = np.empty(groups.size, dtype=np.int64)
-    for j in range(y.size):
-        for i in range(x.size):
-            if not lost[j, i]:
-                continue
-            inside = _enter_planes(x[i], y[j], planes, unions, places)
-            for k in range(groups.size):
-                u, v = places[groups[k], 0], places[groups[k], 1]
-                deep = _smoothstep(_depth(u, v, bounds[k]) / width[0])
-                weights[k, 0] = _share(k, inside, places, geometry)
-                weights[k, 1] = deep
-                bits[k] = _bits(u, v, bounds[k], cells, index[k]) if deep > 0.0 else 0
-            for band in range(len(out)):
-                if lost[j, i] >> band & 1:
-                    share = _share_of_valid(weights, bits >> band & 1)
-                    if share >= 0.0:
-                        out[band][j, i] = share
+    for i in range(lost.size):
+        inside = _enter_planes(x[i], y[i], planes, unions, places)
+        for k in range(groups.size):
+            u, v = places[groups[k], 0], places[groups[k], 1]
+            deep = _smoothstep(_depth(u, v, bounds[k]) / width[0])
+            # Outside of a skycell its depth is 0, and so is its weight.
+            weights[k, 0] = _share(k, inside, places, geometry) if deep > 0.0 else 0.0
+            weights[k, 1] = deep
+            bits[k] = _bits(u, v, bounds[k], cells, index[k]) if deep > 0.0 else 0
+        for band in range(out.shape[0]):
+            if lost[i] >> band & 1:
+                share = _share_of_valid(weights, bits >> band & 1)
+                if share >= 0.0:
+                    out[band, i] = share
 
 
 @njit(cache=True, nogil=True)
