@@ -7,6 +7,7 @@ the caller decides. Tasks carry keys, paths and configuration, never arrays.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -68,8 +69,17 @@ class Executor(Protocol):
         """Run `function` on every task and yield the outcomes in the order of completion."""
 
 
+@functools.cache
+def _prepare() -> None:
+    """Get a process ready for its first task: on another kind of CPU nothing is compiled yet."""
+    from syndiff.kernels.warm import warm
+
+    warm()
+
+
 def _run_task(function: Callable[[T], R], task: T) -> Outcome[T, R]:
     """Run one task; every error becomes an outcome."""
+    _prepare()
     try:
         return Outcome(task, function(task))
     except Exception as error:  # noqa: BLE001 - the task boundary: reported, never swallowed
@@ -252,6 +262,7 @@ def open_executor(*, cores: int, threads: int, scheduler: str | None = None) -> 
     """
     if cores < 1:
         raise ConfigError(f"cores {cores} is too few: give 1 or more")
+    _prepare()
     if scheduler is not None:
         with _open_client(scheduler) as client:
             yield _DaskExecutor(client)

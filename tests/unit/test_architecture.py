@@ -16,6 +16,7 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 GROUND = {"cards", "config", "errors", "layout", "masks", "settings", "storage", "window"}
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
+HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
 STAGES = {"mapping_stage", "download", "process", "downsample"}
 ABOVE_STAGES = {"pipeline", "cli", "demo"}
 # The simulation tests the pipeline, so it may share geometry's names and the sky's pixels only.
@@ -106,7 +107,15 @@ def test_kernels_import_kernels_and_numba():
     for name in modules():
         if name.startswith("kernels."):
             assert all(other.startswith("kernels") for other in uses(name)), name
-            assert libraries(name) - {"__future__", "typing"} <= KERNEL_LIBRARIES, name
+            allowed = KERNEL_LIBRARIES | (
+                set(sys.stdlib_module_names) if name in HOW_KERNELS_COMPILE else {"typing"}
+            )
+            assert libraries(name) - {"__future__"} <= allowed, name
+
+
+def test_kernels_share_one_cache():
+    kernels = {name for name in modules() if name.startswith("kernels.")} - HOW_KERNELS_COMPILE
+    assert not any("numba.njit" in modules()[name] for name in kernels)
 
 
 def test_numba_stays_in_kernels():

@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from syndiff.kernels.coding import look_up
+from syndiff.kernels.compile import njit
 
 __all__ = ["BoxSums", "LeftOutSums", "StripRows", "sum_boxes"]
 

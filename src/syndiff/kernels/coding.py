@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["encode_asinh", "look_up"]
 

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["SPLINE", "Boxes", "CoarseSums", "scatter_light", "split_light", "split_variance"]
 

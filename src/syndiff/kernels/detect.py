@@ -1,8 +1,9 @@
 """Light told from background on 1" cells: level, matched filter, growth."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["add_residual", "grow", "matched_filter", "mesh_medians", "sum_cells"]
 

@@ -6,8 +6,9 @@ Nothing of the pipeline uses these loops: they are the independent side of every
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["add_elliptical", "add_round", "integrate_sources"]
 

@@ -12,8 +12,9 @@ SIP adds a polynomial to the pixel offsets of one of them, U = u + A(u, v), V = 
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["project_pixels", "project_vectors", "unproject_pixels"]
 

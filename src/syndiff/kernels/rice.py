@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import types
 from numba.extending import intrinsic, overload
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["SPARE_BYTES", "decode_rows"]
 

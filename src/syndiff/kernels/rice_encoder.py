@@ -1,8 +1,9 @@
 """Rice compression of 16-bit rows, for the simulator's files (the pipeline only decodes)."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from syndiff.kernels.compile import njit
 
 __all__ = ["encode_rows"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from numba import njit
+from syndiff.kernels.compile import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
