@@ -93,7 +93,13 @@ def read_tessellation(layout: Layout, expected: str) -> Tessellation:
         If what is there has another digest.
     """
     kept = layout.catalogue_used
-    tessellation = open_tessellation(kept if kept.exists() else None)
+    try:
+        tessellation = open_tessellation(kept if kept.exists() else None)
+    except GeometryError as error:
+        raise GeometryError(
+            f"{error}. It is the copy that the mapping of {layout.detector} was made with: make "
+            "both again with `syndiff mapping <FFI> --overwrite`"
+        ) from error
     if tessellation.digest != expected:
         raise GeometryError(
             f"the mapping of {layout.detector} was made with tessellation {expected}, but "

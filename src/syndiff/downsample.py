@@ -13,7 +13,7 @@ from syndiff.scene_metadata import part_of_scene, read_scene_metadata
 from syndiff.scene_store import SceneStore
 from syndiff.stage import StageReport, clock
 from syndiff.template import sample_template
-from syndiff.template_file import TemplateRecord, read_header, write_template
+from syndiff.template_file import SIZE_CARD, TemplateRecord, read_header, write_template
 from syndiff.tiles import TileGrid
 from syndiff.window import Window
 
@@ -93,7 +93,8 @@ def downsample_stage(
             _Job(layout.template(dx, dy, roi=roi), (dx, dy), _digest(content, window, (dx, dy)))
             for dx, dy in offsets
         ]
-        todo = [job for job in jobs if overwrite or not _is_done(job)]
+        sizes = dict(layout.templates.walk())
+        todo = [job for job in jobs if overwrite or not _is_done(job, sizes)]
         run.progress("downsample", 0, len(todo))
         stored = store.read(held) if todo else None
         for done, job in enumerate(todo, 1):
@@ -178,9 +179,11 @@ def _digest(content: list[Any], window: Window, offset: tuple[float, float]) -> 
     return digest([TEMPLATE_FORMAT, content, str(window), list(offset)])
 
 
-def _is_done(job: _Job) -> bool:
+def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
     header = read_header(job.place)
-    return header is not None and header.get("CFGDIG") == job.digest
+    if header is None or header.get(SIZE_CARD) != sizes.get(job.place.name):
+        return False
+    return bool(header.get("CFGDIG") == job.digest)
 
 
 def _make(job: _Job, stored: StoredScene | None, record: TemplateRecord, held: Window) -> None:

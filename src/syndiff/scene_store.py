@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import zlib
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syndiff.errors import MissingInputError, RenderingError
+from syndiff.errors import MissingInputError, RenderingError, SyndiffError
 from syndiff.scene import AUX_PLANES, AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneStrip
 from syndiff.tiles import EDGE_PX, TILE_PX, TileGrid
+from syndiff.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import zarr
     from numpy.typing import NDArray
 
     from syndiff.storage import Place
-    from syndiff.window import Window
 
 __all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
 
 SCENE_FORMAT = 1
 """Version of the store's layout."""
+
+
+_ARRAYS = {"flux": SAMPLES_PER_PX, "aux": AUX_SAMPLES_PER_PX, "flags": AUX_SAMPLES_PER_PX}
+"""The planes of a `SceneStrip` and their samples per pixel and axis."""
+
+_Slices = tuple[EllipsisType, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,9 @@ class SceneStore:
 
     Arrays begin one tile before the science window and end one after it: the edge of the scene
     lies in that ring, and every row of tiles owns whole objects. A tile counts as rendered once
-    its number in ``rendered``, the digest of its inputs, is not zero; it is written last.
+    its number in ``rendered``, the digest of its inputs, is not zero; it is written last. Its
+    CRC-32 in ``checksum`` tells when an object was lost or spoilt since: Zarr reads a lost one as
+    zeros.
 
     Parameters
     ----------
@@ -96,9 +109,10 @@ class SceneStore:
                 dtype=dtype,
                 compressors=_compressor(np.dtype(dtype).itemsize),
             )
-        group.create_array(
-            "rendered", shape=(rows, columns), chunks=(1, columns), dtype="uint64", compressors=None
-        )
+        for name, dtype in (("checksum", "uint32"), ("rendered", "uint64")):
+            group.create_array(
+                name, shape=(rows, columns), chunks=(1, columns), dtype=dtype, compressors=None
+            )
         # Last: a store without its digest is no store.
         group.attrs.update(
             {
@@ -128,7 +142,8 @@ class SceneStore:
         """
         if not (self._place / "zarr.json").exists():
             return None
-        attributes = self._place.open_zarr("r").attrs
+        with self._reading():
+            attributes = self._place.open_zarr("r").attrs
         version = attributes.get("format_version")
         if version is not None and version != SCENE_FORMAT:
             raise RenderingError(
@@ -146,7 +161,8 @@ class SceneStore:
         (rows, columns) uint64
             0 for tiles that are not rendered.
         """
-        return np.asarray(self._array("rendered", "r")[:], np.uint64)
+        with self._reading():
+            return np.asarray(self._array("rendered", "r")[:], np.uint64)
 
     def rendered_under(self, window: Window) -> NDArray[np.uint64]:
         """Return the digests of the tiles that templates of a window are sampled from.
@@ -205,23 +221,14 @@ class SceneStore:
         inputs : (columns,) uint64
             Digest of each tile's inputs, not zero.
         """
-        rows, all_columns = self._grid.shape
-        outer = (row == 0, row == rows - 1, columns.start == 0, columns.stop == all_columns)
-        for name, samples, planes in (
-            ("flux", SAMPLES_PER_PX, strip.flux),
-            ("aux", AUX_SAMPLES_PER_PX, strip.aux),
-            ("flags", AUX_SAMPLES_PER_PX, strip.flags),
-        ):
-            edge, size = EDGE_PX * samples, TILE_PX * samples
-            top, bottom, left, right = (edge if side else 0 for side in outer)
-            y0, x0 = (row + 1) * size - top, (columns.start + 1) * size - left
-            held = planes[
-                ...,
-                edge - top : planes.shape[-2] - edge + bottom,
-                edge - left : planes.shape[-1] - edge + right,
-            ]
-            target = self._array(name, "a")
-            target[..., y0 : y0 + held.shape[-2], x0 : x0 + held.shape[-1]] = held
+        tiles = Window(columns.start, row, columns.stop, row + 1)
+        origin = self._grid.pixels(tiles).grown(EDGE_PX)
+        for name, samples in _ARRAYS.items():
+            target = self._box(tiles, samples)
+            held = getattr(strip, name)[_inside(target, self._corner(origin, samples))]
+            self._array(name, "a")[target] = held
+        checksums = [self._checksum(strip, origin, row, column) for column in columns]
+        self._array("checksum", "a")[row, columns.start : columns.stop] = checksums
         self._array("rendered", "a")[row, columns.start : columns.stop] = inputs
 
     def read(self, window: Window) -> StoredScene:
@@ -241,23 +248,79 @@ class SceneStore:
         ------
         MissingInputError
             If a tile is not rendered.
+        RenderingError
+            If a tile is damaged.
         """
         self.check_rendered(window)
+        tiles = self._grid.covering(window)
+        around = self._grid.pixels(tiles).grown(EDGE_PX)
+        with self._reading():
+            planes = {
+                name: np.asarray(self._array(name, "r")[self._slices(around, samples)])
+                for name, samples in _ARRAYS.items()
+            }
+            stored = np.asarray(self._array("checksum", "r")[:])
+        strip = SceneStrip(**planes)
+        for row in range(tiles.y0, tiles.y1):
+            for column in range(tiles.x0, tiles.x1):
+                if self._checksum(strip, around, row, column) != stored[row, column]:
+                    raise self._damage(f"tile ({row}, {column}) is not as it was written")
         grown = window.grown(EDGE_PX)
-        origin = (grown.x0, grown.y0)
-        planes = {}
-        for name, samples in (
-            ("flux", SAMPLES_PER_PX),
-            ("aux", AUX_SAMPLES_PER_PX),
-            ("flags", AUX_SAMPLES_PER_PX),
-        ):
-            x0 = (grown.x0 - self._science.x0 + TILE_PX) * samples
-            y0 = (grown.y0 - self._science.y0 + TILE_PX) * samples
-            height, width = (side * samples for side in grown.shape)
-            planes[name] = np.asarray(
-                self._array(name, "r")[..., y0 : y0 + height, x0 : x0 + width]
-            )
-        return StoredScene(SceneStrip(planes["flux"], planes["aux"], planes["flags"]), origin)
+        cut = {
+            name: plane[_inside(self._slices(grown, samples), self._corner(around, samples))]
+            for (name, samples), plane in zip(_ARRAYS.items(), planes.values(), strict=True)
+        }
+        return StoredScene(SceneStrip(**cut), (grown.x0, grown.y0))
+
+    def _corner(self, window: Window, samples: int) -> tuple[int, int]:
+        """Return row and column, in an array, of a window's first sample."""
+        return (
+            (window.y0 - self._science.y0 + TILE_PX) * samples,
+            (window.x0 - self._science.x0 + TILE_PX) * samples,
+        )
+
+    def _slices(self, window: Window, samples: int) -> _Slices:
+        """Return the part of an array that a window of FFI pixels is."""
+        y0, x0 = self._corner(window, samples)
+        height, width = (side * samples for side in window.shape)
+        return ..., slice(y0, y0 + height), slice(x0, x0 + width)
+
+    def _box(self, tiles: Window, samples: int) -> _Slices:
+        """Return the part of an array that tiles own: at the CCD's border, the edge too."""
+        rows, columns = self._grid.shape
+        window = self._grid.pixels(tiles)
+        owned = Window(
+            window.x0 - (EDGE_PX if tiles.x0 == 0 else 0),
+            window.y0 - (EDGE_PX if tiles.y0 == 0 else 0),
+            window.x1 + (EDGE_PX if tiles.x1 == columns else 0),
+            window.y1 + (EDGE_PX if tiles.y1 == rows else 0),
+        )
+        return self._slices(owned, samples)
+
+    def _checksum(self, strip: SceneStrip, origin: Window, row: int, column: int) -> int:
+        """Return the CRC-32 of what a tile owns of a strip that begins with a window."""
+        tile = Window(column, row, column + 1, row + 1)
+        crc = 0
+        for name, samples in _ARRAYS.items():
+            box = _inside(self._box(tile, samples), self._corner(origin, samples))
+            crc = zlib.crc32(getattr(strip, name)[box].tobytes(), crc)
+        return crc
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what Zarr raises for damaged objects into one error."""
+        try:
+            yield
+        except SyndiffError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            raise self._damage(f"{type(error).__name__}: {error}") from error
+
+    def _damage(self, what: str) -> RenderingError:
+        return RenderingError(
+            f"the scene {self._place} is damaged ({what}): make it again with `syndiff process "
+            "SECTOR CAMERA CCD --overwrite`"
+        )
 
     def _command(self) -> str:
         """Return the command that makes this scene."""
@@ -269,6 +332,13 @@ class SceneStore:
         if self._group is None or (mode == "a" and self._group.read_only):
             self._group = self._place.open_zarr(mode)
         return self._group[name]
+
+
+def _inside(part: _Slices, corner: tuple[int, int]) -> _Slices:
+    """Return a part of an array, counted from a corner."""
+    _, rows, columns = part
+    y, x = corner
+    return ..., slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
 
 
 def _compressor(typesize: int) -> Any:  # noqa: ANN401 - zarr's codecs have no common type

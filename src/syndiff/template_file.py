@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from syndiff.storage import Place
     from syndiff.window import Window
 
-__all__ = ["TemplateRecord", "read_header", "read_template", "write_template"]
+__all__ = ["SIZE_CARD", "TemplateRecord", "read_header", "read_template", "write_template"]
 
 _PLANES = (
     ("FLUX_SUM", "flux", np.float32, "0.36308 uJy"),
@@ -39,6 +39,8 @@ _PLANES = (
 
 0.36308 uJy is the flux of AB magnitude 25: 3630.78 Jy x 10^-10 (Oke & Gunn 1983).
 """
+
+SIZE_CARD = "FILESIZE"
 
 _STATES = (
     ("NREDUCED", "reduced"),
@@ -97,6 +99,7 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
     common = _common_header(record)
     primary = common.copy()
     primary.extend(_provenance(record, digest), end=True)
+    primary[SIZE_CARD] = (0, "bytes of this file, by which a cut one is known")
     primary.extend(_coverage_cards(template, record), end=True)
     hdus: list[Any] = [fits.PrimaryHDU(header=primary)]
     for name, attribute, dtype, unit in _PLANES:
@@ -116,6 +119,8 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
     for hdu in together:
         # Without the time of day: the same template is the same file.
         hdu.add_checksum(when="of this HDU")
+    hdus[0].header[SIZE_CARD] = sum(hdu.filebytes() for hdu in together)
+    hdus[0].add_checksum(when="of this HDU")
     together.writeto(buffer)
     place.write(buffer.getbuffer())
 

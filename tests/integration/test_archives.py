@@ -1,6 +1,7 @@
 """Archives of every kind, and what becomes of a run when they lack files or break."""
 
 import functools
+import shutil
 import time
 from pathlib import Path
 
@@ -17,14 +18,18 @@ from commands import (
     same_planes,
     template_path,
 )
+from scipy.ndimage import maximum_filter
 from servers import FaultyServer, Page, Status, s3_server
 
 from syndiff.archive import ArchiveConfig, stack_path
 from syndiff.config import BANDS
 from syndiff.masks import DataQuality
+from syndiff.window import Window
 
-MIDDLE = "skycell.0001.000"
-"""A skycell under the region of interest."""
+MIDDLE = "skycell.0001.001"
+CORNER = (MIDDLE, "skycell.0002.001")
+"""Skycells of two projections that nobody else shares a corner of `WIDE` with."""
+WIDE = Window(996, 996, 1012, 1012)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +44,14 @@ def files(small_sky):
 def server(files):
     with FaultyServer(files) as faulty:
         yield faulty
+
+
+@pytest.fixture(scope="module")
+def wide(small_sky, finished, tmp_path_factory):
+    """Data root with a template of the whole field."""
+    root = shutil.copytree(finished, tmp_path_factory.mktemp("wide") / "data")
+    invoke(*pipeline(small_sky, root, roi=WIDE))
+    return root
 
 
 @pytest.fixture
@@ -56,9 +69,9 @@ def without(server, *names, bands=BANDS, planes=("image", "variance", "mask")):
                 del server.files[stack_path(name, band, plane)]
 
 
-def states(root):
+def states(root, **which):
     """State of each skycell and band in a template's table of inputs."""
-    with fits.open(template_path(root)) as hdus:
+    with fits.open(template_path(root, **which)) as hdus:
         return {(row["SKYCELL"], row["BAND"]): row["STATE"] for row in hdus["INPUTS"].data}
 
 
@@ -96,9 +109,11 @@ class TestKinds:
 class TestAbsent:
     """What the archive answers not to have: no error, but told."""
 
-    def test_one_band_of_a_skycell(self, small_sky, server, finished, tmp_path):
-        # Flux of the y band is stood in for by the colour of the light around.
-        names = {name.split("/")[-1].split(".stk")[0][9:] for name in server.files}
+    def test_one_band_everywhere(self, small_sky, server, finished, tmp_path):
+        # Flux of the y band is stood in for by the colours of the light around.
+        names = {
+            Path(path).name.split(".stk")[0].removeprefix("rings.v3.") for path in server.files
+        }
         without(server, *names, bands="y")
         result = invoke(*pipeline(small_sky, tmp_path, archive=server.url))
         text = " ".join(result.stdout.split())
@@ -110,31 +125,41 @@ class TestAbsent:
         # y carries 13.5 % of the weight and more of red light; colours vary from star to star.
         assert planes["FLUX_SUM"].sum() == pytest.approx(full["FLUX_SUM"].sum(), rel=0.05)
 
-    def test_one_band_of_one_skycell(self, small_sky, server, finished, tmp_path):
-        without(server, MIDDLE, bands="y")
-        invoke(*pipeline(small_sky, tmp_path, archive=server.url))
-        planes, full = read_planes(tmp_path), read_planes(finished)
-        assert (planes["DQ"] & DataQuality.MISSING_BAND).any()
-        np.testing.assert_allclose(planes["FLUX_SUM"], full["FLUX_SUM"], rtol=0.2)
+    def test_one_band_of_a_corner(self, small_sky, server, wide, tmp_path):
+        without(server, *CORNER, bands="y")
+        invoke(*pipeline(small_sky, tmp_path, archive=server.url, roi=WIDE))
+        planes, full = read_planes(tmp_path, roi=WIDE), read_planes(wide, roi=WIDE)
+        lacking = (planes["DQ"] & DataQuality.MISSING_BAND) != 0
+        assert 0.1 < lacking.mean() < 0.6
+        seen = np.isfinite(full["FLUX_SUM"])
+        ratio = planes["FLUX_SUM"][seen].sum() / full["FLUX_SUM"][seen].sum()
+        assert ratio == pytest.approx(1, abs=0.03)
+        # A star's light reaches 2 pixels; beyond, nothing knows of the lost band.
+        far = ~maximum_filter(lacking, 7) & seen
+        assert far.any()
+        np.testing.assert_allclose(planes["FLUX_SUM"][far], full["FLUX_SUM"][far], rtol=1e-3)
 
-    def test_whole_skycell(self, small_sky, server, finished, tmp_path):
-        without(server, MIDDLE)
-        content = report(*pipeline(small_sky, tmp_path, archive=server.url))
+    def test_whole_skycells(self, small_sky, server, wide, tmp_path):
+        without(server, *CORNER)
+        content = report(*pipeline(small_sky, tmp_path, archive=server.url, roi=WIDE))
         download, downsample = (content["stages"][name] for name in ("download", "downsample"))
-        assert download["counts"]["absent"] == 1
+        assert download["counts"]["absent"] == 2
         assert f"absent in the archive: {MIDDLE}" in download["notes"]
         assert f"made without {MIDDLE}: absent" in downsample["notes"]
         assert not content["partial"]
-        planes, full = read_planes(tmp_path), read_planes(finished)
-        assert planes["COVERAGE"].min() < full["COVERAGE"].min()
+        planes, full = read_planes(tmp_path, roi=WIDE), read_planes(wide, roi=WIDE)
         uncovered = planes["COVERAGE"] < 0.5
+        assert (uncovered & (full["COVERAGE"] > 0.99)).any()
         assert (np.isnan(planes["FLUX_SUM"]) == uncovered).all()
         assert ((planes["DQ"] & DataQuality.NO_COVERAGE != 0) == uncovered).all()
-        # Neighbours fill in where they overlap: what is fully covered is as good as ever.
-        whole = planes["COVERAGE"] > 0.999
-        np.testing.assert_allclose(planes["FLUX_SUM"][whole], full["FLUX_SUM"][whole], rtol=0.02)
-        assert read_header(tmp_path)["NABSENT"] == 1
-        assert not read_header(tmp_path)["PARTIAL"]
+        assert downsample["figures"]["coverage"] == pytest.approx(1 - uncovered.mean(), abs=1e-6)
+        # Neighbours fill in where they overlap: away from the hole nothing is changed by much.
+        near = maximum_filter(planes["COVERAGE"] < full["COVERAGE"] - 1e-6, 5)
+        away = ~near & np.isfinite(full["FLUX_SUM"])
+        assert away.any()
+        np.testing.assert_allclose(planes["FLUX_SUM"][away], full["FLUX_SUM"][away], rtol=0.02)
+        header = read_header(tmp_path, roi=WIDE)
+        assert (header["NABSENT"], header["PARTIAL"]) == (2, False)
 
     def test_everything(self, small_sky, tmp_path, files):
         with FaultyServer({}) as server:
@@ -180,27 +205,28 @@ class TestFailed:
         assert message in line
         assert not list(tmp_path.rglob("syndiff_template*"))
 
-    def test_partial_template_and_its_repair(self, small_sky, server, finished, tmp_path):
-        lost = stack_path(MIDDLE, "r", "mask")
-        content = server.files.pop(lost)
-        command = pipeline(small_sky, tmp_path, archive=server.url)
+    def test_partial_template_and_its_repair(self, small_sky, server, wide, tmp_path):
+        lost = [stack_path(name, "r", "mask") for name in CORNER]
+        contents = [server.files.pop(path) for path in lost]
+        command = pipeline(small_sky, tmp_path, archive=server.url, roi=WIDE)
         result = invoke(*command, "--allow-partial", code=3)
         assert f"failed: {MIDDLE}" in result.stdout
         assert "partial" in result.stderr
-        planes, header = read_planes(tmp_path), read_header(tmp_path)
-        assert (planes["DQ"] & DataQuality.FAILED_SKYCELL).any()
-        assert header["PARTIAL"]
-        assert header["NFAILED"] == 1
-        assert states(tmp_path)[MIDDLE, "r"] == "failed"
+        planes, header = read_planes(tmp_path, roi=WIDE), read_header(tmp_path, roi=WIDE)
+        failed = (planes["DQ"] & DataQuality.FAILED_SKYCELL) != 0
+        assert failed[planes["COVERAGE"] < 0.5].any()
+        assert not failed.all()
+        assert (header["PARTIAL"], header["NFAILED"]) == (True, 2)
+        assert states(tmp_path, roi=WIDE)[MIDDLE, "r"] == "failed"
         # What was made on purpose stays refused without the purpose.
         for name in ("process", "downsample"):
-            where = (20, 3, 3, "--data-root", tmp_path, "--roi", "1001,1001,1005,1005")
+            where = (20, 3, 3, "--data-root", tmp_path, "--roi", WIDE)
             assert "--allow-partial" in refused(name, *where)
-        server.files[lost] = content
+        server.files |= dict(zip(lost, contents, strict=True))
         asked = server.hits.total()
         invoke(*command)
-        assert server.hits.total() - asked == 12
-        assert same_planes(read_planes(tmp_path), read_planes(finished))
+        assert server.hits.total() - asked == 24
+        assert same_planes(read_planes(tmp_path, roi=WIDE), read_planes(wide, roi=WIDE))
 
     def test_server_that_dies(self, small_sky, server, finished, tmp_path):
         """The run ends soon with what arrived, and goes on from there."""
