@@ -15,7 +15,7 @@ Skycell and group 0 are this skycell and its own group.
 import numpy as np
 from numpy.typing import NDArray
 
-from numba import njit
+from syndiff.kernels.compile import njit
 
 __all__ = ["mark_lost", "share_again", "share_lit", "share_points"]
 
