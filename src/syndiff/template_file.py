@@ -12,6 +12,7 @@ import numpy as np
 from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
+from syndiff.fits_images import pack_hdus, packed_size
 from syndiff.masks import DataQuality, format_bits
 from syndiff.template import MIN_COVERAGE, Template
 
@@ -113,16 +114,8 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
             header.extend(_bit_cards(), end=True)
         hdus.append(fits.ImageHDU(plane, header=header, name=name))
     hdus.append(_inputs_table(record.scene))
-    buffer = io.BytesIO()
-    together = fits.HDUList(hdus)
-    together.update_extend()
-    for hdu in together:
-        # Without the time of day: the same template is the same file.
-        hdu.add_checksum(when="of this HDU")
-    hdus[0].header[SIZE_CARD] = sum(hdu.filebytes() for hdu in together)
-    hdus[0].add_checksum(when="of this HDU")
-    together.writeto(buffer)
-    place.write(buffer.getbuffer())
+    hdus[0].header[SIZE_CARD] = packed_size(hdus)
+    place.write(pack_hdus(hdus))
 
 
 def read_header(place: Place) -> fits.Header | None:
@@ -283,8 +276,9 @@ def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
     header = fits.Header()
     covered = np.isfinite(template.flux[inside]).mean()
     header["COVERED"] = (round(float(covered), 6), "part of the science pixels that has a flux")
+    pixels = np.bincount(template.quality[inside].ravel(), minlength=1)
     for k, bit in enumerate(DataQuality):
-        flagged = ((template.quality[inside] & bit) != 0).mean()
+        flagged = pixels[(np.arange(pixels.size) & bit) != 0].sum() / pixels.sum()
         header[f"DQF{k:02d}"] = (round(float(flagged), 6), f"part of them with {bit.name}")
     return header
 
@@ -325,7 +319,6 @@ def _bit_cards() -> fits.Header:
 def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
     """Return one row per skycell and band."""
     from astropy.io import fits
-    from astropy.table import Table
 
     names = ("SKYCELL", "BAND", "SOURCE", "DIGEST", "MJD_OBS", "EXPTIME", "STATE")
     rows = [
@@ -341,9 +334,13 @@ def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
         for cell in scene["skycells"]
         for row in cell["bands"]
     ]
-    # Without rows a text column needs a width; with rows it takes that of its longest text.
-    text = str if rows else "U1"
-    types = (text, text, text, text, float, float, text)
-    hdu = fits.table_to_hdu(Table(rows=rows or None, names=names, dtype=types))
-    hdu.name = "INPUTS"
-    return hdu
+    columns = []
+    for k, name in enumerate(names):
+        values = [row[k] for row in rows]
+        if name in {"MJD_OBS", "EXPTIME"}:
+            columns.append(fits.Column(name, "D", array=np.array(values, np.float64)))
+        else:
+            # As bytes: astropy would encode them one at a time. A column without rows has a width.
+            text = np.array([str(value).encode("ascii") for value in values], "S")
+            columns.append(fits.Column(name, f"{max(1, text.dtype.itemsize)}A", array=text))
+    return fits.BinTableHDU.from_columns(columns, name="INPUTS")
