@@ -107,7 +107,10 @@ def _errors(records: list[Record], kind: str | None = None) -> list[str]:
 
 def _grouped(records: list[Record], key: Callable[[Record], tuple], names: list[str]) -> str:
     rows = [
-        [*(str(part) for part in label), *_errors(list(group))]
+        [
+            *(f"{part:g}" if isinstance(part, float) else part for part in label),
+            *_errors(list(group)),
+        ]
         for label, group in itertools.groupby(sorted(records, key=key), key)
     ]
     return _table([*names, *_HEAD], rows)
@@ -130,9 +133,10 @@ def _light_table(kept: dict[str, LightKept]) -> str:
         return [name, str(get(first)[2]), *cells]
 
     rows = [row(f"stars, mag {m}", lambda one, m=m: one.stars[m]) for m in first.stars]
-    rows.append(row("galaxies brighter than 22", lambda one: one.galaxies))
-    rows.append(row("fainter stars and galaxies", lambda one: one.faint))
+    rows.append(row("galaxies, mag under 22", lambda one: one.galaxies))
+    rows.append(row("everything fainter", lambda one: one.faint))
     rows.append(["all light", "", *(f"{one.total:.4f}" for one in kept.values())])
+    rows.append(["scatter / UNCERT", "", *(f"{one.scatter:.2f}" for one in kept.values())])
     return _table(["", "sources", *(f"`{name}`" for name in kept)], rows)
 
 
@@ -159,6 +163,11 @@ the template's own header puts the star's catalogue position.
 
 Limits: rms 5e-5, largest 3e-4, flux and total 1e-4, centroid 3e-4 px.
 
+What is left: the splat's grid (most of *largest* at sigma 40), 16-bit codes of archive and atlas
+(most of *flux*), and the response, which is taken at the receiving pixel while its width varies
+over the CCD. The latter moves stars by 0.3e-4 (sigma 40) or 0.6e-4 px (60) in the middle of the
+CCD, and by up to 0.8e-4 or 1.7e-4 px elsewhere (computed from the WCS of five CCDs).
+
 By response and offset:
 
 {by_offset}
@@ -178,9 +187,11 @@ A field of {size} x {size} pixels at high galactic latitude, with PS1's noise an
 40. One weighted least-squares fit of the template with the truth images of all groups of sources
 at once and a constant; the coefficients are the ratios of fluxes, template over truth. Pixels
 within 5 px of stars that PS1 saturates (brighter than magnitude 14) take no part; {used:.0%} of
-the field remain. A star of magnitude 22 adds half as much to a TESS pixel as PS1's noise does, so
-the last rows need many stars to say something. `matched` and `sep` leave out light that PS1
-does not detect, which is why they lose faint light and gain less noise; `none` keeps all of it.
+the field remain. PS1's noise is about 10 units of flux a TESS pixel, a star of magnitude 22 has 16,
+of which 7 fall into its brightest pixel: the last rows rest on many stars. `matched` and `sep`
+leave out what PS1 does not detect, noise and faint galaxies alike; `none` keeps all of it.
+*scatter / UNCERT*: robust standard deviation of (template - truth) / UNCERT, where UNCERT counts
+the noise of all light, left out or not.
 
 {light}"""
 

@@ -33,6 +33,8 @@ class LightKept:
         The same for galaxies brighter than magnitude 22, and for everything fainter.
     total : float
         Sum of the template over that of the truth.
+    scatter : float
+        Robust standard deviation of (template - truth) / UNCERT.
     used : float
         Part of the field's pixels that this rests on.
     """
@@ -41,6 +43,7 @@ class LightKept:
     galaxies: tuple[float, float, int]
     faint: tuple[float, float, int]
     total: float
+    scatter: float
     used: float
 
 
@@ -91,11 +94,14 @@ def measure_light(product: Product, simulation: Simulation, *, psf_sigma: float)
     values[:, used] = ratio, error
     counts = [_count(simulation, group, good, window) for group in groups]
     rows = [(*values[:, k], counts[k]) for k in range(len(groups))]
+    truth = np.sum(images, axis=0)[good]
+    pulls = (product.flux[good] - truth) / noise
     return LightKept(
         dict(zip(BINS, rows, strict=False)),
         rows[len(BINS)],
         rows[len(BINS) + 1],
-        float(product.flux[good].sum() / np.sum(images, axis=0)[good].sum()),
+        float(product.flux[good].sum() / truth.sum()),
+        float(1.4826 * np.median(abs(pulls - np.median(pulls)))),
         float(good.mean()),
     )
 

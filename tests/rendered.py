@@ -64,3 +64,22 @@ def check_templates(rendered: Rendered, psf_sigma: float) -> None:
         assert product.planes["COVERAGE"].min() == 1, label
         assert not product.planes["DQ"].any(), label
         assert position_errors(product, rendered.simulation).max() <= POSITION_PX, label
+
+
+def check_same(products: Products, wanted: Products) -> None:
+    """Compare all planes over the pixels that two runs have in common."""
+    for offset, product in products.items():
+        common = product.window.intersection(wanted[offset].window)
+        ours, theirs = (one.cropped(common) for one in (product, wanted[offset]))
+        assert ours.keys() == theirs.keys()
+        for name, plane in ours.items():
+            np.testing.assert_array_equal(plane, theirs[name], err_msg=f"{name} at {offset}")
+
+
+def check_edges(products: Products, simulation: Simulation) -> None:
+    """Expect values where there is coverage, nowhere else, and stars where the header says."""
+    for product in products.values():
+        covered = product.planes["COVERAGE"] >= 0.5
+        np.testing.assert_array_equal(np.isfinite(product.flux), covered)
+        assert not covered.all()
+        assert position_errors(product, simulation).max() <= POSITION_PX

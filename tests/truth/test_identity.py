@@ -1,42 +1,14 @@
-"""Templates are bitwise the same whatever region, workers and interruptions they come from."""
+"""Templates are bitwise the same whatever region, workers and interruptions they come from.
 
-import numpy as np
+One of these runs with the quick tests, in test_stars.py.
+"""
+
 import pytest
-from rendered import POSITION_PX
+from rendered import check_edges, check_same
 
-from benchmarks.measure import position_errors
 from benchmarks.skies import Run, interrupt_command, run_command
 
-FIRST_SKYCELL = "ps1_skycells_zarr/skycells.zarr/*/*/complete.json"
 FIRST_TILES = "convolved_results/**/convolved_images.zarr/**/c/**/*"
-
-
-def check_same(products, wanted):
-    """Compare all planes over the pixels that two runs have in common."""
-    for offset, product in products.items():
-        common = product.window.intersection(wanted[offset].window)
-        ours, theirs = (one.cropped(common) for one in (product, wanted[offset]))
-        assert ours.keys() == theirs.keys()
-        for name, plane in ours.items():
-            np.testing.assert_array_equal(plane, theirs[name], err_msg=f"{name} at {offset}")
-
-
-def check_edges(products, simulation):
-    """Expect values where there is coverage, nowhere else, and stars where the header says."""
-    for product in products.values():
-        covered = product.planes["COVERAGE"] >= 0.5
-        np.testing.assert_array_equal(np.isfinite(product.flux), covered)
-        assert not covered.all()
-        assert position_errors(product, simulation).max() <= POSITION_PX
-
-
-def test_killed_and_resumed_on_a_larger_region_by_two_workers(centre, tmp_path):
-    field = centre.sky.plan.field
-    first = Run(roi=field)
-    assert interrupt_command(centre.simulation, tmp_path, first, after=FIRST_SKYCELL)
-    products = run_command(centre.simulation, tmp_path, Run(roi=field.grown(25), cores=2))
-    check_same(products, centre.products[40.0])
-    check_edges(products, centre.simulation)
 
 
 @pytest.mark.full

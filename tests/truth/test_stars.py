@@ -1,24 +1,25 @@
-"""Templates that the command makes from files, against the truth of a sky without noise."""
+"""Templates in the middle of the CCD, made by the command from files, against the truth.
+
+All quick tests of this sky are in one file, so that it is simulated once however they are spread
+over processes.
+"""
 
 import numpy as np
 import pytest
-from rendered import FLUX, check_stars, check_templates, render
+from rendered import FLUX, check_edges, check_same, check_stars, check_templates
 
-from benchmarks.accuracy import SIGMAS, SKIES
+from benchmarks.accuracy import SIGMAS
 from benchmarks.measure import measure
-from benchmarks.skies import OFFSETS
+from benchmarks.skies import OFFSETS, Run, interrupt_command, run_command
 from syndiff.simulation_grid import skycell_wcs
+
+FIRST_SKYCELL = "ps1_skycells_zarr/skycells.zarr/*/*/complete.json"
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_stars_where_tiles_meet(centre, sigma):
     assert "tile corner" in centre.sky.kinds
     check_templates(centre, sigma)
-
-
-def test_stars_in_the_corner_of_the_science_pixels(corner):
-    assert "science corner" in corner.sky.kinds
-    check_templates(corner, 40.0)
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
@@ -46,9 +47,10 @@ def test_the_projections_are_turned_against_each_other(centre):
     assert abs(angles[0] - angles[1]) > 5
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("sky", SKIES, ids=str)
-def test_every_place_seeing_and_response(sky, tmp_path):
-    rendered = render(sky, tmp_path, *SIGMAS)
-    for sigma in SIGMAS:
-        check_templates(rendered, sigma)
+def test_killed_and_resumed_on_a_larger_region_by_two_workers(centre, tmp_path):
+    field = centre.sky.plan.field
+    first = Run(roi=field)
+    assert interrupt_command(centre.simulation, tmp_path, first, after=FIRST_SKYCELL)
+    products = run_command(centre.simulation, tmp_path, Run(roi=field.grown(25), cores=2))
+    check_same(products, centre.products[40.0])
+    check_edges(products, centre.simulation)
