@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 import os
 import time
 import traceback
@@ -28,6 +29,25 @@ logger = logging.getLogger(__name__)
 _CONNECT_S = 20.0
 _WORKERS_S = 60.0
 """Workers of a batch system may come a little after their scheduler."""
+
+_WORTH_WORKERS_S = 8.0
+"""Core-seconds below which local workers cost more than they save: two take 6 to start."""
+
+WORKER_SETTINGS = {
+    # One thread for a task: in place of Dask's own list, whose MALLOC_TRIM_THRESHOLD_ makes every
+    # large array come fresh from the system (a third more time, most of it in page faults).
+    "distributed.nanny.pre-spawn-environ": {
+        "OMP_NUM_THREADS": 1,
+        "MKL_NUM_THREADS": 1,
+        "OPENBLAS_NUM_THREADS": 1,
+        "NUMBA_NUM_THREADS": 1,
+        "BLOSC_NTHREADS": 1,
+        "ZARR_THREADING__MAX_WORKERS": 1,
+    },
+    # Samples every thread's stack a hundred times a second for a dashboard that isn't there.
+    "distributed.worker.profile.enabled": False,
+}
+"""How Dask starts local workers."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -65,8 +85,13 @@ class Executor(Protocol):
     def workers(self) -> int:
         """Number of processes that work."""
 
-    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
-        """Run `function` on every task and yield the outcomes in the order of completion."""
+    def run(
+        self, function: Callable[[T], R], tasks: Sequence[T], *, core_s: float = math.inf
+    ) -> Iterator[Outcome[T, R]]:
+        """Run `function` on every task and yield the outcomes in the order of completion.
+
+        `core_s` is how long one core takes for all, roughly.
+        """
 
 
 @functools.cache
@@ -102,7 +127,13 @@ class LocalExecutor:
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
 
-    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+    def run(
+        self,
+        function: Callable[[T], R],
+        tasks: Sequence[T],
+        *,
+        core_s: float = math.inf,  # noqa: ARG002 - here they run in any case
+    ) -> Iterator[Outcome[T, R]]:
         """Run `function` on every task.
 
         Parameters
@@ -111,6 +142,8 @@ class LocalExecutor:
             Called with one task.
         tasks : sequence
             The tasks.
+        core_s : float
+            How long one core takes for all, roughly.
 
         Yields
         ------
@@ -142,7 +175,13 @@ class _DaskExecutor:
         """Number of worker processes."""
         return len(self._client.scheduler_info(n_workers=-1)["workers"])
 
-    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+    def run(
+        self,
+        function: Callable[[T], R],
+        tasks: Sequence[T],
+        *,
+        core_s: float = math.inf,  # noqa: ARG002 - its workers are there in any case
+    ) -> Iterator[Outcome[T, R]]:
         """Run `function` on every task; see `LocalExecutor.run`."""
         from distributed import as_completed as completed
 
@@ -192,18 +231,25 @@ class _LocalProcesses:
         self._started: _DaskExecutor | None = None
         self.workers = processes
 
-    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+    def run(
+        self, function: Callable[[T], R], tasks: Sequence[T], *, core_s: float = math.inf
+    ) -> Iterator[Outcome[T, R]]:
         """Run `function` on every task; see `LocalExecutor.run`."""
         if not tasks:
+            return
+        if self._started is None and core_s < _WORTH_WORKERS_S:
+            yield from LocalExecutor().run(function, tasks)
             return
         if self._started is None:
             self._started = self._start()
         yield from self._started.run(function, tasks)
 
     def _start(self) -> _DaskExecutor:
+        import dask
         import distributed
 
         start = time.perf_counter()
+        self._stack.enter_context(dask.config.set(WORKER_SETTINGS))
         cluster = self._stack.enter_context(
             distributed.LocalCluster(
                 n_workers=self.workers,

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["mapping_stage"]
 
 
+_CORE_S = 0.05
+"""Of a full-size skycell's map."""
+
+
 @dataclass(frozen=True)
 class _MapTask:
     """One skycell's map."""
@@ -100,7 +104,9 @@ def mapping_stage(
             if source is not None:
                 layout.catalogue_used.write(source.read())
         tasks = _missing_maps(mapping, layout, roi)
-        failed = [o for o in run_tasks(run, "mapping", _write_map, tasks) if o.error is not None]
+        core_s = _CORE_S * len(tasks)
+        outcomes = run_tasks(run, "mapping", _write_map, tasks, core_s=core_s)
+        failed = [outcome for outcome in outcomes if outcome.error is not None]
         if failed:
             raise RenderingError(
                 f"{len(failed)} skycell maps failed; {failed[0].task}: {failed[0].error}"

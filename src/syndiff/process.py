@@ -56,6 +56,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_CORE_S = 0.3
+"""Of a tile, its skycells included."""
+
 
 @dataclass(frozen=True)
 class SceneJob:
@@ -141,7 +144,8 @@ def process_stage(
         ]
         blocks = _blocks(rows, run.executor.workers)
         tasks = [_RowsTask(job, inputs.stamp, tiles.x0, block) for block in blocks]
-        failures = [o for o in run_tasks(run, "process", _render_rows, tasks) if o.error]
+        outcomes = run_tasks(run, "process", _render_rows, tasks, core_s=_CORE_S * todo.sum())
+        failures = [outcome for outcome in outcomes if outcome.error]
         if failures:
             raise RenderingError(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "

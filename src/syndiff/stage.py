@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -101,7 +102,12 @@ def clock() -> Iterator[Callable[[], float]]:
 
 
 def run_tasks(
-    run: StageRun, stage: str, function: Callable[[T], R], tasks: Sequence[T]
+    run: StageRun,
+    stage: str,
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    *,
+    core_s: float = math.inf,
 ) -> Iterator[Outcome[T, R]]:
     """Run the tasks of a stage and tell how far it is.
 
@@ -115,17 +121,22 @@ def run_tasks(
         Called with one task.
     tasks : sequence
         The tasks.
+    core_s : float
+        How long one core takes for all, roughly: few seconds are not worth starting workers.
 
     Yields
     ------
     Outcome
         In the order of completion; failures are logged.
     """
+    logger.info("%s: %d tasks on %d processes", stage, len(tasks), run.executor.workers)
     run.progress(stage, 0, len(tasks))
-    for done, outcome in enumerate(run.executor.run(function, tasks), 1):
+    for done, outcome in enumerate(run.executor.run(function, tasks, core_s=core_s), 1):
         if outcome.error is not None:
             # Not louder: the stage sums up its failures in one error or in its report.
             logger.info("%s: %s: %s", stage, outcome.task, outcome.error)
             logger.debug("%s", outcome.details)
+        else:
+            logger.debug("%s: %s: done, %d of %d", stage, outcome.task, done, len(tasks))
         run.progress(stage, done, len(tasks))
         yield outcome
