@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ __all__ = [
     "run_pipeline",
     "run_process",
 ]
+
+
+logger = logging.getLogger(__name__)
 
 
 def region(settings: Settings, frame: Frame) -> Window | None:
@@ -155,12 +159,19 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     with _open_run(settings, progress) as run:
         layout.check_writable()
         stages = (
-            _map(observation, settings, window, run),
-            _download(detector, settings, window, run),
-            _process(detector, settings, window, run),
-            _downsample(detector, settings, window, run),
+            _logged(_map(observation, settings, window, run)),
+            _logged(_download(detector, settings, window, run)),
+            _logged(_process(detector, settings, window, run)),
+            _logged(_downsample(detector, settings, window, run)),
         )
     return RunReport(detector, stages)
+
+
+def _logged(report: StageReport) -> StageReport:
+    """Log what a stage did."""
+    counts = ", ".join(f"{name} {count}" for name, count in report.counts.items())
+    logger.info("%s: %.1f s, %s", report.stage, report.seconds, counts)
+    return report
 
 
 def run_mapping(ffi: str, settings: Settings, progress: Progress | None = None) -> RunReport:
@@ -184,7 +195,7 @@ def run_mapping(ffi: str, settings: Settings, progress: Progress | None = None) 
     observation = read_observation(ffi)
     window = region(settings, observation.frame)
     with _open_run(settings, progress) as run:
-        stage = _map(observation, settings, window, run)
+        stage = _logged(_map(observation, settings, window, run))
     return RunReport(observation.frame.detector, (stage,))
 
 
@@ -210,7 +221,7 @@ def run_download(
     window = _window(detector, settings)
     _check_archive(settings)
     with _open_run(settings, progress) as run:
-        return RunReport(detector, (_download(detector, settings, window, run),))
+        return RunReport(detector, (_logged(_download(detector, settings, window, run)),))
 
 
 def run_process(
@@ -234,7 +245,7 @@ def run_process(
     """
     window = _window(detector, settings)
     with _open_run(settings, progress) as run:
-        return RunReport(detector, (_process(detector, settings, window, run),))
+        return RunReport(detector, (_logged(_process(detector, settings, window, run)),))
 
 
 def run_downsample(
@@ -260,7 +271,7 @@ def run_downsample(
     run = StageRun(allow_partial=settings.allow_partial)
     if progress is not None:
         run = replace(run, progress=progress)
-    return RunReport(detector, (_downsample(detector, settings, window, run),))
+    return RunReport(detector, (_logged(_downsample(detector, settings, window, run)),))
 
 
 def _check_archive(settings: Settings) -> None:

@@ -92,6 +92,10 @@ class SceneStore:
         if self.digest() == digest:
             return
         self._place.remove()
+        with self._place.telling("write"):
+            self._create(digest, attributes)
+
+    def _create(self, digest: str, attributes: dict[str, Any]) -> None:
         self._group = group = self._place.open_zarr("a")
         rows, columns = self._grid.shape
         for name, samples, planes, dtype in (
@@ -161,7 +165,7 @@ class SceneStore:
         (rows, columns) uint64
             0 for tiles that are not rendered.
         """
-        with self._reading():
+        with self._reading(), self._place.telling("read"):
             return np.asarray(self._array("rendered", "r")[:], np.uint64)
 
     def rendered_under(self, window: Window) -> NDArray[np.uint64]:
@@ -223,13 +227,14 @@ class SceneStore:
         """
         tiles = Window(columns.start, row, columns.stop, row + 1)
         origin = self._grid.pixels(tiles).grown(EDGE_PX)
-        for name, samples in _ARRAYS.items():
-            target = self._box(tiles, samples)
-            held = getattr(strip, name)[_inside(target, self._corner(origin, samples))]
-            self._array(name, "a")[target] = held
         checksums = [self._checksum(strip, origin, row, column) for column in columns]
-        self._array("checksum", "a")[row, columns.start : columns.stop] = checksums
-        self._array("rendered", "a")[row, columns.start : columns.stop] = inputs
+        with self._reading(), self._place.telling("write"):
+            for name, samples in _ARRAYS.items():
+                target = self._box(tiles, samples)
+                held = getattr(strip, name)[_inside(target, self._corner(origin, samples))]
+                self._array(name, "a")[target] = held
+            self._array("checksum", "a")[row, columns.start : columns.stop] = checksums
+            self._array("rendered", "a")[row, columns.start : columns.stop] = inputs
 
     def read(self, window: Window) -> StoredScene:
         """Read what templates of a window need.
@@ -254,7 +259,7 @@ class SceneStore:
         self.check_rendered(window)
         tiles = self._grid.covering(window)
         around = self._grid.pixels(tiles).grown(EDGE_PX)
-        with self._reading():
+        with self._reading(), self._place.telling("read"):
             planes = {
                 name: np.asarray(self._array(name, "r")[self._slices(around, samples)])
                 for name, samples in _ARRAYS.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from syndiff.errors import StorageError
+from syndiff.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,10 +69,18 @@ class Place:
         -------
         Place
             The place; nothing is created.
+
+        Raises
+        ------
+        ConfigError
+            If a URL names no bucket.
         """
         text = str(where)
         if "://" in text:
-            return cls(text.rstrip("/"))
+            bare = text.rstrip("/")
+            if "://" not in bare:
+                raise ConfigError(f"{text!r} names no bucket: give s3://bucket/prefix or a folder")
+            return cls(bare)
         return cls(str(Path(text).expanduser().absolute()))
 
     def __truediv__(self, name: str) -> Place:
@@ -252,6 +260,29 @@ class Place:
                 obstore.delete(_open_store(self.root), paths)
         except (BaseError, OSError) as error:
             raise _failure("remove", self, error) from error
+
+    @contextlib.contextmanager
+    def telling(self, action: str) -> Iterator[None]:
+        """Turn what stores raise in the block into `StorageError`.
+
+        Parameters
+        ----------
+        action : str
+            What the block does here, ``"read"`` or ``"write"``.
+
+        Raises
+        ------
+        StorageError
+            If it can't be done.
+        """
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except StorageError:
+            raise
+        except (BaseError, OSError) as error:
+            raise _failure(action, self, error) from error
 
     def check_writable(self) -> None:
         """Make sure that objects can be created here, before hours of work depend on it.
