@@ -34,3 +34,7 @@ def die(number):
 def wait(seconds):
     time.sleep(seconds)
     return seconds
+
+
+def environment(name):
+    return os.environ.get(name)

@@ -134,6 +134,15 @@ def test_tasks_run_on_several_processes(local_workers):
     assert os.getpid() not in pids
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "ZARR_THREADING__MAX_WORKERS"],
+)
+def test_workers_use_one_thread_a_task(local_workers, name):
+    (outcome,) = local_workers.run(tasks.environment, [name])
+    assert outcome.result == os.environ.get(name, "1")  # what the user set comes first
+
+
 def test_lost_workers_are_outcomes(local_workers):
     """A worker that dies takes its task along; what comes next is done by who is left."""
     (lost,) = local_workers.run(tasks.die, [1])
