@@ -146,28 +146,45 @@ def combine(
         missing = _has_bits(bits) & (lost.shares > 0)
         there = light[:, lost.row, lost.column] * lost.shares
         colours = _colours(light) if missing.any() else _TYPICAL_COLOURS
-        total[lost.row, lost.column] = _weighted_sum(there) * _standing_in(missing, colours)
+        standing_in = _standing_in(missing, colours)
+        total[lost.row, lost.column] = _weighted_sum(there) * standing_in
         own_flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
         own_flags[~(lost.shares > 0).any(axis=0)] = 0
         flags[lost.row, lost.column] = own_flags
-        shares += _coarse_changes(lost, share, full.shape)
+        changes = lost.shares - share[lost.row, lost.column]
+        shares += _coarse_changes(lost, changes, flags.shape)
     coarse = _coarse_planes(reduced, shares, full)
+    if lost.row.size:
+        coarse[0] *= 1 + _coarse_changes(lost, standing_in[None] ** 2 - 1, flags.shape)[0]
     coarse[3] = plain * full
     return Contribution(total, coarse, flags)
 
 
-def _coarse_changes(lost: LostCells, plain: FloatPlane, shape: tuple[int, int]) -> FloatPlane:
-    """Return by how much the mean weight over 8" cells changes for what is lost, band by band."""
-    changes = lost.shares - plain[lost.row, lost.column]
-    place = np.ravel_multi_index((lost.row // 4, lost.column // 4), shape)
-    summed = [np.bincount(place, change, minlength=shape[0] * shape[1]) for change in changes]
-    cells = np.outer(
-        *(
-            np.diff(np.minimum(4 * np.arange(n + 1), side))
-            for n, side in zip(shape, plain.shape, strict=True)
-        )
-    )
-    return np.asarray(np.reshape(summed, (-1, *shape)) / cells, np.float32)
+def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
+    """Return by how much means over 8" cells change where lost 2" cells do.
+
+    Parameters
+    ----------
+    lost : LostCells
+        The cells.
+    changes : (k, n) float32
+        Their changes.
+    shape : tuple of int
+        Of the grid of 2" cells.
+
+    Returns
+    -------
+    (k, n8y, n8x) float32
+        Changes of the means.
+    """
+    coarse = -(-shape[0] // 4), -(-shape[1] // 4)
+    place = np.ravel_multi_index((lost.row // 4, lost.column // 4), coarse)
+    summed = [np.bincount(place, change, minlength=coarse[0] * coarse[1]) for change in changes]
+    sides = [
+        np.diff(np.minimum(4 * np.arange(n + 1), side))
+        for n, side in zip(coarse, shape, strict=True)
+    ]
+    return np.asarray(np.reshape(summed, (-1, *coarse)) / np.outer(*sides), np.float32)
 
 
 def contribute_nothing(

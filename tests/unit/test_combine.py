@@ -162,6 +162,9 @@ def test_a_missing_band_is_stood_in_for_by_the_others_and_flagged():
     missing = inside(coarse(found, "missing"))
     np.testing.assert_allclose(missing, BAND_WEIGHTS[0] * 1024, rtol=1e-5)
     np.testing.assert_allclose(inside(coarse(found, "count")), 1024 - missing, rtol=1e-5)
+    # standing in multiplies the others' noise as it does their light; codes step by 1 %
+    noise = (1.5 * weights[1:] * wanted / others) ** 2 * 2.0 * 1024
+    np.testing.assert_allclose(inside(coarse(found, "variance")), noise.sum(), rtol=0.02)
 
 
 def test_masked_pixels_are_flagged():
