@@ -96,7 +96,7 @@ class Executor(Protocol):
 
 @functools.cache
 def _prepare() -> None:
-    """Get a process ready for its first task: on another kind of CPU nothing is compiled yet."""
+    """Get a process ready for tasks."""
     from syndiff.kernels.warm import warm
 
     warm()
@@ -104,13 +104,18 @@ def _prepare() -> None:
 
 def _run_task(function: Callable[[T], R], task: T) -> Outcome[T, R]:
     """Run one task; every error becomes an outcome."""
-    _prepare()
     try:
         return Outcome(task, function(task))
     except Exception as error:  # noqa: BLE001 - the task boundary: reported, never swallowed
         kind = type(error).__name__
         text = str(error) if isinstance(error, SyndiffError) else f"{kind}: {error}"
         return Outcome(task, None, text, kind, traceback.format_exc())
+
+
+def _run_on_worker(function: Callable[[T], R], task: T) -> Outcome[T, R]:
+    """Run one task in a process that may be on a machine where nothing is compiled yet."""
+    _prepare()
+    return _run_task(function, task)
 
 
 class LocalExecutor:
@@ -186,7 +191,7 @@ class _DaskExecutor:
         from distributed import as_completed as completed
 
         futures = {
-            self._client.submit(_run_task, function, task, pure=False): task for task in tasks
+            self._client.submit(_run_on_worker, function, task, pure=False): task for task in tasks
         }
         try:
             for future in completed(list(futures)):
