@@ -1,6 +1,7 @@
-"""Decoding RICE_1 rows: the kernel against astropy, on the same noise image.
+"""Decoding stack files: RICE_1 images and GZIP_1 masks, against astropy on the same bytes.
 
-Run with ``pytest benchmarks/bench_rice.py --benchmark-enable``.
+Run with ``pytest benchmarks/bench_rice.py --benchmark-enable``, or all with
+``python -m benchmarks``.
 """
 
 import io
@@ -46,6 +47,15 @@ def test_astropy(benchmark, noise):
             return hdus[1].data
 
     np.testing.assert_array_equal(benchmark(decode), raw)
+
+
+@pytest.mark.benchmark(group="mask")
+def test_mask_rows(benchmark):
+    skycell = small_skycell(nx=6250, ny=64)
+    raw = (np.arange(skycell.nx * skycell.ny) % 977 == 0).reshape(skycell.shape).astype(np.uint16)
+    data = plane_file("mask", raw, skycell)
+    plane = open_stackfile(data, source="mask", plane="mask", band="y", skycell=skycell)
+    np.testing.assert_array_equal(benchmark(plane.rows, 0, skycell.ny), raw)
 
 
 @pytest.mark.benchmark(group="value table")

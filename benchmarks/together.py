@@ -1,0 +1,186 @@
+"""Figures of many skycells at once: network and reduction together, one worker and two."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socketserver
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.figures import Row, isolated, measured
+from syndiff.archive import fetch_skycell, open_archive
+from syndiff.config import BANDS, ReductionConfig
+from syndiff.download import DownloadJob, download_stage
+from syndiff.execution import LocalExecutor, open_executor
+from syndiff.layout import Layout
+from syndiff.mapping import Reference, map_frame
+from syndiff.mapping_files import write_mapping
+from syndiff.simulation import EXAMPLE_DETECTOR, Simulation, plan_simulation, simulate
+from syndiff.simulation_ffi import example_cards, wcs_of
+from syndiff.simulation_grid import small_catalogue
+from syndiff.stage import StageRun
+from syndiff.tessellation import Tessellation
+from syndiff.tiles import MARGIN_PX
+from syndiff.transport import ArchiveConfig
+from syndiff.window import Window
+
+FIELD = Window(1000, 1000, 1090, 1090)
+CELL_PX = 2000
+_PIECE = 1 << 18
+
+
+class _Limited(socketserver.ThreadingTCPServer):
+    """Serves a folder over HTTP; all connections share one bandwidth."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, folder, bytes_per_s):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.bytes_per_s = bytes_per_s
+        self.lock = threading.Lock()
+        self.free_at = 0.0
+
+    def wait(self, size):
+        """Wait until so many bytes may be sent."""
+        with self.lock:
+            now = time.perf_counter()
+            start = max(now, self.free_at)
+            self.free_at = start + size / self.bytes_per_s
+        time.sleep(max(0.0, start - now))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        """Stay quiet."""
+
+    def do_GET(self):
+        path = self.server.folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = path.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            self.server.wait(len(piece))
+            self.wfile.write(piece)
+
+
+def _serve(folder, bytes_per_s, pipe):
+    with _Limited(folder, bytes_per_s) as server:
+        pipe.send(server.server_address[1])
+        server.serve_forever()
+
+
+@contextlib.contextmanager
+def limited_server(folder, bytes_per_s):
+    """Serve a folder from another process, at a bandwidth; yields the URL."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(folder, bytes_per_s, there), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{here.recv()}/"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def small_archive(work, *, cell_px=CELL_PX, field=FIELD) -> Simulation:
+    """Return a simulated archive of skycells smaller than real ones, made if it is not there."""
+    folder = Path(work) / f"small-{cell_px}"
+    if (folder / "simulation.json").exists():
+        return Simulation.load(folder)
+    cells = small_catalogue(wcs_of(example_cards()), field, cell_px=cell_px)
+    centre = (field.x0 + field.x1 - 1) / 2, (field.y0 + field.y1 - 1) / 2
+    plan = plan_simulation(centre_px=centre, size_px=field.shape[0], skycells=cells)
+    return simulate(plan, folder)
+
+
+def _root(simulation, frame):
+    """Return a new data root with the mapping of the simulation's field."""
+    layout = Layout.under(tempfile.mkdtemp(dir=simulation.directory), EXAMPLE_DETECTOR)
+    tessellation = Tessellation.from_csv(simulation.catalogue.read_bytes())
+    days = "2020-01-01T00:00:00Z", "2020-01-01T00:30:00Z"
+    reference = Reference("benchmark.fits", "SPOC", *days)
+    mapping = map_frame(frame, tessellation, margin_px=MARGIN_PX, reference=reference)
+    write_mapping(mapping, layout)
+    return layout, mapping
+
+
+def _download(simulation, frame, url, executor):
+    """Download the field into a new root; return the wall time of the stage."""
+    layout, mapping = _root(simulation, frame)
+    try:
+        job = DownloadJob(layout, ReductionConfig(), ArchiveConfig(url))
+        return download_stage(job, roi=None, run=StageRun(executor=executor)).seconds, len(
+            mapping.members
+        )
+    finally:
+        shutil.rmtree(str(layout.data_root))
+
+
+def _fetch_only(simulation, frame, url):
+    layout, mapping = _root(simulation, frame)
+    shutil.rmtree(str(layout.data_root))
+    archive = open_archive(ArchiveConfig(url))
+    size = 0
+    for member in mapping.members:
+        size += fetch_skycell(archive, member.skycell, bands=BANDS).size
+    return size
+
+
+def run_overlap(simulation, frame):
+    """Return wall times of the network alone, the reduction alone and both, and the bytes."""
+    local = str(simulation.archive)
+    _download(simulation, frame, local, LocalExecutor())
+    (_, count), alone = measured(_download, simulation, frame, local, LocalExecutor())
+    size = sum(p.stat().st_size for p in simulation.archive.rglob("*.fits"))
+    with limited_server(simulation.archive, size / alone.wall_s) as url:
+        _, network = measured(_fetch_only, simulation, frame, url)
+        _, both = measured(_download, simulation, frame, url, LocalExecutor(threads=2))
+    return network.wall_s, alone.wall_s, both, size, count
+
+
+def run_workers(simulation, frame, cores):
+    """Return the cost of the download stage with so many workers, their start left out."""
+    with open_executor(cores=cores, threads=1) as executor:
+        _download(simulation, frame, str(simulation.archive), executor)
+        _, first = measured(_download, simulation, frame, str(simulation.archive), executor)
+    return first
+
+
+def rows(inputs, *, quick=False):
+    """Yield rows of overlap and scaling; here the figures are wall times."""
+    simulation = small_archive(inputs.work, cell_px=1000 if quick else CELL_PX)
+    (network, alone, both, size, count), cost = isolated(run_overlap, simulation, inputs.frame)
+    slower = max(network, alone)
+    yield Row(
+        "network and reduction together (wall)",
+        both.wall_s,
+        "<= 1.1 x the slower of the two",
+        peak_gb=cost.peak_gb,
+        note=f"{both.wall_s / slower:.2f} x: network alone {network:.1f} s, reduction alone "
+        f"{alone:.1f} s; {count} skycells of {CELL_PX} px, {size / 1e6:.0f} MB at "
+        f"{size / alone / 1e6:.0f} MB/s",
+    )
+    one, two = (isolated(run_workers, simulation, inputs.frame, n)[0] for n in (1, 2))
+    yield Row(
+        "two workers (wall)",
+        two.wall_s,
+        ">= 0.85 x 2 the throughput",
+        note=f"one worker {one.wall_s:.1f} s: {one.wall_s / two.wall_s:.2f} x the throughput",
+    )
