@@ -333,23 +333,23 @@ def share_again(
             bits[k] = _bits(u, v, bounds[k], cells, index[k]) if deep > 0.0 else 0
         for band in range(out.shape[0]):
             if lost[i] >> band & 1:
-                share = _share_of_valid(weights, bits >> band & 1)
+                share = _share_of_valid(weights, bits, band)
                 if share >= 0.0:
                     out[band, i] = share
 
 
 @njit(cache=True, nogil=True)
-def _share_of_valid(weights: Floats, is_invalid: NDArray[np.int64]) -> float:
-    """Return the weight of skycell 0 among the valid ones, -1 where the plain weight stays."""
+def _share_of_valid(weights: Floats, bits: NDArray[np.int64], band: int) -> float:
+    """Return the weight of skycell 0 among those valid in a band, -1 where the plain one stays."""
     gone = 0.0
-    for k in range(is_invalid.size):
-        gone += weights[k, 0] * is_invalid[k]
+    for k in range(bits.size):
+        gone += weights[k, 0] * (bits[k] >> band & 1)
     total = 0.0
-    for k in range(is_invalid.size):
-        total += (weights[k, 0] + RESERVE * gone * weights[k, 1]) * (1 - is_invalid[k])
+    for k in range(bits.size):
+        total += (weights[k, 0] + RESERVE * gone * weights[k, 1]) * (1 - (bits[k] >> band & 1))
     if gone == 0.0 or total == 0.0:
         return -1.0
-    own = (weights[0, 0] + RESERVE * gone * weights[0, 1]) * (1 - is_invalid[0])
+    own = (weights[0, 0] + RESERVE * gone * weights[0, 1]) * (1 - (bits[0] >> band & 1))
     return float(own / total)
 
 
