@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CORE_S = 0.3
+_CORE_S = 0.1
 """Of a tile, its skycells included."""
 
 
