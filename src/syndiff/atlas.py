@@ -330,10 +330,13 @@ class Atlas:
         record = self.read_record(key)
         try:
             return read(key, record)
-        except StorageError:
+        except StorageError as error:
             latest = self.read_record(key)
             if latest.data == record.data:
-                raise
+                raise AtlasError(
+                    f"{key} is complete in {self.place} but for one part: {error}. If it is "
+                    f"lost, run `syndiff download --overwrite` for the CCDs that use {key.name}"
+                ) from error
             return read(key, latest)
 
     def write(

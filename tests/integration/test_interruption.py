@@ -43,7 +43,13 @@ def wait_for(condition, *, seconds=60):
 
 
 @pytest.mark.parametrize(
-    ("how", "cores"), [("SIGINT", 1), ("SIGINT", 2), ("SIGKILL", 1), ("SIGTERM", 1)]
+    ("how", "cores"),
+    [
+        ("SIGINT", 1),
+        ("SIGKILL", 1),
+        pytest.param("SIGINT", 2, marks=pytest.mark.full),
+        pytest.param("SIGTERM", 1, marks=pytest.mark.full),
+    ],
 )
 def test_download_goes_on_where_it_was_stopped(small_sky, server, finished, tmp_path, how, cores):
     """The server falls silent in the middle, the user gives up, and comes back later."""
@@ -75,7 +81,9 @@ def test_download_goes_on_where_it_was_stopped(small_sky, server, finished, tmp_
     assert same_planes(read_planes(tmp_path), read_planes(finished))
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize(
+    "seconds", [0.05, *(pytest.param(s, marks=pytest.mark.full) for s in (0.0, 0.15, 0.3))]
+)
 def test_process_goes_on_where_it_was_killed(root, finished, seconds):
     """Killed while it writes the scene, at several moments."""
     options = ("--data-root", root, "--roi", ROI, "--cores", 1)
@@ -116,6 +124,7 @@ class TestTogether:
             stages = report(*pipeline(small_sky, tmp_path, roi=roi))["stages"]
             assert all(stage["skipped"] for stage in stages.values())
 
+    @pytest.mark.full
     def test_one_atlas_for_two_data_roots(self, small_sky, finished, tmp_path):
         atlas = tmp_path / "atlas"
         roots = [tmp_path / "one", tmp_path / "two"]
@@ -141,7 +150,10 @@ run()
 """
 
 
-@pytest.mark.parametrize("limit_bytes", [2_000, 12_000, 60_000, 90_000])
+@pytest.mark.parametrize(
+    "limit_bytes",
+    [60_000, *(pytest.param(n, marks=pytest.mark.full) for n in (2_000, 12_000, 90_000))],
+)
 def test_full_disk(small_sky, finished, tmp_path, limit_bytes):
     """Files beyond a size can't be written: as on a full disk, at one stage after the other."""
     command = [str(argument) for argument in pipeline(small_sky, tmp_path)]

@@ -199,7 +199,7 @@ def test_damaged_planes_are_noticed(atlas, how):
 def test_lost_planes_are_noticed(atlas):
     record = atlas.write(KEY, make_reduced())
     (atlas.place / str(KEY) / record.data / "level").remove()
-    with pytest.raises(StorageError, match="level"):
+    with pytest.raises(AtlasError, match=r"level.*`syndiff download --overwrite`"):
         atlas.read(KEY)
 
 
