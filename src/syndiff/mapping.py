@@ -237,15 +237,16 @@ def refuse_other_frame(mapping: Mapping, frame: Frame, *, ffi: str) -> None:
     Raises
     ------
     ConfigError
-        If the pixel grids differ; the message gives the three ways out.
+        If the pixel grids differ; the message gives the ways out.
     """
     if mapping.frame.digest == frame.digest:
         return
     raise ConfigError(
         f"{ffi} has another pixel grid or WCS than {mapping.reference.name}, the reference FFI of "
-        f"{frame.detector} in this data root. To make templates for it from the same scene, run "
-        f"`syndiff downsample {frame.detector.arguments} --follow {ffi}`; to replace the reference "
-        "and what was made with it, add --overwrite; to keep both, give another --data-root"
+        f"{frame.detector} in this data root. To replace the reference and what was made with it, "
+        "add --overwrite; to keep both, give another --data-root, with --zarr-output-dir of "
+        "`syndiff download` at this one's ps1_skycells_zarr so that nothing is fetched twice; "
+        "templates of this scene at the other FFI's pointing (--follow) are for a later version"
     )
 
 

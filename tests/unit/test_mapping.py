@@ -167,8 +167,7 @@ def test_another_ffi_in_the_same_data_root_is_refused_with_three_ways_out():
     refuse_other_frame(mapping, small_frame(), ffi="tess2.fits")
     with pytest.raises(
         ConfigError,
-        match=r"tess2.fits has another .* WCS than tess1.fits.*20 3 3 --follow tess2.fits.*"
-        r"--overwrite.*--data-root",
+        match=r"tess2.fits has another .* WCS than tess1.fits.*--overwrite.*--data-root.*--follow",
     ):
         refuse_other_frame(mapping, small_frame(roll_deg=25.01), ffi="tess2.fits")
 
