@@ -16,7 +16,7 @@ from syndiff import reduction
 from syndiff.archive import fetch_skycell, open_archive
 from syndiff.atlas import Atlas
 from syndiff.config import BANDS, ReductionConfig
-from syndiff.download import _planes, _provenance
+from syndiff.download import _planes, _provenance, _with_provenance
 from syndiff.pixelmap import PixelMap
 from syndiff.storage import Place
 from syndiff.transport import ArchiveConfig
@@ -47,12 +47,14 @@ def reduce_once(inputs, atlas):
     reduction.detect_light = timed("detect", plain[1])
     try:
         files = timed("read, SHA-256, open", fetch_skycell)(archive, inputs.skycell, bands=BANDS)
+        sources, planes = _provenance(files), [_planes(files)]
+        del files
         reduced = timed("reduce", reduction.reduce_skycell)(
-            _planes(files), skycell=inputs.skycell, config=ReductionConfig()
+            planes.pop(), skycell=inputs.skycell, config=ReductionConfig()
         )
     finally:
         reduction.sum_strips, reduction.detect_light = plain
-    reduced.meta.update(_provenance(files, reduced))
+    reduced = _with_provenance(reduced, sources)
     key = atlas.key(inputs.skycell, ReductionConfig())
     timed("encode, digest, write", atlas.write)(key, reduced, overwrite=True)
     inside = steps["decode and sum boxes"] + steps["detect"]

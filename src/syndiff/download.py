@@ -250,9 +250,12 @@ def _reduce_one(task: _SkycellTask) -> InventoryEntry:
         files, fetched_bytes = _obtain(job, skycell)
         if files.all_absent:
             return replace(entry, state="absent", absent_bands=tuple(BANDS))
+        sources, planes = _provenance(files), [_planes(files)]
+        del files
         with _REDUCING:
-            reduced = reduce_skycell(_planes(files), skycell=skycell, config=job.reduction)
-            reduced.meta.update(_provenance(files, reduced))
+            # Nobody else holds the files: their bytes are free once the reduction has read them.
+            reduced = reduce_skycell(planes.pop(), skycell=skycell, config=job.reduction)
+            reduced = _with_provenance(reduced, sources)
             record = atlas.write(key, reduced, overwrite=job.overwrite)
     return replace(_completed(entry, record), fetched_bytes=fetched_bytes)
 
@@ -287,24 +290,33 @@ def _planes(files: SkycellFiles) -> dict[str, BandPlanes]:
     }
 
 
-def _provenance(files: SkycellFiles, reduced: ReducedSkycell) -> dict[str, Any]:
+def _provenance(files: SkycellFiles) -> dict[str, Any]:
     """Return what the atlas records of a reduction's inputs."""
-    bands = {
-        band: {
-            **reduced.meta["bands"][band],
-            "files": {
+    return {
+        "files": {
+            band: {
                 plane: {"source": f.source, "sha256": f.sha256, "bytes": f.size}
                 for (b, plane), f in _sorted(files)
                 if b == band
-            },
-        }
+            }
+            for band in files.bands
+        },
+        "absent_bands": list(files.absent),
+    }
+
+
+def _with_provenance(reduced: ReducedSkycell, sources: dict[str, Any]) -> ReducedSkycell:
+    """Return a reduction whose metadata tell of its inputs."""
+    bands = {
+        band: {**reduced.meta["bands"][band], "files": sources["files"][band]}
         for band in reduced.bands
     }
-    return {
+    meta = {
         "bands": bands,
-        "absent_bands": list(files.absent),
+        "absent_bands": sources["absent_bands"],
         "invalid_cells": int(np.count_nonzero(invalid_bands(reduced.valid))),
     }
+    return replace(reduced, meta={**reduced.meta, **meta})
 
 
 def _sorted(files: SkycellFiles) -> Iterable[tuple[tuple[str, str], Any]]:

@@ -135,7 +135,11 @@ def reduce_skycell(
     """
     _check_planes(planes, skycell)
     bands = tuple(band for band in BANDS if band in planes)
+    images = {band: planes[band].image for band in bands}
+    epochs = {b: {"exptime_s": i.exptime_s, "mjd_obs": i.mjd_obs} for b, i in images.items()}
     sums = sum_strips({band: planes[band] for band in bands}, config, strip_rows)
+    # What is left to do takes memory of its own; the files' bytes may go.
+    del planes, images
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
     detection = detect_light(cells, config=config, name=skycell.name)
     coded = [
@@ -149,15 +153,7 @@ def reduce_skycell(
         mask=sums[bands[0]].boxes.mask,
         valid=_valid_bits({band: sums[band].boxes.usable for band in bands}, skycell),
         noise_correlation=detection.noise_correlation,
-        meta={
-            "bands": {
-                band: {
-                    "exptime_s": planes[band].image.exptime_s,
-                    "mjd_obs": planes[band].image.mjd_obs,
-                }
-                for band in bands
-            }
-        },
+        meta={"bands": epochs},
         **{key: np.stack([band[key] for band in coded]) for key in coded[0]},
     )
 

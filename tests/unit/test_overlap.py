@@ -61,7 +61,7 @@ class Stage:
     def provenance(self, *_):
         with self.lock:
             self.held -= 1
-        return {}
+        return SimpleNamespace()
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def stage(monkeypatch):
     monkeypatch.setattr(download, "_obtain", stage.obtain)
     monkeypatch.setattr(download, "_planes", lambda _: {})
     monkeypatch.setattr(download, "reduce_skycell", stage.reduce)
-    monkeypatch.setattr(download, "_provenance", stage.provenance)
+    monkeypatch.setattr(download, "_provenance", lambda _: {})
+    monkeypatch.setattr(download, "_with_provenance", stage.provenance)
     return stage
 
 
