@@ -10,10 +10,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # makers of small files
 
 from benchmarks import decoding, onecell, together, wholeccd
+from benchmarks.extrapolation import whole_ccd
 from benchmarks.figures import machine, table
 from benchmarks.floor import floor_rows
 from benchmarks.inputs import Inputs
 
+BEGIN, END = "<!-- tables of python -m benchmarks -->", "<!-- end of the tables -->"
 PARTS = ("decode", "skycell", "ccd", "together", "floor")
 
 
@@ -24,7 +26,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of inputs to make and keep")
     parser.add_argument("--archive", type=Path, help="folder with full-size files of a skycell")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--output", type=Path, help="write the table to this file too")
+    parser.add_argument("--output", type=Path, help="write the tables to this file too")
+    parser.add_argument("--page", type=Path, help="put the tables into this page")
     options = parser.parse_args()
     work = options.work or Path(tempfile.gettempdir()) / "syndiff-benchmarks"
     work.mkdir(parents=True, exist_ok=True)
@@ -41,10 +44,22 @@ def main() -> None:
         for row in parts[name]():
             rows.append(row)
             print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-    text = f"{table(rows)}\n\nBefore: {before}. After: {machine()}.\n"
+    about = f"Before: {before}. After: {machine()}."
+    text = f"{table(rows)}\n\n{about}\n\n{whole_ccd(rows)}"
     print(text)
     if options.output:
         options.output.write_text(text)
+    if options.page:
+        options.page.write_text(with_tables(options.page.read_text(), text))
+
+
+def with_tables(page: str, tables: str) -> str:
+    """Return a page with the tables between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not after:
+        raise ValueError(f"the page lacks the lines {BEGIN!r} and {END!r} around its tables")
+    return f"{before}{BEGIN}\n\n{tables.strip()}\n\n{END}{after}"
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from syndiff.tiles import MARGIN_PX
 from syndiff.transport import ArchiveConfig
 from syndiff.window import Window
 
-FIELD = Window(1000, 1000, 1090, 1090)
-CELL_PX = 2000
+FIELD = Window(1000, 1000, 1030, 1030)
+CELL_PX = 1600
 _PIECE = 1 << 18
 
 
