@@ -8,7 +8,7 @@ from benchmarks import textbook
 from syndiff.frame import Frame
 from syndiff.layout import Detector
 from syndiff.pixelmap import PixelMap
-from syndiff.simulation_ffi import SCIENCE, example_cards
+from syndiff.simulation.ffi import SCIENCE, example_cards
 from syndiff.tessellation import Tessellation
 
 ROWS = np.arange(3000, 3002)

@@ -17,7 +17,7 @@ from syndiff.layout import Detector, Layout
 from syndiff.mapping import Reference, map_frame
 from syndiff.mapping_files import read_mapping, write_mapping
 from syndiff.simulation import plan_simulation, simulate
-from syndiff.simulation_ffi import SCIENCE, example_cards
+from syndiff.simulation.ffi import SCIENCE, example_cards
 from syndiff.tessellation import Tessellation
 from syndiff.tiles import MARGIN_PX
 

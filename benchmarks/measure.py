@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 
 from benchmarks.skies import Product
 from syndiff.simulation import Simulation
-from syndiff.simulation_ffi import wcs_of
+from syndiff.simulation.ffi import wcs_of
 from syndiff.window import Window
 
 _CORE_PX = 2

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.skies import Product
 from syndiff.simulation import Simulation, SimulationConfig, plan_simulation
-from syndiff.simulation_ffi import wcs_of
-from syndiff.simulation_sky import ZERO_POINT
+from syndiff.simulation.ffi import wcs_of
+from syndiff.simulation.sky import ZERO_POINT
 from syndiff.window import Window
 
 BINS = tuple(range(15, 23))

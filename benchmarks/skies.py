@@ -25,8 +25,8 @@ from syndiff.simulation import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation_ffi import wcs_of
-from syndiff.simulation_grid import catalogue_text, skycell_wcs
+from syndiff.simulation.ffi import wcs_of
+from syndiff.simulation.grid import catalogue_text, skycell_wcs
 from syndiff.tessellation import Tessellation
 from syndiff.window import Window
 

@@ -21,8 +21,8 @@ from syndiff.layout import Layout
 from syndiff.mapping import Reference, map_frame
 from syndiff.mapping_files import write_mapping
 from syndiff.simulation import EXAMPLE_DETECTOR, Simulation, plan_simulation, simulate
-from syndiff.simulation_ffi import example_cards, wcs_of
-from syndiff.simulation_grid import small_catalogue
+from syndiff.simulation.ffi import example_cards, wcs_of
+from syndiff.simulation.grid import small_catalogue
 from syndiff.stage import StageRun
 from syndiff.tessellation import Tessellation
 from syndiff.tiles import MARGIN_PX

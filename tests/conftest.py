@@ -3,8 +3,8 @@
 import pytest
 
 from syndiff.simulation import Simulation, plan_simulation, simulate, wcs_of
-from syndiff.simulation_ffi import example_cards
-from syndiff.simulation_grid import small_catalogue
+from syndiff.simulation.ffi import example_cards
+from syndiff.simulation.grid import small_catalogue
 from syndiff.window import Window
 
 SMALL_FIELD = Window(1000, 1000, 1008, 1008)

@@ -14,7 +14,7 @@ from syndiff.combine import COARSE_PLANES, Contribution
 from syndiff.layout import Detector
 from syndiff.observation import Frame
 from syndiff.pixelmap import PixelMap
-from syndiff.simulation_ffi import example_cards
+from syndiff.simulation.ffi import example_cards
 from syndiff.template import sample_template
 from syndiff.tessellation import Skycell
 from syndiff.tiles import EDGE_PX

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.masks import DataQuality
-from syndiff.simulation_ffi import wcs_of
-from syndiff.simulation_sources import ZERO_POINT
+from syndiff.simulation.ffi import wcs_of
+from syndiff.simulation.sources import ZERO_POINT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,8 +31,8 @@ from syndiff.simulation import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation_ffi import E_PER_S_PER_FLUX, TESS_ZERO_POINT, wcs_of
-from syndiff.simulation_grid import small_catalogue
+from syndiff.simulation.ffi import E_PER_S_PER_FLUX, TESS_ZERO_POINT, wcs_of
+from syndiff.simulation.grid import small_catalogue
 from syndiff.storage import Place
 from syndiff.template import MIN_COVERAGE
 from syndiff.template_file import read_template

@@ -146,6 +146,7 @@ def process_stage(
         tasks = [_RowsTask(job, inputs.stamp, tiles.x0, block) for block in blocks]
         outcomes = run_tasks(run, "process", _render_rows, tasks, core_s=_CORE_S * todo.sum())
         failures = [outcome for outcome in outcomes if outcome.error]
+        _worker.cache_clear()  # what this process holds, if it rendered itself
         if failures:
             raise RenderingError(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "

@@ -334,13 +334,15 @@ def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
         for cell in scene["skycells"]
         for row in cell["bands"]
     ]
-    columns = []
-    for k, name in enumerate(names):
-        values = [row[k] for row in rows]
-        if name in {"MJD_OBS", "EXPTIME"}:
-            columns.append(fits.Column(name, "D", array=np.array(values, np.float64)))
-        else:
-            # As bytes: astropy would encode them one at a time. A column without rows has a width.
-            text = np.array([str(value).encode("ascii") for value in values], "S")
-            columns.append(fits.Column(name, f"{max(1, text.dtype.itemsize)}A", array=text))
-    return fits.BinTableHDU.from_columns(columns, name="INPUTS")
+    # Bytes in one array as the file has them: astropy would convert columns of text twice.
+    kinds = dict.fromkeys(names, "S") | {"MJD_OBS": ">f8", "EXPTIME": ">f8"}
+    columns = {
+        name: np.array([row[k] for row in rows], kind)
+        for k, (name, kind) in enumerate(kinds.items())
+    }
+    # A column without rows has a width too.
+    types = [(name, c.dtype if c.dtype.itemsize else "S1") for name, c in columns.items()]
+    table = np.zeros(len(rows), types)
+    for name, column in columns.items():
+        table[name] = column
+    return fits.BinTableHDU(table, name="INPUTS")

@@ -196,7 +196,7 @@ class TestRegions:
         assert same_planes(part, read_planes(finished))
 
     def test_target_is_a_square_around_it(self, small_sky, root):
-        from syndiff.simulation_ffi import wcs_of
+        from syndiff.simulation.ffi import wcs_of
 
         ra, dec = wcs_of(small_sky.config.ffi.wcs_cards).all_pix2world(1003, 1003, 0)
         command = [a for a in pipeline(small_sky, root) if a not in {"--roi", ROI}]

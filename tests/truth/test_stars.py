@@ -11,7 +11,7 @@ from rendered import FLUX, check_edges, check_same, check_stars, check_templates
 from benchmarks.accuracy import SIGMAS
 from benchmarks.measure import measure
 from benchmarks.skies import OFFSETS, Run, interrupt_command, run_command
-from syndiff.simulation_grid import skycell_wcs
+from syndiff.simulation.grid import skycell_wcs
 
 FIRST_SKYCELL = "ps1_skycells_zarr/skycells.zarr/*/*/complete.json"
 

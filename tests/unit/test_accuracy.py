@@ -4,8 +4,8 @@ import pytest
 from syndiff.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
 from syndiff.masks import DataQuality
 from syndiff.simulation import Simulation, plan_simulation
-from syndiff.simulation_sky import Cap, make_sources
-from syndiff.simulation_sources import unit_vectors
+from syndiff.simulation.sky import Cap, make_sources
+from syndiff.simulation.sources import unit_vectors
 from syndiff.template import Template
 
 
@@ -78,7 +78,7 @@ def simulation():
 
 
 def sky_of(plan, x, y):
-    from syndiff.simulation_ffi import wcs_of
+    from syndiff.simulation.ffi import wcs_of
 
     return (float(v) for v in wcs_of(plan.ffi.wcs_cards).all_pix2world(x, y, 0))
 

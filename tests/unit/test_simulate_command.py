@@ -79,8 +79,8 @@ def test_the_field_lies_in_the_middle_of_given_skycells():
     cell = Tessellation.rings_v3()["skycell.2587.050"]
     plan = plan_simulation(skycells=[cell], size_px=10)
     x, y = (plan.field.x0 + plan.field.x1 - 1) / 2, (plan.field.y0 + plan.field.y1 - 1) / 2
-    from syndiff.simulation_ffi import wcs_of
-    from syndiff.simulation_grid import skycell_wcs
+    from syndiff.simulation.ffi import wcs_of
+    from syndiff.simulation.grid import skycell_wcs
 
     ra, dec = wcs_of(plan.ffi.wcs_cards).all_pix2world(x, y, 0)
     px, py = skycell_wcs(cell).all_world2pix(ra, dec, 0)
@@ -92,7 +92,7 @@ def test_the_field_lies_in_the_middle_of_given_skycells():
 
 def test_a_target_is_where_the_header_puts_it():
     there = plan_simulation(centre_px=(500.5, 700.5), size_px=10)
-    from syndiff.simulation_ffi import wcs_of
+    from syndiff.simulation.ffi import wcs_of
 
     target = tuple(float(v) for v in wcs_of(there.ffi.wcs_cards).all_pix2world(500.5, 700.5, 0))
     assert plan_simulation(target=target, size_px=10).field == there.field

@@ -20,8 +20,8 @@ from syndiff.simulation import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation_ffi import example_cards, example_wcs, shifted
-from syndiff.simulation_grid import small_catalogue
+from syndiff.simulation.ffi import example_cards, example_wcs, shifted
+from syndiff.simulation.grid import small_catalogue
 from syndiff.window import Window
 
 FIELD = Window(1000, 1000, 1006, 1006)

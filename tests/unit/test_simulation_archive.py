@@ -8,15 +8,15 @@ from astropy.io import fits
 
 from syndiff.errors import ConfigError
 from syndiff.masks import StackMask
-from syndiff.simulation_archive import (
+from syndiff.simulation.archive import (
     NOISE_CORRELATION,
     StackConfig,
     render_light,
     write_skycell,
 )
-from syndiff.simulation_grid import skycell_wcs
-from syndiff.simulation_profiles import PsfConfig
-from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.grid import skycell_wcs
+from syndiff.simulation.profiles import PsfConfig
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
 from syndiff.tessellation import Skycell
 
 CELL = Skycell(

@@ -9,7 +9,7 @@ from astropy.io import fits
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
 from syndiff.layout import Detector
 from syndiff.observation import read_observation
-from syndiff.simulation_ffi import (
+from syndiff.simulation.ffi import (
     E_PER_S_PER_FLUX,
     FfiConfig,
     Transient,
@@ -22,7 +22,7 @@ from syndiff.simulation_ffi import (
     wcs_of,
     write_ffi,
 )
-from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
 
 DETECTOR = Detector(20, 3, 3)
 QUIET = FfiConfig(DETECTOR, example_cards(), noise=False, sky_e_per_s=0.0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from syndiff.errors import ConfigError
-from syndiff.simulation_ffi import example_wcs
-from syndiff.simulation_grid import (
+from syndiff.simulation.ffi import example_wcs
+from syndiff.simulation.grid import (
     catalogue_text,
     skycell_border,
     skycell_wcs,

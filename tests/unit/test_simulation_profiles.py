@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from syndiff.errors import ConfigError
-from syndiff.simulation_profiles import (
+from syndiff.simulation.profiles import (
     GALAXY_KINDS,
     PsfConfig,
     galaxy_mixture,

@@ -5,8 +5,8 @@ import pytest
 from astropy.table import Table
 
 from syndiff.errors import ConfigError, MissingInputError
-from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
-from syndiff.simulation_sources import (
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sources import (
     AB_MINUS_TESS_MAG,
     PS1_EPOCH_YEAR,
     read_sources,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from syndiff.simulation_stackfile import (
+from syndiff.simulation.stackfile import (
     POGSON,
     StackHeader,
     choose_scaling,

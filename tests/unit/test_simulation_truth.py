@@ -7,11 +7,11 @@ import pytest
 from astropy.wcs import WCS
 
 from syndiff.errors import ConfigError
-from syndiff.simulation_ffi import example_wcs
-from syndiff.simulation_profiles import PsfConfig
-from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
-from syndiff.simulation_sources import PS1_EPOCH_YEAR
-from syndiff.simulation_truth import blobs_of, integrate
+from syndiff.simulation.ffi import example_wcs
+from syndiff.simulation.profiles import PsfConfig
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sources import PS1_EPOCH_YEAR
+from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.window import Window
 
 FAR = Cap((0.0, 0.0, -1.0), 0.1)
@@ -95,7 +95,7 @@ def test_galaxy_matches_brute_force():
     )
     window = Window(999, 1020, 1001, 1022)
     seeing = PsfConfig((1.0,) * 4, "gaussian")
-    from syndiff.simulation_profiles import galaxy_mixture
+    from syndiff.simulation.profiles import galaxy_mixture
 
     angle = np.radians(60.0)
     major = np.array([np.sin(angle), np.cos(angle)])

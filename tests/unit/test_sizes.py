@@ -7,7 +7,7 @@ from syndiff.config import ReductionConfig
 from syndiff.layout import Detector, Layout
 from syndiff.mapping_files import index_skycell, write_skycell_map
 from syndiff.reduction import ReducedSkycell
-from syndiff.simulation_ffi import example_cards
+from syndiff.simulation.ffi import example_cards
 from syndiff.tessellation import Tessellation
 from syndiff.window import Window
 

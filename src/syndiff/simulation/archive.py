@@ -12,11 +12,11 @@ from syndiff.config import BANDS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
 from syndiff.kernels.gaussians import add_elliptical, add_round
 from syndiff.masks import StackMask
-from syndiff.simulation_grid import skycell_border, skycell_wcs
-from syndiff.simulation_profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
-from syndiff.simulation_sky import Cap
-from syndiff.simulation_sources import ZERO_POINT, Sources, unit_vectors
-from syndiff.simulation_stackfile import (
+from syndiff.simulation.grid import skycell_border, skycell_wcs
+from syndiff.simulation.profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
+from syndiff.simulation.sky import Cap
+from syndiff.simulation.sources import ZERO_POINT, Sources, unit_vectors
+from syndiff.simulation.stackfile import (
     StackHeader,
     choose_scaling,
     encode,

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from syndiff.errors import ConfigError, MissingInputError, StorageError
 from syndiff.execution import Executor, LocalExecutor
 from syndiff.layout import Detector
-from syndiff.simulation_archive import StackConfig, write_skycell
-from syndiff.simulation_ffi import (
+from syndiff.simulation.archive import StackConfig, write_skycell
+from syndiff.simulation.ffi import (
     SCIENCE,
     FfiConfig,
     Transient,
@@ -30,22 +30,22 @@ from syndiff.simulation_ffi import (
     wcs_of,
     write_ffi,
 )
-from syndiff.simulation_grid import (
+from syndiff.simulation.grid import (
     skycell_border,
     skycell_middle,
     small_catalogue,
     write_catalogue,
 )
-from syndiff.simulation_profiles import PsfConfig
-from syndiff.simulation_sky import Cap, SkyConfig, TestStar, make_sources
-from syndiff.simulation_sources import (
+from syndiff.simulation.profiles import PsfConfig
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sources import (
     PS1_EPOCH_YEAR,
     Sources,
     read_sources,
     unit_vectors,
     write_sources,
 )
-from syndiff.simulation_truth import blobs_of, integrate
+from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.tessellation import Skycell
 from syndiff.window import Window
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from astropy.io import fits
 
 if TYPE_CHECKING:
-    from syndiff.simulation_ffi import FfiConfig
+    from syndiff.simulation.ffi import FfiConfig
 
 __all__ = ["DUTY", "FRAME_S", "READ_NOISE_E", "spoc_header", "spoc_primary", "tica_header"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from syndiff.config import BAND_WEIGHTS
 from syndiff.errors import ConfigError
-from syndiff.simulation_sources import ZERO_POINT, Sources, unit_vectors
+from syndiff.simulation.sources import ZERO_POINT, Sources, unit_vectors
 
 __all__ = ["Cap", "SkyConfig", "TestStar", "make_sources"]
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from syndiff.config import BAND_WEIGHTS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
 from syndiff.kernels.gaussians import integrate_sources
-from syndiff.simulation_profiles import (
+from syndiff.simulation.profiles import (
     GALAXY_KINDS,
     PsfConfig,
     galaxy_mixture,
     gauss_nodes,
     sky_covariance,
 )
-from syndiff.simulation_sources import Sources, unit_vectors
+from syndiff.simulation.sources import Sources, unit_vectors
 from syndiff.window import Window
 
 __all__ = ["Blobs", "blobs_of", "integrate"]

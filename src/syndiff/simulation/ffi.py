@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
 from syndiff.layout import Detector
-from syndiff.simulation_ffi_header import (
+from syndiff.simulation.ffi_header import (
     DUTY,
     FRAME_S,
     READ_NOISE_E,
@@ -22,8 +22,8 @@ from syndiff.simulation_ffi_header import (
     spoc_primary,
     tica_header,
 )
-from syndiff.simulation_sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
-from syndiff.simulation_truth import blobs_of, integrate
+from syndiff.simulation.sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
+from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.window import Window
 
 __all__ = [

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from syndiff.config import PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
-from syndiff.simulation_sources import unit_vectors
+from syndiff.simulation.sources import unit_vectors
 from syndiff.tessellation import Skycell
 from syndiff.window import Window
 
@@ -137,7 +137,7 @@ def small_catalogue(
 
     Examples
     --------
-    >>> from syndiff.simulation_ffi import example_wcs
+    >>> from syndiff.simulation.ffi import example_wcs
     >>> cells = small_catalogue(example_wcs(), Window(1000, 1000, 1030, 1030))
     >>> cells[0].name, cells[-1].name.split(".")[1]
     ('skycell.0001.000', '0002')
