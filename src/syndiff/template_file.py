@@ -325,7 +325,7 @@ def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
         (
             cell["name"],
             row["band"],
-            row["source"],
+            row["source"].encode("ascii", "backslashreplace"),
             row["sha256"],
             np.nan if row["mjd_obs"] is None else row["mjd_obs"],
             np.nan if row["exptime_s"] is None else row["exptime_s"],

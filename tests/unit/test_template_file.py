@@ -184,6 +184,17 @@ def test_inputs_are_listed_whole(frame, tmp_path):
         np.testing.assert_array_equal(table["MJD_OBS"], [55500.25, 56000.75, np.nan, np.nan])
 
 
+def test_sources_of_any_spelling_are_listed(frame, tmp_path):
+    """FITS holds ASCII only; a folder may be called otherwise."""
+    scene = copy.deepcopy(SCENE)
+    scene["skycells"][0]["bands"][0]["source"] = "/Größe/a.fits"
+    place = Place.at(tmp_path) / "t.fits"
+    window = Window(0, 0, 2, 2)
+    write_template(place, random_template((2, 2)), record_of(frame, window, scene=scene), "d")
+    with fits.open(str(place)) as hdus:
+        assert hdus["INPUTS"].data["SOURCE"][0] == "/Gr\\xf6\\xdfe/a.fits"
+
+
 def test_a_template_without_inputs_can_be_written(frame, tmp_path):
     place = Place.at(tmp_path) / "x.fits"
     scene = {**SCENE, "skycells": []}
