@@ -36,6 +36,11 @@ def options_of(command):
     return {"--help", *(name for name in names + others if name.startswith("-"))}
 
 
+def options_of_benchmarks():
+    sources = (path.read_text("utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    return {name for text in sources for name in re.findall(r'add_argument\("(--[a-z-]+)"', text)}
+
+
 def blocks(page, kind):
     return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
@@ -68,7 +73,7 @@ def test_commands_are_real(page):
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_options_in_text_are_real(page):
     known = {name.replace("_", "-") for command in COMMANDS for name in options_of(command)}
-    known |= {"--version", "--kebab-case", "--snake-case"}
+    known |= {"--version", "--kebab-case", "--snake-case"} | options_of_benchmarks()
     told = re.findall(r"`(--[a-z][\w-]*)", page.read_text("utf-8"))
     assert {name.replace("_", "-") for name in told} <= known
 
