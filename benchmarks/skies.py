@@ -17,7 +17,6 @@ from astropy.io import fits
 from syndiff.layout import Layout
 from syndiff.sharing import sharing_of
 from syndiff.simulation import (
-    EXAMPLE_DETECTOR,
     PsfConfig,
     Simulation,
     SimulationConfig,
@@ -27,6 +26,7 @@ from syndiff.simulation import (
 )
 from syndiff.simulation.ffi import wcs_of
 from syndiff.simulation.grid import catalogue_text, skycell_wcs
+from syndiff.simulation.run import EXAMPLE_DETECTOR
 from syndiff.tessellation import Tessellation
 from syndiff.window import Window
 

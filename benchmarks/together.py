@@ -20,9 +20,10 @@ from syndiff.execution import LocalExecutor, open_executor
 from syndiff.layout import Layout
 from syndiff.mapping import Reference, map_frame
 from syndiff.mapping_files import write_mapping
-from syndiff.simulation import EXAMPLE_DETECTOR, Simulation, plan_simulation, simulate
+from syndiff.simulation import Simulation, plan_simulation, simulate
 from syndiff.simulation.ffi import example_cards, wcs_of
 from syndiff.simulation.grid import small_catalogue
+from syndiff.simulation.run import EXAMPLE_DETECTOR
 from syndiff.stage import StageRun
 from syndiff.tessellation import Tessellation
 from syndiff.tiles import MARGIN_PX

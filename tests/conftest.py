@@ -2,8 +2,8 @@
 
 import pytest
 
-from syndiff.simulation import Simulation, plan_simulation, simulate, wcs_of
-from syndiff.simulation.ffi import example_cards
+from syndiff.simulation import Simulation, plan_simulation, simulate
+from syndiff.simulation.ffi import example_cards, wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.window import Window
 

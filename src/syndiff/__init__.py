@@ -4,7 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from syndiff.difference import subtract_template
+    from syndiff.errors import SyndiffError
+    from syndiff.frame import Frame
+    from syndiff.layout import Detector, Layout
     from syndiff.observation import Observation, read_observation
+    from syndiff.pipeline import run_pipeline
+    from syndiff.settings import Settings
+    from syndiff.storage import Place
+    from syndiff.template import Template
+    from syndiff.template_file import read_template
     from syndiff.tessellation import Skycell, Tessellation
     from syndiff.window import Window
 
@@ -12,14 +21,41 @@ __version__ = "0.1.0"
 
 # Names are looked up on first use: `import syndiff` loads nothing but this file.
 _HOMES = {
+    "Detector": "layout",
+    "Frame": "frame",
+    "Layout": "layout",
     "Observation": "observation",
+    "Place": "storage",
+    "Settings": "settings",
     "Skycell": "tessellation",
+    "SyndiffError": "errors",
+    "Template": "template",
     "Tessellation": "tessellation",
     "Window": "window",
     "read_observation": "observation",
+    "read_template": "template_file",
+    "run_pipeline": "pipeline",
+    "subtract_template": "difference",
 }
 
-__all__ = ["Observation", "Skycell", "Tessellation", "Window", "__version__", "read_observation"]
+__all__ = [
+    "Detector",
+    "Frame",
+    "Layout",
+    "Observation",
+    "Place",
+    "Settings",
+    "Skycell",
+    "SyndiffError",
+    "Template",
+    "Tessellation",
+    "Window",
+    "__version__",
+    "read_observation",
+    "read_template",
+    "run_pipeline",
+    "subtract_template",
+]
 
 
 def __getattr__(name: str) -> object:

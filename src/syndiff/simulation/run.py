@@ -1,0 +1,481 @@
+"""Plan a simulation from a few choices, make it on disk, load it again."""
+
+import json
+import logging
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.errors import ConfigError, MissingInputError, StorageError
+from syndiff.execution import Executor, LocalExecutor
+from syndiff.layout import Detector
+from syndiff.simulation.archive import StackConfig, write_skycell
+from syndiff.simulation.ffi import (
+    SCIENCE,
+    FfiConfig,
+    Transient,
+    example_cards,
+    ffi_name,
+    header_cards,
+    tesswcs_cards,
+    wcs_of,
+    write_ffi,
+)
+from syndiff.simulation.grid import (
+    skycell_border,
+    skycell_middle,
+    small_catalogue,
+    write_catalogue,
+)
+from syndiff.simulation.profiles import PsfConfig
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sources import (
+    PS1_EPOCH_YEAR,
+    Sources,
+    read_sources,
+    unit_vectors,
+    write_sources,
+)
+from syndiff.simulation.truth import blobs_of, integrate
+from syndiff.tessellation import Skycell
+from syndiff.window import Window
+
+__all__ = [
+    "FieldKind",
+    "Simulation",
+    "SimulationConfig",
+    "isolated_stars",
+    "plan_simulation",
+    "simulate",
+]
+
+F64 = NDArray[np.float64]
+FieldKind = Literal["field", "crowded", "isolated"]
+
+logger = logging.getLogger(__name__)
+
+EXAMPLE_DETECTOR = Detector(20, 3, 3)
+EXAMPLE_CENTRE_PX = (1000.0, 1020.0)
+
+_RECORD = "simulation.json"
+_FORMAT = 1
+_SKY_MARGIN_DEG = 3.0 / 60
+_DISTORTION_PX = 200
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Everything that a simulation is made from.
+
+    Parameters
+    ----------
+    sky : SkyConfig
+        What is in the sky.
+    stack : StackConfig
+        How PS1 saw it.
+    ffi : FfiConfig
+        How TESS saw it.
+    skycells : tuple of Skycell
+        Skycells of the archive.
+    field : Window
+        FFI pixels that the skycells are meant to cover.
+
+    Raises
+    ------
+    ConfigError
+        If there is no skycell, or two have one name.
+    """
+
+    sky: SkyConfig
+    stack: StackConfig
+    ffi: FfiConfig
+    skycells: tuple[Skycell, ...]
+    field: Window
+
+    def __post_init__(self) -> None:
+        names = {cell.name for cell in self.skycells}
+        if not names:
+            raise ConfigError("a simulation needs skycells: give at least one")
+        if len(names) < len(self.skycells):
+            raise ConfigError(f"{len(self.skycells)} skycells have {len(names)} names only")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulation on disk.
+
+    Parameters
+    ----------
+    directory : Path
+        Where it is.
+    config : SimulationConfig
+        What it was made from.
+    """
+
+    directory: Path
+    config: SimulationConfig
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "Simulation":
+        """Return the simulation that a directory holds.
+
+        Parameters
+        ----------
+        directory : str or Path
+            What was given to `simulate`.
+
+        Returns
+        -------
+        Simulation
+            The simulation; nothing but its record is read.
+
+        Raises
+        ------
+        MissingInputError
+            If there is none, or one of another version.
+        """
+        path = Path(directory) / _RECORD
+        if not path.is_file():
+            raise MissingInputError(f"{path} is not there: run `syndiff simulate` first")
+        record = json.loads(path.read_text())
+        if record.get("format_version") != _FORMAT:
+            raise MissingInputError(
+                f"{path} has format {record.get('format_version')}, this version reads {_FORMAT}: "
+                "run `syndiff simulate` again"
+            )
+        return cls(Path(directory), _config_of(record["config"]))
+
+    @property
+    def ffi(self) -> Path:
+        """The FFI."""
+        return self.directory / ffi_name(self.config.ffi)
+
+    @property
+    def archive(self) -> Path:
+        """Root of the PS1 archive."""
+        return self.directory / "archive"
+
+    @property
+    def catalogue(self) -> Path:
+        """The CSV of skycells."""
+        return self.directory / "skycell_wcs.csv"
+
+    @property
+    def stars(self) -> Path:
+        """The ECSV of stars and galaxies."""
+        return self.directory / "stars.ecsv"
+
+    @property
+    def pipeline_command(self) -> str:
+        """The command that makes the field's template, with everything kept in the directory."""
+        words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
+        more = ("--data-root", self.directory / "data", "--roi", self.config.field)
+        return shlex.join(str(word) for word in (*words, *more))
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Stars and galaxies, as the catalogue file lists them."""
+        return read_sources(self.stars)
+
+    def truth(
+        self,
+        window: Window | None = None,
+        *,
+        psf_sigma_px: float = 40.0,
+        offset: tuple[float, float] = (0.0, 0.0),
+        sources: Sources | None = None,
+    ) -> F64:
+        """Return the template that a perfect pipeline would make.
+
+        Parameters
+        ----------
+        window : Window, optional
+            FFI pixels wanted; default: the simulation's field.
+        psf_sigma_px : float
+            Standard deviation of the Gaussian response in PS1 pixels of 0.25", in true angle.
+        offset : tuple of float
+            dx, dy (px): sources stand this far from where the FFI's WCS puts them.
+        sources : Sources, optional
+            Some of `self.sources`, for one star's own image; default: all.
+
+        Returns
+        -------
+        (ny, nx) float64
+            Composite flux per TESS pixel at AB zero point 25, PS1's seeing and pixel included,
+            without noise or background, at PS1's epoch.
+        """
+        blobs = blobs_of(
+            self.sources if sources is None else sources,
+            psf_sigma_px=psf_sigma_px,
+            seeing=self.config.stack.psf,
+            year=PS1_EPOCH_YEAR,
+        )
+        return integrate(
+            blobs,
+            wcs_of(self.config.ffi.wcs_cards),
+            window or self.config.field,
+            offset=offset,
+            psf_sigma_px=psf_sigma_px,
+        )
+
+    def add_ffi(self, config: FfiConfig) -> Path:
+        """Write another FFI of the same sky.
+
+        Parameters
+        ----------
+        config : FfiConfig
+            How TESS saw it.
+
+        Returns
+        -------
+        Path
+            The file, in the simulation's directory.
+
+        Raises
+        ------
+        ConfigError
+            If it would replace the simulation's own FFI.
+        """
+        if ffi_name(config) == ffi_name(self.config.ffi):
+            raise ConfigError(f"{ffi_name(config)} is there already: give another start")
+        return write_ffi(self.sources, config, self.directory, seed=self.config.sky.seed)
+
+
+def simulate(
+    config: SimulationConfig,
+    directory: str | Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
+) -> Simulation:
+    """Make an FFI, a PS1 archive, catalogues and a record of them.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+        What to make.
+    directory : str or Path
+        Where; made if needed. Files of the same names are replaced.
+    progress : callable, optional
+        Called with the number of skycells done and wanted.
+    executor : Executor, optional
+        What writes the skycells; default: this process. The files are the same with any.
+
+    Returns
+    -------
+    Simulation
+        Where everything is, and the truth.
+
+    Raises
+    ------
+    StorageError
+        If something can't be written.
+    """
+    simulation = Simulation(Path(directory), config)
+    borders = [unit_vectors(*skycell_border(cell)) for cell in config.skycells]
+    sources = make_sources(config.sky, Cap.around(np.concatenate(borders), _SKY_MARGIN_DEG))
+    logger.info("%s sources, %s skycells", len(sources), len(config.skycells))
+    try:
+        simulation.directory.mkdir(parents=True, exist_ok=True)
+        write_sources(sources, simulation.stars)
+        write_catalogue(config.skycells, simulation.catalogue)
+        write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
+    except OSError as error:
+        raise StorageError(f"{directory} can't be written: {error}") from error
+    tasks = [_SkycellTask(cell, sources, simulation) for cell in config.skycells]
+    for done, outcome in enumerate((executor or LocalExecutor()).run(_write, tasks), 1):
+        if outcome.error is not None:
+            raise StorageError(f"{outcome.task.skycell.name} can't be written: {outcome.error}")
+        if progress:
+            progress(done, len(tasks))
+    record = {"format_version": _FORMAT, "config": asdict(config)}
+    (simulation.directory / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    return simulation
+
+
+@dataclass(frozen=True)
+class _SkycellTask:
+    """One skycell to write."""
+
+    skycell: Skycell
+    sources: Sources
+    simulation: Simulation
+
+
+def _write(task: _SkycellTask) -> None:
+    config = task.simulation.config
+    archive = task.simulation.archive
+    write_skycell(task.skycell, task.sources, config.stack, seed=config.sky.seed, archive=archive)
+
+
+def plan_simulation(
+    *,
+    kind: FieldKind = "field",
+    noise: bool = True,
+    detector: Detector = EXAMPLE_DETECTOR,
+    header: str | Path | None = None,
+    centre_px: tuple[float, float] | None = None,
+    target: tuple[float, float] | None = None,
+    size_px: int = 40,
+    skycells: Sequence[Skycell] = (),
+    seed: int = 1,
+) -> SimulationConfig:
+    """Return the configuration of a small simulation from a few choices.
+
+    Parameters
+    ----------
+    kind : {"field", "crowded", "isolated"}
+        A field at high galactic latitude, one with 15 times as many stars, or only bright stars
+        15 or more pixels apart.
+    noise : bool
+        Whether there are noise and spoilt pixels.
+    detector : Detector
+        Sector, camera and CCD; their WCS comes from `header`, from the built-in example
+        (sector 20, camera 3, CCD 3) or from the package tesswcs.
+    header : str or Path, optional
+        File with the WCS of an FFI.
+    centre_px : tuple of float, optional
+        x, y of the field's middle, FFI array pixels; default: the middle of `skycells`, or else
+        of the CCD.
+    target : tuple of float, optional
+        RA and Dec of the field's middle instead, degrees.
+    size_px : int
+        Side of the field in FFI pixels.
+    skycells : sequence of Skycell, optional
+        Skycells of the archive, real ones for example; default: `small_catalogue`.
+    seed : int
+        Seed of everything random.
+
+    Returns
+    -------
+    SimulationConfig
+        For `simulate`; fields can be replaced before.
+
+    Raises
+    ------
+    ConfigError
+        If `kind` is unknown, `size_px` too small for one star, or the middle is given twice or
+        lies off the science pixels.
+    """
+    if kind not in {"field", "crowded", "isolated"}:
+        raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
+    if not size_px >= 4:
+        raise ConfigError(f"size_px {size_px} is too small: give 4 or more")
+    if header is not None:
+        cards = header_cards(Path(header))
+    elif detector == EXAMPLE_DETECTOR:
+        cards = example_cards()
+    else:
+        cards = tesswcs_cards(detector)
+    if centre_px is not None and target is not None:
+        raise ConfigError("centre and target are both given: give one of them")
+    if target is None and skycells:
+        target = skycell_middle(skycells)
+    middle = centre_px or (EXAMPLE_CENTRE_PX if target is None else _pixel_of(target, cards))
+    x0, y0 = (round(value - (size_px - 1) / 2) for value in middle)
+    field = Window(x0, y0, x0 + size_px, y0 + size_px)
+    if kind == "isolated":
+        stars = isolated_stars(cards, field, seed=seed)
+        sky = SkyConfig(star_density=0.0, galaxy_density=0.0, stars=stars, seed=seed)
+    else:
+        sky = SkyConfig(star_density=15.0 if kind == "crowded" else 1.0, seed=seed)
+    cells = tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
+    return SimulationConfig(
+        sky=sky,
+        stack=StackConfig(noise=noise, artefacts=noise),
+        ffi=FfiConfig(detector, cards, noise=noise),
+        skycells=cells,
+        field=field,
+    )
+
+
+def _pixel_of(target: tuple[float, float], cards: str) -> tuple[float, float]:
+    """Return the science pixel of a position on the sky."""
+    wcs = wcs_of(cards)
+    # Without the distortion first: that has no solution far from the CCD.
+    x, y = (float(v) for v in wcs.wcs_world2pix(*target, 0))
+    if SCIENCE.grown(_DISTORTION_PX).holds(x, y):
+        x, y = (float(v) for v in wcs.all_world2pix(*target, 0))
+    if not SCIENCE.holds(x, y):
+        raise ConfigError(
+            f"RA {target[0]}, Dec {target[1]} is not on the CCD: give another target or header, or "
+            "another sector, camera and CCD"
+        )
+    return x, y
+
+
+def isolated_stars(
+    wcs_cards: str,
+    field: Window,
+    *,
+    spacing_px: float = 16.0,
+    mags: tuple[float, float] = (14.5, 15.5),
+    seed: int = 1,
+) -> tuple[TestStar, ...]:
+    """Return bright stars that stand alone, on a jittered grid of FFI pixels.
+
+    Parameters
+    ----------
+    wcs_cards : str
+        The FFI's WCS as header cards.
+    field : Window
+        Where to put them; one stands in its middle.
+    spacing_px : float
+        Step of the grid; stars are at least one pixel closer to or farther from each other.
+    mags : tuple of float
+        Range of composite AB magnitudes: under PS1's saturation, far above its noise.
+    seed : int
+        Seed of positions and magnitudes.
+
+    Returns
+    -------
+    tuple of TestStar
+        Stars 3.5 px or more from the field's border, row after row; they don't move.
+    """
+    rng = np.random.default_rng([seed, 0x57A2])
+    axes = [
+        (low + high - 1) / 2 + spacing_px * np.arange(-reach, reach + 1)
+        for low, high in ((field.x0, field.x1), (field.y0, field.y1))
+        for reach in [max(0, int(((high - low) / 2 - 4.0) // spacing_px))]
+    ]
+    x, y = (a.ravel() for a in np.meshgrid(*axes))
+    x, y = x + rng.uniform(-0.5, 0.5, x.size), y + rng.uniform(-0.5, 0.5, x.size)
+    ra, dec = wcs_of(wcs_cards).all_pix2world(x, y, 0)
+    mag, colour = rng.uniform(*mags, x.size), rng.uniform(0.0, 0.8, x.size)
+    rows = np.column_stack([ra, dec, mag, colour]).tolist()
+    return tuple(TestStar(a, d, m, r_minus_i=c) for a, d, m, c in rows)
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Turn lists into tuples, as configurations hold them."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _config_of(record: dict[str, Any]) -> SimulationConfig:
+    """Return the configuration that a record holds."""
+    sky, stack, ffi = ({k: _tuples(v) for k, v in record[n].items()} for n in _PARTS)
+    sky["stars"] = tuple(TestStar(**_plain(star)) for star in sky["stars"])
+    stack["psf"] = PsfConfig(**_plain(stack["psf"]))
+    ffi["detector"] = Detector(**ffi["detector"])
+    ffi["transients"] = tuple(Transient(**_plain(one)) for one in ffi["transients"])
+    return SimulationConfig(
+        sky=SkyConfig(**sky),
+        stack=StackConfig(**stack),
+        ffi=FfiConfig(**ffi),
+        skycells=tuple(Skycell(**_plain(cell)) for cell in record["skycells"]),
+        field=Window(**record["field"]),
+    )
+
+
+_PARTS = ("sky", "stack", "ffi")
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with tuples for lists."""
+    return {key: _tuples(value) for key, value in record.items()}
