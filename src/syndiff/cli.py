@@ -83,7 +83,7 @@ Ffi = Annotated[
 Catalogue = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SKYCELL_WCS_CSV]",
+        metavar="SKYCELL_WCS_CSV",
         help="Skycell catalogue; default DATA_ROOT/SkyCells/skycell_wcs.csv if it is there, else "
         "the built-in RINGS.V3 tessellation.",
     ),
