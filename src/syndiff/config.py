@@ -43,6 +43,12 @@ DEFAULT_ARCHIVE = "https://ps1images.stsci.edu/rings.v3.skycell/"
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
 
+MAX_OVERSAMPLE = 8
+"""Samples per TESS pixel and axis of a template; finer ones hold nothing more."""
+
+MAX_SAMPLES = 80_000_000
+"""Samples of one template: a full frame at 4 per pixel, 1.8 GB in memory and on disk."""
+
 Background = Literal["matched", "sep", "none"]
 OffsetList = tuple[tuple[float, float], ...]
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syndiff.config import DEFAULT_ARCHIVE, ReductionConfig, SceneConfig, parse_offsets
+from syndiff.config import (
+    DEFAULT_ARCHIVE,
+    MAX_OVERSAMPLE,
+    ReductionConfig,
+    SceneConfig,
+    parse_offsets,
+)
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector, Layout
 from syndiff.masks import parse_bits
@@ -51,6 +57,12 @@ class Settings:
         Standard deviation of the Gaussian response in PS1 pixels.
     offsets : str
         ``dx,dy,dx,dy,...`` in TESS pixels.
+    oversample : int
+        Samples per TESS pixel and axis of the templates.
+    follow : tuple of str
+        FFIs to make templates for, each at its own WCS; instead of `offsets`.
+    refine : bool
+        Whether the stars of those FFIs decide where they look, not their WCS alone.
     keep_raw : bool
         Keep the stack planes losslessly too.
     allow_partial : bool
@@ -78,6 +90,9 @@ class Settings:
     background: Background = "matched"
     psf_sigma: float = 40.0
     offsets: str = "0.0,0.0"
+    oversample: int = 1
+    follow: tuple[str, ...] = ()
+    refine: bool = False
     keep_raw: bool = False
     allow_partial: bool = False
     overwrite: bool = False
@@ -115,6 +130,15 @@ class Settings:
         """How skycells are reduced."""
         return ReductionConfig(parse_bits(self.ignore_mask_bits), self.scene.detection)
 
+    def _check_follow(self) -> None:
+        if self.follow and self.offsets != type(self).offsets:
+            raise ConfigError(
+                "--follow and --multi-offset-array are both given: a template that follows an FFI "
+                "has that FFI's own pointing, give one of them"
+            )
+        if self.refine and not self.follow:
+            raise ConfigError("--refine is for FFIs that are followed: give them with --follow")
+
     def check(self) -> None:
         """Raise for every bad value before any work is done.
 
@@ -124,6 +148,9 @@ class Settings:
             The first bad value.
         """
         parse_offsets(self.offsets)
+        if not 1 <= self.oversample <= MAX_OVERSAMPLE:
+            raise ConfigError(f"oversample {self.oversample}: give 1 to {MAX_OVERSAMPLE}")
+        self._check_follow()
         _ = self.reduction
         for name in ("jobs", "cores", "size"):
             if getattr(self, name) < 1:

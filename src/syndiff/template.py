@@ -95,10 +95,12 @@ class Template:
             return self
         outside = {"flux": np.nan, "uncertainty": np.nan, "quality": DataQuality.NO_COVERAGE}
         planes = {}
+        samples = self.flux.shape[0] // held.shape[0]
+        shape = samples * window.shape[0], samples * window.shape[1]
         for field in fields(self):
             plane = getattr(self, field.name)
-            planes[field.name] = np.full(window.shape, outside.get(field.name, 0), plane.dtype)
-            y, x = held.y0 - window.y0, held.x0 - window.x0
+            planes[field.name] = np.full(shape, outside.get(field.name, 0), plane.dtype)
+            y, x = samples * (held.y0 - window.y0), samples * (held.x0 - window.x0)
             planes[field.name][y : y + plane.shape[0], x : x + plane.shape[1]] = plane
         return Template(**planes)
 

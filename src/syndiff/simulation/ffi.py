@@ -99,6 +99,8 @@ class FfiConfig:
         dx, dy: how far the telescope's pointing moves every source; the header's WCS knows.
     jitter_px : tuple of float
         dx, dy: the same, but the header doesn't know.
+    light_cards : str
+        The WCS by which light falls where the header's `wcs_cards` are wrong; empty: they aren't.
     transients : tuple of Transient
         What shines only here.
     kind : {"SPOC", "TICA"}
@@ -120,6 +122,7 @@ class FfiConfig:
     sky_e_per_s: float = 100.0
     pointing_px: tuple[float, float] = (0.0, 0.0)
     jitter_px: tuple[float, float] = (0.0, 0.0)
+    light_cards: str = ""
     transients: tuple[Transient, ...] = ()
     kind: Literal["SPOC", "TICA"] = "SPOC"
     is_gzipped: bool = False
@@ -386,7 +389,8 @@ def _draw(sources: Sources, config: FfiConfig) -> F64:
     blobs = blobs_of(
         _with_transients(sources, config), psf_sigma_px=sigma, seeing=None, year=config.year
     )
-    flux = integrate(blobs, wcs_of(config.wcs_cards), SCIENCE, offset=offset, psf_sigma_px=sigma)
+    wcs = wcs_of(config.light_cards or config.wcs_cards)
+    flux = integrate(blobs, wcs, SCIENCE, offset=offset, psf_sigma_px=sigma)
     image[SCIENCE.slices] += E_PER_S_PER_FLUX * flux
     return image
 

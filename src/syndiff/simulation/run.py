@@ -190,6 +190,7 @@ class Simulation:
         psf_sigma_px: float = 40.0,
         offset: tuple[float, float] = (0.0, 0.0),
         sources: Sources | None = None,
+        ffi: FfiConfig | None = None,
     ) -> F64:
         """Return the template that a perfect pipeline would make.
 
@@ -203,6 +204,8 @@ class Simulation:
             dx, dy (px): sources stand this far from where the FFI's WCS puts them.
         sources : Sources, optional
             Some of `self.sources`, for one star's own image; default: all.
+        ffi : FfiConfig, optional
+            The FFI whose WCS and pixels to take; default: the simulation's.
 
         Returns
         -------
@@ -218,7 +221,7 @@ class Simulation:
         )
         return integrate(
             blobs,
-            wcs_of(self.config.ffi.wcs_cards),
+            wcs_of((ffi or self.config.ffi).wcs_cards),
             window or self.config.field,
             offset=offset,
             psf_sigma_px=psf_sigma_px,
