@@ -128,6 +128,12 @@ IgnoreMaskBits = Annotated[
 Background = Annotated[
     str, typer.Option(metavar="matched|sep|none", help="What counts as light, not as background.")
 ]
+Diffuse = Annotated[
+    float,
+    typer.Option(
+        metavar="ARCSEC", help="Add undetected light smoothed by this width; 0 leaves it out."
+    ),
+]
 PsfSigma = Annotated[
     float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
 ]
@@ -197,6 +203,7 @@ def pipeline(
     size: Size = _DEFAULT.size,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
     background: Background = _DEFAULT.background,
+    diffuse: Diffuse = _DEFAULT.diffuse,
     keep_raw: KeepRaw = _DEFAULT.keep_raw,
     allow_partial: AllowPartial = _DEFAULT.allow_partial,
     scheduler: Scheduler = None,
@@ -294,6 +301,7 @@ def process(
     ] = None,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
     background: Background = _DEFAULT.background,
+    diffuse: Diffuse = _DEFAULT.diffuse,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     roi: Roi = None,
     target: Target = None,

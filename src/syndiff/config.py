@@ -48,6 +48,9 @@ MAX_OVERSAMPLE = 8
 
 MAX_SAMPLES = 80_000_000
 """Samples of one template: a full frame at 4 per pixel, 1.8 GB in memory and on disk."""
+DIFFUSE_ARCSEC = (8.0, 300.0)
+"""Range of widths that undetected light can be smoothed by: its cells, and beyond its level's mesh
+of 64" nothing is left to smooth."""
 
 Background = Literal["matched", "sep", "none"]
 OffsetList = tuple[tuple[float, float], ...]
@@ -129,6 +132,9 @@ class SceneConfig:
         Standard deviation of the Gaussian response, in PS1 pixels of 0.25".
     background : {"matched", "sep", "none"}
         What counts as light: detected light only (by matched filter or by SEP), or everything.
+    diffuse_arcsec : float
+        Standard deviation of the Gaussian that smooths undetected light before it is added to
+        detected light; 0 leaves it out.
 
     Raises
     ------
@@ -138,6 +144,7 @@ class SceneConfig:
 
     psf_sigma_px: float = 40.0
     background: Background = "matched"
+    diffuse_arcsec: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
@@ -147,6 +154,17 @@ class SceneConfig:
         if self.background not in {"matched", "sep", "none"}:
             raise ConfigError(
                 f"background {self.background!r} is unknown: give 'matched', 'sep' or 'none'"
+            )
+        low, high = DIFFUSE_ARCSEC
+        if self.diffuse_arcsec and not low <= self.diffuse_arcsec <= high:
+            raise ConfigError(
+                f"diffuse {self.diffuse_arcsec} is out of range: give 0 (none) or a width of "
+                f"{low:g} to {high:g} arcsec"
+            )
+        if self.diffuse_arcsec and self.background == "none":
+            raise ConfigError(
+                f"diffuse {self.diffuse_arcsec} with background 'none': undetected light is all in "
+                "already; give background 'matched' or 'sep'"
             )
 
     @property

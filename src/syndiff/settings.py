@@ -53,6 +53,8 @@ class Settings:
         PS1 mask bits whose pixels are left out, numbers or names.
     background : {"matched", "sep", "none"}
         What counts as light.
+    diffuse : float
+        Width in arcsec by which undetected light is smoothed before it is added; 0: left out.
     psf_sigma : float
         Standard deviation of the Gaussian response in PS1 pixels.
     offsets : str
@@ -88,6 +90,7 @@ class Settings:
     size: int = 64
     ignore_mask_bits: str = "12"
     background: Background = "matched"
+    diffuse: float = 0.0
     psf_sigma: float = 40.0
     offsets: str = "0.0,0.0"
     oversample: int = 1
@@ -123,7 +126,7 @@ class Settings:
     @property
     def scene(self) -> SceneConfig:
         """How reduced skycells become a scene."""
-        return SceneConfig(self.psf_sigma, self.background)
+        return SceneConfig(self.psf_sigma, self.background, diffuse_arcsec=self.diffuse)
 
     @property
     def reduction(self) -> ReductionConfig:

@@ -325,6 +325,8 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
         header[f"BAND{k}"] = (band, "PS1 band")
         header[f"BANDW{k}"] = (weight, "its weight on flux")
     header["BACKGRND"] = (scene["config"]["background"], "what counts as light")
+    diffuse = scene["config"]["diffuse_arcsec"]
+    header["DIFFUSE"] = (diffuse, "[arcsec] undetected light smoothed, 0: left out")
     bits = int(scene["reduction"]["ignore_mask_bits"])
     header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
     header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")

@@ -391,7 +391,7 @@ def plan_simulation(
     cells = tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
     return SimulationConfig(
         sky=sky,
-        stack=StackConfig(noise=noise, artefacts=noise),
+        stack=StackConfig(noise=noise, artefacts=noise, exposures_centre=skycell_middle(cells)),
         ffi=FfiConfig(detector, cards, noise=noise),
         skycells=cells,
         field=field,
