@@ -127,6 +127,15 @@ IgnoreMaskBits = Annotated[
 Background = Annotated[
     str, typer.Option(metavar="matched|sep|none", help="What counts as light, not as background.")
 ]
+Psf = Annotated[
+    str, typer.Option(metavar="gaussian|prf", help="Response of TESS's pixels: model or measured.")
+]
+PrfDir = Annotated[
+    str,
+    typer.Option(
+        metavar="URL|DIR", help="Root of the measured responses: https://, s3:// or a folder."
+    ),
+]
 PsfSigma = Annotated[
     float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
 ]
@@ -179,7 +188,9 @@ def pipeline(
     roi: Roi = None,
     target: Target = None,
     size: Size = _DEFAULT.size,
+    psf: Psf = _DEFAULT.psf,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
     keep_raw: KeepRaw = _DEFAULT.keep_raw,
     allow_partial: AllowPartial = _DEFAULT.allow_partial,
@@ -276,7 +287,9 @@ def process(
     limit: Annotated[
         int | None, typer.Option(help="Use the first N projections only, for trials (exit 3).")
     ] = None,
+    psf: Psf = _DEFAULT.psf,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     roi: Roi = None,

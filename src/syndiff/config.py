@@ -13,9 +13,13 @@ __all__ = [
     "BANDS",
     "BAND_WEIGHTS",
     "DEFAULT_ARCHIVE",
+    "DEFAULT_PRF_DIR",
+    "PRF_COLUMNS",
+    "PRF_ROWS",
     "PS1_PIXEL_ARCSEC",
     "Background",
     "OffsetList",
+    "PsfModel",
     "ReductionConfig",
     "SceneConfig",
     "digest",
@@ -40,10 +44,18 @@ PS1_PIXEL_ARCSEC = 0.25
 DEFAULT_ARCHIVE = "https://ps1images.stsci.edu/rings.v3.skycell/"
 """Root of the PS1 stack skycells at STScI."""
 
+DEFAULT_PRF_DIR = "https://archive.stsci.edu/missions/tess/models/prf_fitsfiles/"
+"""Root of the TESS pixel response files at MAST."""
+
+PRF_ROWS = (1, 513, 1025, 1536, 2048)
+PRF_COLUMNS = (45, 557, 1069, 1580, 2092)
+"""Where on a CCD its 25 pixel responses were measured, 1-based as in the files' names."""
+
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
 
 Background = Literal["matched", "sep", "none"]
+PsfModel = Literal["gaussian", "prf"]
 OffsetList = tuple[tuple[float, float], ...]
 
 
@@ -123,6 +135,10 @@ class SceneConfig:
         Standard deviation of the Gaussian response, in PS1 pixels of 0.25".
     background : {"matched", "sep", "none"}
         What counts as light: detected light only (by matched filter or by SEP), or everything.
+    psf : {"gaussian", "prf"}
+        The response: a Gaussian on top of PS1's seeing, or TESS's measured one in its place.
+    prf_digest : str
+        Digest of the measured responses; empty for a Gaussian.
 
     Raises
     ------
@@ -132,8 +148,12 @@ class SceneConfig:
 
     psf_sigma_px: float = 40.0
     background: Background = "matched"
+    psf: PsfModel = "gaussian"
+    prf_digest: str = ""
 
     def __post_init__(self) -> None:
+        if self.psf not in {"gaussian", "prf"}:
+            raise ConfigError(f"psf {self.psf!r} is unknown: give 'gaussian' or 'prf'")
         if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
             raise ConfigError(
                 f"psf-sigma {self.psf_sigma_px} must be above 0 and finite (PS1 pixels)"
@@ -154,9 +174,10 @@ class SceneConfig:
         Returns
         -------
         dict
-            Field names and values.
+            Names and values of the fields that matter for this `psf`.
         """
-        return asdict(self)
+        unused = "psf_sigma_px" if self.psf == "prf" else "prf_digest"
+        return {name: value for name, value in asdict(self).items() if name != unused}
 
 
 def parse_offsets(text: str) -> OffsetList:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syndiff.config import DEFAULT_ARCHIVE, ReductionConfig, SceneConfig, parse_offsets
+from syndiff.config import (
+    DEFAULT_ARCHIVE,
+    DEFAULT_PRF_DIR,
+    ReductionConfig,
+    SceneConfig,
+    parse_offsets,
+)
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector, Layout
 from syndiff.masks import parse_bits
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from syndiff.config import Background
+    from syndiff.config import Background, PsfModel
 
 __all__ = ["Settings"]
 
@@ -47,8 +53,12 @@ class Settings:
         PS1 mask bits whose pixels are left out, numbers or names.
     background : {"matched", "sep", "none"}
         What counts as light.
+    psf : {"gaussian", "prf"}
+        The response of TESS's pixels: a Gaussian, or the measured one.
     psf_sigma : float
         Standard deviation of the Gaussian response in PS1 pixels.
+    prf_dir : str
+        Where the measured responses are: ``https://``, ``s3://`` or a folder.
     offsets : str
         ``dx,dy,dx,dy,...`` in TESS pixels.
     keep_raw : bool
@@ -76,7 +86,9 @@ class Settings:
     size: int = 64
     ignore_mask_bits: str = "12"
     background: Background = "matched"
+    psf: PsfModel = "gaussian"
     psf_sigma: float = 40.0
+    prf_dir: str = DEFAULT_PRF_DIR
     offsets: str = "0.0,0.0"
     keep_raw: bool = False
     allow_partial: bool = False
@@ -107,8 +119,8 @@ class Settings:
 
     @property
     def scene(self) -> SceneConfig:
-        """How reduced skycells become a scene."""
-        return SceneConfig(self.psf_sigma, self.background)
+        """How reduced skycells become a scene; the files of a measured response not read yet."""
+        return SceneConfig(self.psf_sigma, self.background, self.psf)
 
     @property
     def reduction(self) -> ReductionConfig:

@@ -22,6 +22,7 @@ from syndiff.simulation.ffi_header import (
     spoc_primary,
     tica_header,
 )
+from syndiff.simulation.prf import PrfConfig, draw_sources
 from syndiff.simulation.sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.window import Window
@@ -91,6 +92,8 @@ class FfiConfig:
         Start of the exposure as UTC, ISO 8601; empty for the middle of the sector.
     psf_sigma_px : float
         Standard deviation of the Gaussian response in PS1 pixels of 0.25".
+    prf : PrfConfig, optional
+        The response in its place, if not a Gaussian.
     noise : bool
         Whether there is shot and read noise.
     sky_e_per_s : float
@@ -123,6 +126,7 @@ class FfiConfig:
     transients: tuple[Transient, ...] = ()
     kind: Literal["SPOC", "TICA"] = "SPOC"
     is_gzipped: bool = False
+    prf: PrfConfig | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in {"SPOC", "TICA"}:
@@ -382,11 +386,13 @@ def _draw(sources: Sources, config: FfiConfig) -> F64:
         config.pointing_px[0] + config.jitter_px[0],
         config.pointing_px[1] + config.jitter_px[1],
     )
-    sigma = config.psf_sigma_px
-    blobs = blobs_of(
-        _with_transients(sources, config), psf_sigma_px=sigma, seeing=None, year=config.year
-    )
-    flux = integrate(blobs, wcs_of(config.wcs_cards), SCIENCE, offset=offset, psf_sigma_px=sigma)
+    sources, sigma = _with_transients(sources, config), config.psf_sigma_px
+    wcs, year = wcs_of(config.wcs_cards), config.year
+    if config.prf is not None:
+        flux = draw_sources(sources, config.prf, wcs, SCIENCE, year=year, offset=offset)
+    else:
+        blobs = blobs_of(sources, psf_sigma_px=sigma, seeing=None, year=year)
+        flux = integrate(blobs, wcs, SCIENCE, offset=offset, psf_sigma_px=sigma)
     image[SCIENCE.slices] += E_PER_S_PER_FLUX * flux
     return image
 
