@@ -380,6 +380,12 @@ def simulate(
             "meet in the field.",
         ),
     ] = "",
+    psf: Annotated[
+        str,
+        typer.Option(
+            metavar="gaussian|prf", help="TESS's response; prf writes its files as MAST has them."
+        ),
+    ] = "gaussian",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     verbose: Verbose = 0,
 ) -> None:
@@ -400,6 +406,7 @@ def simulate(
             target=parse_target(target) if target is not None else None,
             size_px=size,
             skycells=[Tessellation.rings_v3()[name] for name in names],
+            psf=psf,  # type: ignore[arg-type]  # checked there
             seed=seed,
         )
         with open_executor(cores=available_cores(), threads=1) as executor:

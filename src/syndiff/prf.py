@@ -430,7 +430,8 @@ def _prepared(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     beyond = np.abs(_offsets(longer.shape[-1])) - (PrfResponse.reach_px - 2 * _EDGE_PX)
     window = 0.5 + 0.5 * np.cos(math.pi * np.clip(beyond / (2 * _EDGE_PX), 0, 1))
     longer *= window[:, None] * window
-    return longer * (SAMPLES_PER_PX**2 / longer.sum(axis=(2, 3), keepdims=True))
+    volume = longer.sum(axis=(2, 3), keepdims=True) / SAMPLES_PER_PX**2
+    return np.asarray(longer / volume, np.float64)
 
 
 def _axis_weights(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import functools
 import re
 import threading
 from dataclasses import dataclass
@@ -167,12 +167,11 @@ def _find(archive: Archive, where: str, detector: Detector) -> _Stem:
     for folder in _folders(detector):
         names = archive.names(folder)
         stems = _asked(archive, folder, detector) if names is None else _listed(names, detector)
-        for name in stems:
+        name = next(iter(stems), None)
+        if name is not None:
             return _Stem(folder, name)
     folders = ", ".join(_join(where, folder) for folder in _folders(detector))
-    raise ResponseError(
-        f"no pixel response files of {detector} in {folders}: {_remedy(detector)}"
-    )
+    raise ResponseError(f"no pixel response files of {detector} in {folders}: {_remedy(detector)}")
 
 
 def _remedy(detector: Detector) -> str:
@@ -211,32 +210,32 @@ def _asked(archive: Archive, folder: str, detector: Detector) -> Iterator[str]:
 def _fetch(archive: Archive, stem: _Stem, detector: Detector) -> list[NDArray[np.float64]]:
     """Return the images of all places of the grid, checked."""
     stop = threading.Event()
-    jobs: list[Future[fits.HDUList]] = []
+    jobs: list[Future[fits.PrimaryHDU]] = []
     try:
         for place in _PLACES:
             path = stem.path(*place)
-            source = archive.address(path)
-            jobs.append(archive.submit(path, lambda data, s=source: _parse(data, s), stop))
+            accept = functools.partial(_parse, source=archive.address(path))
+            jobs.append(archive.submit(path, accept, stop))
         found = [_arrived(job) for job in jobs]
     finally:
         stop.set()
         for job in jobs:
             job.cancel()
     paths = [archive.address(stem.path(*place)) for place in _PLACES]
-    missing = [path for path, hdus in zip(paths, found, strict=True) if hdus is None]
+    missing = [path for path, hdu in zip(paths, found, strict=True) if hdu is None]
     if missing:
         raise ResponseError(
             f"{len(missing)} of {len(_PLACES)} pixel response files are missing, {missing[0]} "
             f"among them: {_remedy(detector)}"
         )
     return [
-        _image(hdus, detector, place, path)
-        for place, path, hdus in zip(_PLACES, paths, found, strict=True)
-        if hdus is not None
+        _image(hdu, detector, place, path)
+        for place, path, hdu in zip(_PLACES, paths, found, strict=True)
+        if hdu is not None
     ]
 
 
-def _arrived(job: Future[fits.HDUList]) -> fits.HDUList | None:
+def _arrived(job: Future[fits.PrimaryHDU]) -> fits.PrimaryHDU | None:
     """Wait for a file; None where the archive doesn't have it."""
     try:
         return job.result()
@@ -244,24 +243,25 @@ def _arrived(job: Future[fits.HDUList]) -> fits.HDUList | None:
         return None
 
 
-def _parse(data: bytes | memoryview, source: str) -> fits.HDUList:
-    """Return a file's HDUs, the first one's data read."""
+def _parse(data: bytes | memoryview, source: str) -> fits.PrimaryHDU:
+    """Return a file's first HDU; the second one holds uncertainties."""
     from astropy.io import fits
 
     try:
-        hdus = fits.open(io.BytesIO(data), lazy_load_hdus=False)
-        if hdus[0].data is None:
-            raise CorruptDownloadError(f"{source}: the first HDU holds no image")
-    except (OSError, TypeError, ValueError, IndexError, fits.VerifyError) as error:
+        hdu = fits.PrimaryHDU.fromstring(bytes(data))
+        image = hdu.data
+    except (OSError, TypeError, ValueError, fits.VerifyError) as error:
         raise CorruptDownloadError(f"{source} is no complete FITS file ({error})") from error
-    return hdus
+    if image is None:
+        raise CorruptDownloadError(f"{source}: the first HDU holds no image")
+    return hdu
 
 
 def _image(
-    hdus: fits.HDUList, detector: Detector, place: tuple[int, int], source: str
+    hdu: fits.PrimaryHDU, detector: Detector, place: tuple[int, int], source: str
 ) -> NDArray[np.float64]:
     """Return a file's response, unless it is not the one that its name says."""
-    header, (row, column) = hdus[0].header, place
+    header, (row, column) = hdu.header, place
     wanted = {
         "CRVAL1P": (column, True),
         "CRVAL2P": (row, True),
@@ -277,6 +277,6 @@ def _image(
                 f"{source}: {key} is {header.get(key, 'missing')}, {value} belongs to this name: "
                 "the file is not what its name says, get it again"
             )
-    samples = np.asarray(hdus[0].data, np.float64)
+    samples = np.asarray(hdu.data, np.float64)
     check_samples(samples, source)
     return samples

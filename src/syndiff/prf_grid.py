@@ -87,7 +87,8 @@ class PrfGrid:
             A NumPy ``.npz`` archive.
         """
         out = io.BytesIO()
-        np.savez(out, **{name: np.asarray(getattr(self, name)) for name in _FIELDS})
+        name, source = np.array(self.name), np.array(self.source)
+        np.savez(out, x=self.x, y=self.y, samples=self.samples, name=name, source=source)
         return out.getvalue()
 
     @classmethod

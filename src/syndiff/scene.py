@@ -142,8 +142,11 @@ class SceneRenderer:
             blur += _SPLAT_VARIANCE / self.nodes_per_px**2 * np.eye(2)
             product = self._corner_response(row, column, patch)
             product = product * gaussian_transfer(-blur, self._kx, self._ky)
-            single = np.complex64 if np.iscomplexobj(product) else np.float32
-            self._transfers[key] = product.astype(single)
+            self._transfers[key] = (
+                product.astype(np.complex64)
+                if np.iscomplexobj(product)
+                else product.astype(np.float32)
+            )
         return self._transfers[key]
 
     def _corner_response(

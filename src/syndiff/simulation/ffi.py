@@ -92,8 +92,6 @@ class FfiConfig:
         Start of the exposure as UTC, ISO 8601; empty for the middle of the sector.
     psf_sigma_px : float
         Standard deviation of the Gaussian response in PS1 pixels of 0.25".
-    prf : PrfConfig, optional
-        The response in its place, if not a Gaussian.
     noise : bool
         Whether there is shot and read noise.
     sky_e_per_s : float
@@ -108,6 +106,8 @@ class FfiConfig:
         Layout of the file.
     is_gzipped : bool
         Whether the file is compressed.
+    prf : PrfConfig, optional
+        The response in place of the Gaussian.
 
     Raises
     ------

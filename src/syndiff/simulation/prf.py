@@ -174,7 +174,7 @@ def _header(detector: Detector, row: int, column: int) -> fits.Header:
     if detector.sector > 3:
         header["VERSION"] = ("UPDATED_2.0", "PRF is valid from Sector 4 and beyond")
     header["CAM"], header["CCD"] = detector.camera, detector.ccd
-    header["CCD_RREF"] = (row, "CCD row coordinate reference of center PRF pixel")
+    header["CCD_RREF"] = (row, "CCD row coordinate of center PRF pixel")
     header["CCD_CREF"] = (column, "CCD column reference of center PRF pixel")
     header["NSAMP"] = (_SAMPLES, "Number of PRF pixels per TESS pixel")
     header["PRF_RES"] = (2.35, "resolution of super-sampled PRF (arcseconds)")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.config import PsfModel
 from syndiff.errors import ConfigError, MissingInputError, StorageError
 from syndiff.execution import Executor, LocalExecutor
 from syndiff.layout import Detector
@@ -223,9 +224,7 @@ class Simulation:
         seeing, window = self.config.stack.psf, window or self.config.field
         wcs, prf, year = wcs_of(self.config.ffi.wcs_cards), self.config.ffi.prf, PS1_EPOCH_YEAR
         if psf_sigma_px is None and prf is not None:
-            return draw_sources(
-                sources, prf, wcs, window, year=year, seeing=seeing, offset=offset
-            )
+            return draw_sources(sources, prf, wcs, window, year=year, seeing=seeing, offset=offset)
         sigma = 40.0 if psf_sigma_px is None else psf_sigma_px
         blobs = blobs_of(sources, psf_sigma_px=sigma, seeing=seeing, year=year)
         return integrate(blobs, wcs, window, offset=offset, psf_sigma_px=sigma)
@@ -332,7 +331,7 @@ def plan_simulation(
     target: tuple[float, float] | None = None,
     size_px: int = 40,
     skycells: Sequence[Skycell] = (),
-    prf: PrfConfig | None = None,
+    psf: PsfModel = "gaussian",
     seed: int = 1,
 ) -> SimulationConfig:
     """Return the configuration of a small simulation from a few choices.
@@ -358,8 +357,8 @@ def plan_simulation(
         Side of the field in FFI pixels.
     skycells : sequence of Skycell, optional
         Skycells of the archive, real ones for example; default: `small_catalogue`.
-    prf : PrfConfig, optional
-        TESS's response, written to files as MAST has them; default: a Gaussian.
+    psf : {"gaussian", "prf"}
+        TESS's response: a Gaussian, or one that varies over the CCD, with files as MAST has them.
     seed : int
         Seed of everything random.
 
@@ -371,11 +370,13 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        If `kind` is unknown, `size_px` too small for one star, or the middle is given twice or
+        If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given twice or
         lies off the science pixels.
     """
     if kind not in {"field", "crowded", "isolated"}:
         raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
+    if psf not in {"gaussian", "prf"}:
+        raise ConfigError(f"psf {psf!r} is unknown: give 'gaussian' or 'prf'")
     if not size_px >= 4:
         raise ConfigError(f"size_px {size_px} is too small: give 4 or more")
     if header is not None:
@@ -400,7 +401,7 @@ def plan_simulation(
     return SimulationConfig(
         sky=sky,
         stack=StackConfig(noise=noise, artefacts=noise),
-        ffi=FfiConfig(detector, cards, noise=noise, prf=prf),
+        ffi=FfiConfig(detector, cards, noise=noise, prf=PrfConfig() if psf == "prf" else None),
         skycells=cells,
         field=field,
     )
