@@ -27,7 +27,7 @@ from syndiff.inventory import Inventory
 from syndiff.locks import locked
 from syndiff.mapping_files import read_mapping
 from syndiff.pixelmap import PixelMap
-from syndiff.prf import GaussianResponse
+from syndiff.prf import response_for
 from syndiff.scene import SceneRenderer
 from syndiff.scene_metadata import write_scene_metadata
 from syndiff.scene_store import SCENE_FORMAT, SceneStore
@@ -245,7 +245,8 @@ class _Inputs:
     def renderer(self) -> SceneRenderer:
         """Return what renders the tiles."""
         frame = self.mapping.frame
-        return SceneRenderer(frame, GaussianResponse(frame, self.job.config.psf_sigma_px))
+        response = response_for(frame, self.job.config, self.job.layout.pixel_response)
+        return SceneRenderer(frame, response)
 
     @functools.cached_property
     def scene_digest(self) -> str:
@@ -296,8 +297,7 @@ class _Inputs:
             "config": self.job.config.to_dict(),
             "reduction": self.job.reduction.to_dict(),
             "response": {
-                "model": "gaussian",
-                "sigma_px": self.job.config.psf_sigma_px,
+                **renderer.response.provenance,
                 "nodes_per_px": renderer.nodes_per_px,
                 "margin_px": renderer.margin_px,
             },

@@ -7,6 +7,7 @@ from scipy.stats import multivariate_normal
 
 from syndiff.kernels.gaussians import (
     add_elliptical,
+    add_integrated,
     add_round,
     integrate_sources,
     warp_bilinear,
@@ -57,6 +58,41 @@ def test_elliptical_gaussian_matches_its_density(covariance, place):
     density = multivariate_normal(place, [[xx, xy], [xy, yy]]).pdf(np.dstack([x, y]))
     # The recurrence along a row loses a few digits; the box ends where the floor is reached.
     np.testing.assert_allclose(image, 100 * density, rtol=1e-10, atol=1.1e-10)
+
+
+def quadrature(count):
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes / 2, weights / 2
+
+
+def test_integrated_gaussians_match_the_exact_integral(stars):
+    image = np.zeros((40, 60))
+    variance = stars[:, 3] ** 2
+    blobs = np.column_stack([stars[:, :3], variance, 0 * variance, variance])
+    add_integrated(image, blobs, 1e-14, *quadrature(8))
+    # Eight nodes are exact to rounding for a sigma of one pixel or more.
+    wanted = slow_round(image.shape, stars)
+    np.testing.assert_allclose(image, wanted, rtol=1e-9, atol=1e-11 * stars[:, 2].max())
+
+
+def test_turned_gaussians_match_a_fine_sum_over_the_pixel():
+    place, covariance, fine = (3.3, 4.1), [[0.5, 0.2], [0.2, 0.3]], 60
+    image = np.zeros((9, 8))
+    blob = [*place, 7.0, covariance[0][0], covariance[0][1], covariance[1][1]]
+    add_integrated(image, np.array([blob]), 1e-14, *quadrature(8))
+    u = (np.arange(8 * fine) + 0.5) / fine - 0.5
+    v = (np.arange(9 * fine) + 0.5) / fine - 0.5
+    density = multivariate_normal(place, covariance).pdf(np.dstack(np.meshgrid(u, v)))
+    wanted = 7 * density.reshape(9, fine, 8, fine).mean((1, 3))
+    # The midpoint rule errs by h^2/24 of the second derivatives, 8 px^-2 of the peak together.
+    np.testing.assert_allclose(image, wanted, rtol=0, atol=1e-4 * wanted.max())
+
+
+def test_integrated_gaussians_end_at_the_level():
+    image = np.zeros((41, 41))
+    add_integrated(image, np.array([[20.0, 20.0, 1.0, 1.0, 0.0, 1.0]]), 1e-4, *quadrature(8))
+    assert image[20, 20 + 4] > 0
+    assert image[20, 20 + 5] == 0
 
 
 def slow_integral(nodes, solid, frames, first, blobs):

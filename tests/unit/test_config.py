@@ -49,6 +49,7 @@ def test_defaults_are_those_of_the_documentation():
         "psf_sigma_px": 40.0,
         "background": "matched",
         "diffuse_arcsec": 0.0,
+        "psf": "gaussian",
     }
 
 
