@@ -128,6 +128,21 @@ IgnoreMaskBits = Annotated[
 Background = Annotated[
     str, typer.Option(metavar="matched|sep|none", help="What counts as light, not as background.")
 ]
+Diffuse = Annotated[
+    float,
+    typer.Option(
+        metavar="ARCSEC", help="Add undetected light smoothed by this width; 0 leaves it out."
+    ),
+]
+Psf = Annotated[
+    str, typer.Option(metavar="gaussian|prf", help="Response of TESS's pixels: model or measured.")
+]
+PrfDir = Annotated[
+    str,
+    typer.Option(
+        metavar="URL|DIR", help="Root of the measured responses: https://, s3:// or a folder."
+    ),
+]
 PsfSigma = Annotated[
     float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
 ]
@@ -195,8 +210,11 @@ def pipeline(
     roi: Roi = None,
     target: Target = None,
     size: Size = _DEFAULT.size,
+    psf: Psf = _DEFAULT.psf,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
+    diffuse: Diffuse = _DEFAULT.diffuse,
     keep_raw: KeepRaw = _DEFAULT.keep_raw,
     allow_partial: AllowPartial = _DEFAULT.allow_partial,
     scheduler: Scheduler = None,
@@ -292,8 +310,11 @@ def process(
     limit: Annotated[
         int | None, typer.Option(help="Use the first N projections only, for trials (exit 3).")
     ] = None,
+    psf: Psf = _DEFAULT.psf,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
+    diffuse: Diffuse = _DEFAULT.diffuse,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     roi: Roi = None,
     target: Target = None,
@@ -449,6 +470,12 @@ def simulate(
             "meet in the field.",
         ),
     ] = "",
+    psf: Annotated[
+        str,
+        typer.Option(
+            metavar="gaussian|prf", help="TESS's response; prf writes its files as MAST has them."
+        ),
+    ] = "gaussian",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     verbose: Verbose = 0,
 ) -> None:
@@ -469,6 +496,7 @@ def simulate(
             target=parse_target(target) if target is not None else None,
             size_px=size,
             skycells=[Tessellation.rings_v3()[name] for name in names],
+            psf=psf,  # type: ignore[arg-type]  # checked there
             seed=seed,
         )
         with open_executor(cores=available_cores(), threads=1) as executor:

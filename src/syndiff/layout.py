@@ -235,6 +235,11 @@ class Layout:
         return self.convolved / "cell_metadata.json"
 
     @property
+    def pixel_response(self) -> Place:
+        """The measured pixel responses that the scene is made with."""
+        return self.convolved / "pixel_response.npz"
+
+    @property
     def templates(self) -> Place:
         """Folder of the downsample stage."""
         return self.templates_root / self.detector.folder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from syndiff.config import (
     DEFAULT_ARCHIVE,
     MAX_OVERSAMPLE,
+    DEFAULT_PRF_DIR,
     ReductionConfig,
     SceneConfig,
     parse_offsets,
@@ -18,7 +19,7 @@ from syndiff.masks import parse_bits
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from syndiff.config import Background
+    from syndiff.config import Background, PsfModel
 
 __all__ = ["Settings"]
 
@@ -53,8 +54,14 @@ class Settings:
         PS1 mask bits whose pixels are left out, numbers or names.
     background : {"matched", "sep", "none"}
         What counts as light.
+    diffuse : float
+        Width in arcsec by which undetected light is smoothed before it is added; 0: left out.
+    psf : {"gaussian", "prf"}
+        The response of TESS's pixels: a Gaussian, or the measured one.
     psf_sigma : float
         Standard deviation of the Gaussian response in PS1 pixels.
+    prf_dir : str
+        Where the measured responses are: ``https://``, ``s3://`` or a folder.
     offsets : str
         ``dx,dy,dx,dy,...`` in TESS pixels.
     oversample : int
@@ -88,7 +95,10 @@ class Settings:
     size: int = 64
     ignore_mask_bits: str = "12"
     background: Background = "matched"
+    diffuse: float = 0.0
+    psf: PsfModel = "gaussian"
     psf_sigma: float = 40.0
+    prf_dir: str = DEFAULT_PRF_DIR
     offsets: str = "0.0,0.0"
     oversample: int = 1
     follow: tuple[str, ...] = ()
@@ -122,8 +132,8 @@ class Settings:
 
     @property
     def scene(self) -> SceneConfig:
-        """How reduced skycells become a scene."""
-        return SceneConfig(self.psf_sigma, self.background)
+        """How reduced skycells become a scene; the files of a measured response not read yet."""
+        return SceneConfig(self.psf_sigma, self.background, self.diffuse, psf=self.psf)
 
     @property
     def reduction(self) -> ReductionConfig:

@@ -318,13 +318,14 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     header = fits.Header()
     for key, value, comment in _time_cards(scene):
         header[key] = (value, comment)
-    response = scene["response"]
-    header["PSFMODEL"] = (response["model"], "response on top of PS1 seeing")
-    header["PSFSIGMA"] = (response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation")
+    for key, value, comment in _response_cards(scene["response"]):
+        header[key] = (value, comment)
     for k, (band, weight) in enumerate(zip(BANDS, BAND_WEIGHTS, strict=True), 1):
         header[f"BAND{k}"] = (band, "PS1 band")
         header[f"BANDW{k}"] = (weight, "its weight on flux")
     header["BACKGRND"] = (scene["config"]["background"], "what counts as light")
+    diffuse = scene["config"]["diffuse_arcsec"]
+    header["DIFFUSE"] = (diffuse, "[arcsec] undetected light smoothed, 0: left out")
     bits = int(scene["reduction"]["ignore_mask_bits"])
     header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
     header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")
@@ -342,6 +343,26 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     for line in _history(scene, states):
         header["HISTORY"] = line
     return header
+
+
+def _response_cards(response: dict[str, Any]) -> list[tuple[str, object, str]]:
+    """Return what TESS's pixels are taken to do to light."""
+    if response["model"] == "gaussian":
+        return [
+            ("PSFMODEL", "gaussian", "response on top of PS1 seeing"),
+            ("PSFSIGMA", response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation"),
+        ]
+    seeing = response["seeing_variance_px2"]
+    source = response["source"].encode("ascii", "backslashreplace").decode()
+    return [
+        ("PSFMODEL", "prf", "measured response, in place of PS1 seeing"),
+        ("PRFSET", response["set"], "how the names of its files begin"),
+        ("PRFDIR", source, "where they came from"),
+        ("PRFDIG", response["digest"], "digest of their content"),
+        ("PRFCUT", response["cut"], "[1/pix] its spectrum ends here"),
+        ("PRFLOST", response["discarded"], "part of its peak that is beyond"),
+        ("PS1VAR", seeing, "[(0.25 arcsec)2] blur of PS1 taken out"),
+    ]
 
 
 def _history(scene: dict[str, Any], states: list[str]) -> Iterator[str]:

@@ -178,6 +178,9 @@ def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     double_1, double_2, double_3 = _array("f8", 1), _array("f8", 2), _array("f8", 3)
     yield gaussians.add_round, (double_2, double_2, 0.0, double_2)
     yield gaussians.add_elliptical, (double_2, double_2, 0.0)
+    yield gaussians.add_integrated, (double_2, double_2, 0.0, double_1, double_1)
     sources = (double_1, double_3, double_2, double_3, double_1, index_1, double_2)
     yield gaussians.integrate_sources, sources
+    single_2 = _array("f4", 2)
+    yield gaussians.warp_bilinear, (single_2, double_2, double_1, single_2)
     yield rice_encoder.encode_rows, (short_2, _array("u1", 1), index_1)

@@ -22,6 +22,7 @@ from syndiff.simulation.ffi_header import (
     spoc_primary,
     tica_header,
 )
+from syndiff.simulation.prf import PrfConfig, draw_sources
 from syndiff.simulation.sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.window import Window
@@ -107,6 +108,8 @@ class FfiConfig:
         Layout of the file.
     is_gzipped : bool
         Whether the file is compressed.
+    prf : PrfConfig, optional
+        The response in place of the Gaussian.
 
     Raises
     ------
@@ -126,6 +129,7 @@ class FfiConfig:
     transients: tuple[Transient, ...] = ()
     kind: Literal["SPOC", "TICA"] = "SPOC"
     is_gzipped: bool = False
+    prf: PrfConfig | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in {"SPOC", "TICA"}:
@@ -385,12 +389,13 @@ def _draw(sources: Sources, config: FfiConfig) -> F64:
         config.pointing_px[0] + config.jitter_px[0],
         config.pointing_px[1] + config.jitter_px[1],
     )
-    sigma = config.psf_sigma_px
-    blobs = blobs_of(
-        _with_transients(sources, config), psf_sigma_px=sigma, seeing=None, year=config.year
-    )
-    wcs = wcs_of(config.light_cards or config.wcs_cards)
-    flux = integrate(blobs, wcs, SCIENCE, offset=offset, psf_sigma_px=sigma)
+    sources, sigma = _with_transients(sources, config), config.psf_sigma_px
+    wcs, year = wcs_of(config.light_cards or config.wcs_cards), config.year
+    if config.prf is not None:
+        flux = draw_sources(sources, config.prf, wcs, SCIENCE, year=year, offset=offset)
+    else:
+        blobs = blobs_of(sources, psf_sigma_px=sigma, seeing=None, year=year)
+        flux = integrate(blobs, wcs, SCIENCE, offset=offset, psf_sigma_px=sigma)
     image[SCIENCE.slices] += E_PER_S_PER_FLUX * flux
     return image
 
