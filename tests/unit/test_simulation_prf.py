@@ -149,7 +149,8 @@ def test_unknown_models_are_refused():
         plan_simulation(psf="airy")
 
 
-def test_a_simulation_keeps_its_response(tmp_path):
+def test_a_simulation_keeps_its_response(tmp_path, monkeypatch):
+    monkeypatch.setattr("syndiff.simulation.run.write_skycell", lambda *args, **more: None)
     plan = plan_simulation(kind="isolated", noise=False, size_px=4, psf="prf")
     plan = replace(plan, ffi=replace(plan.ffi, sky_e_per_s=0.0))
     made = simulate(plan, tmp_path / "sky")

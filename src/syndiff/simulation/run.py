@@ -370,8 +370,8 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given twice or
-        lies off the science pixels.
+        If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given
+        twice or lies off the science pixels.
     """
     if kind not in {"field", "crowded", "isolated"}:
         raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
