@@ -54,6 +54,15 @@ PRF_COLUMNS = (45, 557, 1069, 1580, 2092)
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
 
+MAX_OVERSAMPLE = 8
+"""Samples per TESS pixel and axis of a template; finer ones hold nothing more."""
+
+MAX_SAMPLES = 80_000_000
+"""Samples of one template: a full frame at 4 per pixel, 1.8 GB in memory and on disk."""
+DIFFUSE_ARCSEC = (8.0, 300.0)
+"""Range of widths that undetected light can be smoothed by: its cells, and beyond its level's mesh
+of 64" nothing is left to smooth."""
+
 Background = Literal["matched", "sep", "none"]
 PsfModel = Literal["gaussian", "prf"]
 OffsetList = tuple[tuple[float, float], ...]
@@ -135,6 +144,9 @@ class SceneConfig:
         Standard deviation of the Gaussian response, in PS1 pixels of 0.25".
     background : {"matched", "sep", "none"}
         What counts as light: detected light only (by matched filter or by SEP), or everything.
+    diffuse_arcsec : float
+        Standard deviation of the Gaussian that smooths undetected light before it is added to
+        detected light; 0 leaves it out.
     psf : {"gaussian", "prf"}
         The response: a Gaussian on top of PS1's seeing, or TESS's measured one in its place.
     prf_digest : str
@@ -148,6 +160,7 @@ class SceneConfig:
 
     psf_sigma_px: float = 40.0
     background: Background = "matched"
+    diffuse_arcsec: float = 0.0
     psf: PsfModel = "gaussian"
     prf_digest: str = ""
 
@@ -161,6 +174,17 @@ class SceneConfig:
         if self.background not in {"matched", "sep", "none"}:
             raise ConfigError(
                 f"background {self.background!r} is unknown: give 'matched', 'sep' or 'none'"
+            )
+        low, high = DIFFUSE_ARCSEC
+        if self.diffuse_arcsec and not low <= self.diffuse_arcsec <= high:
+            raise ConfigError(
+                f"diffuse {self.diffuse_arcsec} is out of range: give 0 (none) or a width of "
+                f"{low:g} to {high:g} arcsec"
+            )
+        if self.diffuse_arcsec and self.background == "none":
+            raise ConfigError(
+                f"diffuse {self.diffuse_arcsec} with background 'none': undetected light is all in "
+                "already; give background 'matched' or 'sep'"
             )
 
     @property

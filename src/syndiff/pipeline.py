@@ -13,6 +13,7 @@ from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError
 from syndiff.execution import open_executor
+from syndiff.following import Following
 from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
 from syndiff.observation import read_observation
@@ -117,6 +118,11 @@ class RunReport:
     def is_partial(self) -> bool:
         """Whether something that failed is left out."""
         return any(stage.partial for stage in self.stages)
+
+    @property
+    def failure(self) -> str:
+        """What could not be made although the rest was; empty if nothing."""
+        return "; ".join(stage.failure for stage in self.stages if stage.failure)
 
 
 @contextlib.contextmanager
@@ -351,4 +357,6 @@ def _downsample(
         roi=window,
         run=run,
         overwrite=settings.overwrite,
+        oversample=settings.oversample,
+        following=Following(settings.follow, settings.refine) if settings.follow else None,
     )

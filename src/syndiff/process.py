@@ -364,7 +364,9 @@ class _Worker:
         self._tessellation = read_tessellation(job.layout, self._inputs.mapping.tessellation_digest)
         self._store = SceneStore(job.layout.scene, self._inputs.mapping.frame.science)
         self._renderer = self._inputs.renderer()
-        self._combine = CombineConfig(job.config.background, job.reduction.ignore_mask_bits)
+        self._combine = CombineConfig(
+            job.config.background, job.reduction.ignore_mask_bits, job.config.diffuse_arcsec
+        )
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
 
     def render(self, row: int, first_column: int, digests: tuple[int, ...]) -> None:

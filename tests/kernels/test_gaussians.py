@@ -10,6 +10,7 @@ from syndiff.kernels.gaussians import (
     add_integrated,
     add_round,
     integrate_sources,
+    warp_bilinear,
 )
 
 
@@ -129,3 +130,18 @@ def test_sources_out_of_reach_are_skipped():
     blobs = np.array([[2.0, 1.0, 0.0, 1.0]])
     integrate_sources(out, nodes, np.ones((4, 1)), frames, np.array([0.1]), np.array([0, 1]), blobs)
     np.testing.assert_array_equal(out, [2.0, 2.0, 0.0, 0.0])
+
+
+def test_warp_matches_interpolation_by_scipy():
+    from scipy.ndimage import map_coordinates
+
+    rng = np.random.default_rng(5)
+    plane = rng.standard_normal((60, 70)).astype(np.float32)
+    warp = np.array([[0.9, -0.2, 115.0], [0.25, 0.95, -190.0], [1e-4, -5e-5, 1.0]])
+    first = np.array([100.0, -200.0])
+    out = np.empty((30, 40), np.float32)
+    warp_bilinear(plane, warp, first, out)
+    y, x = np.mgrid[:30, :40]
+    u, v, w = np.einsum("ab,bji->aji", warp, np.stack([x, y, np.ones_like(x)]))
+    wanted = map_coordinates(plane.astype(float), [v / w - first[1], u / w - first[0]], order=1)
+    np.testing.assert_allclose(out, wanted, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Sums of Gaussians on pixel grids and over solid angles, for the simulator.
+"""Sums of Gaussians on pixel grids and over solid angles, and warped noise, for the simulator.
 
 Nothing of the pipeline uses these loops: they are the independent side of every truth test.
 """
@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from syndiff.kernels.compile import njit
 
-__all__ = ["add_elliptical", "add_integrated", "add_round", "integrate_sources"]
+__all__ = [
+    "add_elliptical",
+    "add_integrated",
+    "add_round",
+    "integrate_sources",
+    "warp_bilinear",
+]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -187,3 +193,32 @@ def integrate_sources(
                     value += blobs[k, 0] * math.exp(-0.5 * q)
                 total += value * solid[p, m] / (c * c * c)
             out[p] += total
+
+
+@njit(cache=True, nogil=True)
+def warp_bilinear(
+    plane: NDArray[np.float32], warp: F64, first: F64, out: NDArray[np.float32]
+) -> None:
+    """Fill an image with a plane's values, interpolated bilinearly.
+
+    Parameters
+    ----------
+    plane : (my, mx) float32
+        Values at the nodes of the plane; all places asked for lie inside.
+    warp : (3, 3) float64
+        Homogeneous matrix from the image's pixels to the plane.
+    first : (2,) float64
+        Where the plane's first node stands: u, v.
+    out : (ny, nx) float32
+        The image.
+    """
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            scale = 1.0 / (warp[2, 0] * i + warp[2, 1] * j + warp[2, 2])
+            u = (warp[0, 0] * i + warp[0, 1] * j + warp[0, 2]) * scale - first[0]
+            v = (warp[1, 0] * i + warp[1, 1] * j + warp[1, 2]) * scale - first[1]
+            a, b = int(np.floor(u)), int(np.floor(v))
+            s, t = u - a, v - b
+            low = plane[b, a] * (1.0 - s) + plane[b, a + 1] * s
+            high = plane[b + 1, a] * (1.0 - s) + plane[b + 1, a + 1] * s
+            out[j, i] = low * (1.0 - t) + high * t

@@ -100,6 +100,8 @@ class FfiConfig:
         dx, dy: how far the telescope's pointing moves every source; the header's WCS knows.
     jitter_px : tuple of float
         dx, dy: the same, but the header doesn't know.
+    light_cards : str
+        The WCS by which light falls where the header's `wcs_cards` are wrong; empty: they aren't.
     transients : tuple of Transient
         What shines only here.
     kind : {"SPOC", "TICA"}
@@ -123,6 +125,7 @@ class FfiConfig:
     sky_e_per_s: float = 100.0
     pointing_px: tuple[float, float] = (0.0, 0.0)
     jitter_px: tuple[float, float] = (0.0, 0.0)
+    light_cards: str = ""
     transients: tuple[Transient, ...] = ()
     kind: Literal["SPOC", "TICA"] = "SPOC"
     is_gzipped: bool = False
@@ -387,7 +390,7 @@ def _draw(sources: Sources, config: FfiConfig) -> F64:
         config.pointing_px[1] + config.jitter_px[1],
     )
     sources, sigma = _with_transients(sources, config), config.psf_sigma_px
-    wcs, year = wcs_of(config.wcs_cards), config.year
+    wcs, year = wcs_of(config.light_cards or config.wcs_cards), config.year
     if config.prf is not None:
         flux = draw_sources(sources, config.prf, wcs, SCIENCE, year=year, offset=offset)
     else:

@@ -198,6 +198,7 @@ class Simulation:
         psf_sigma_px: float | None = None,
         offset: tuple[float, float] = (0.0, 0.0),
         sources: Sources | None = None,
+        ffi: FfiConfig | None = None,
     ) -> F64:
         """Return the template that a perfect pipeline would make.
 
@@ -212,6 +213,8 @@ class Simulation:
             dx, dy (px): sources stand this far from where the FFI's WCS puts them.
         sources : Sources, optional
             Some of `self.sources`, for one star's own image; default: all.
+        ffi : FfiConfig, optional
+            The FFI whose WCS and pixels to take; default: the simulation's.
 
         Returns
         -------
@@ -222,7 +225,8 @@ class Simulation:
         """
         sources = self.sources if sources is None else sources
         seeing, window = self.config.stack.psf, window or self.config.field
-        wcs, prf, year = wcs_of(self.config.ffi.wcs_cards), self.config.ffi.prf, PS1_EPOCH_YEAR
+        seen, year = ffi or self.config.ffi, PS1_EPOCH_YEAR
+        wcs, prf = wcs_of(seen.wcs_cards), seen.prf
         if psf_sigma_px is None and prf is not None:
             return draw_sources(sources, prf, wcs, window, year=year, seeing=seeing, offset=offset)
         sigma = 40.0 if psf_sigma_px is None else psf_sigma_px
@@ -400,7 +404,7 @@ def plan_simulation(
     cells = tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
     return SimulationConfig(
         sky=sky,
-        stack=StackConfig(noise=noise, artefacts=noise),
+        stack=StackConfig(noise=noise, artefacts=noise, exposures_centre=skycell_middle(cells)),
         ffi=FfiConfig(detector, cards, noise=noise, prf=PrfConfig() if psf == "prf" else None),
         skycells=cells,
         field=field,
