@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from syndiff.config import (
     DEFAULT_ARCHIVE,
-    MAX_OVERSAMPLE,
     DEFAULT_PRF_DIR,
+    MAX_OVERSAMPLE,
     ReductionConfig,
     SceneConfig,
     parse_offsets,
