@@ -59,6 +59,7 @@ MAX_OVERSAMPLE = 8
 
 MAX_SAMPLES = 80_000_000
 """Samples of one template: a full frame at 4 per pixel, 1.8 GB in memory and on disk."""
+
 DIFFUSE_ARCSEC = (8.0, 300.0)
 """Range of widths that undetected light can be smoothed by: its cells, and beyond its level's mesh
 of 64" nothing is left to smooth."""
