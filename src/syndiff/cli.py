@@ -397,6 +397,44 @@ def downsample(
 
 
 @app.command()
+def drift(
+    ffis: Annotated[
+        list[str], typer.Argument(metavar="FFI...", help="TESS FFIs of one sector, camera, CCD.")
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FFI",
+            help="Count shifts from this FFI. Default: the data root's reference FFI, or else the "
+            "first one given.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(metavar="PX", help="How far an offset may be from an FFI's field.")
+    ] = 0.02,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Folder of table and plot. Default: DATA_ROOT/drift/sector_.../..."),
+    ] = None,
+    data_root: DataRoot = _DEFAULT.data_root,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Tabulate how the field shifts from FFI to FFI; find few offsets that stand for them."""
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_drift
+
+        report = run_drift(
+            ffis,
+            data_root=data_root,
+            reference=reference,
+            tolerance_px=tolerance,
+            output=output,
+        )
+        terminal.show_drift(report)
+
+
+@app.command()
 def simulate(
     directory: Annotated[str, typer.Argument(help="Folder to make it in.")],
     sector: Annotated[int, typer.Option(help="TESS sector.")] = 20,

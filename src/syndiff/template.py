@@ -30,6 +30,7 @@ __all__ = [
     "MIN_COVERAGE",
     "Template",
     "check_reach",
+    "follow_flux",
     "follow_template",
     "interpolation_table",
     "interpolation_taps",
@@ -223,6 +224,32 @@ def follow_template(
         return _template(scene, _Followed(places, corner, window.shape), area)
 
     return _interleaved(sample, oversample)
+
+
+def follow_flux(
+    scene: SceneStrip, *, origin: tuple[int, int], window: Window, displacement: Displacement
+) -> NDArray[np.float32]:
+    """Return the flux alone of `follow_template`, whatever the coverage.
+
+    Parameters
+    ----------
+    scene, origin, window, displacement
+        As of `follow_template`.
+
+    Returns
+    -------
+    (ny, nx) float32
+        Flux in each pixel.
+
+    Raises
+    ------
+    RenderingError
+        If the displacement leaves the scene somewhere in the window.
+    """
+    check_reach(displacement, window)
+    places = displacement.places(window.x0, window.y0)
+    sampler = _Followed(places, (origin[1], origin[0]), window.shape)
+    return sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX) * displacement.area(window)
 
 
 def check_reach(displacement: Displacement, window: Window) -> None:
