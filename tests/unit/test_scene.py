@@ -55,7 +55,7 @@ def test_stars_are_what_the_pixels_record(renderer, place, offset):
     the scale isn't.
     """
     star = (*PLACES[place], 1000.0)
-    sigma = np.sqrt(renderer._response._variance)
+    sigma = np.sqrt(renderer.response._variance)
     skycell = skycell_around(renderer.frame, *star[:2])
     given = [located(skycell, renderer.frame, contribution(skycell, [star], renderer.frame))]
     window = window_around(*star[:2], 6)
