@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.kernels import combine as kernels
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
 from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
@@ -136,12 +137,12 @@ def combine(
     light = _band_light(reduced, config)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
-    total = _weighted_sum(light)
+    total, sums = _weighted_sum(light)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
     share, lost = share_lost_cells(sharing, (total != 0) | (flags != 0), lacking)
     own_flags = flags[lost.row, lost.column]
     total *= share
-    flags[share == 0] = 0
+    flags *= share != 0
 
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
@@ -150,9 +151,8 @@ def combine(
         bits = invalid[lost.row, lost.column]
         missing = _has_bits(bits) & (lost.shares > 0)
         there = light[:, lost.row, lost.column] * lost.shares
-        colours = _colours(light) if missing.any() else _TYPICAL_COLOURS
-        standing_in = _standing_in(missing, colours)
-        total[lost.row, lost.column] = _weighted_sum(there) * standing_in
+        standing_in = _standing_in(missing, _colours(sums))
+        total[lost.row, lost.column] = _weighted_sum(there[:, None])[0][0] * standing_in
         own_flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
         own_flags[~(lost.shares > 0).any(axis=0)] = 0
         flags[lost.row, lost.column] = own_flags
@@ -184,13 +184,13 @@ def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]
         Changes of the means.
     """
     coarse = -(-shape[0] // 4), -(-shape[1] // 4)
-    place = np.ravel_multi_index((lost.row // 4, lost.column // 4), coarse)
-    summed = [np.bincount(place, change, minlength=coarse[0] * coarse[1]) for change in changes]
+    summed = np.zeros((len(changes), *coarse))
+    kernels.sum_changes(lost.row, lost.column, changes, summed)
     sides = [
         np.diff(np.minimum(4 * np.arange(n + 1), side))
         for n, side in zip(coarse, shape, strict=True)
     ]
-    return np.asarray(np.reshape(summed, (-1, *coarse)) / np.outer(*sides), np.float32)
+    return np.asarray(summed / np.outer(*sides), np.float32)
 
 
 def contribute_nothing(
@@ -233,10 +233,12 @@ def contribute_nothing(
 
 def _band_light(reduced: ReducedSkycell, config: CombineConfig) -> FloatPlane:
     """Return light on 2" cells of the four bands, zero where a band is absent."""
-    light = np.zeros((len(BANDS), *reduced.light.shape[1:]), np.float32)
+    light = np.empty((len(BANDS), *reduced.light.shape[1:]), np.float32)
+    for band in set(BANDS) - set(reduced.bands):
+        light[BANDS.index(band)] = 0
     for k, band in enumerate(reduced.bands):
         plane = light[BANDS.index(band)]
-        plane[:] = asinh_decode(reduced.light[k], reduced.light_sigma[k])
+        asinh_decode(reduced.light[k], reduced.light_sigma[k], out=plane)
         if config.background == "none" or config.diffuse_arcsec:
             plane += _spread(_faint_light(reduced, k, config), plane.shape)
     return light
@@ -253,12 +255,11 @@ def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> Floa
     return np.asarray(faint + level * count, np.float32)
 
 
-def _weighted_sum(light: FloatPlane) -> FloatPlane:
-    """Return the bands' sum, in float32: a matrix product would go through float64."""
-    total = np.zeros(light.shape[1:], np.float32)
-    for weight, plane in zip(_WEIGHTS, light, strict=True):
-        total += np.float32(weight) * plane
-    return total
+def _weighted_sum(light: FloatPlane) -> tuple[FloatPlane, NDArray[np.float64]]:
+    """Return the bands' weighted sum, and the sum of each band over all cells."""
+    total, sums = np.empty(light.shape[1:], np.float32), np.empty(len(light))
+    kernels.weigh_bands(light, _WEIGHTS.astype(np.float32), total, sums)
+    return total, sums
 
 
 def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
@@ -277,12 +278,10 @@ def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
 
 def _own_flags(reduced: ReducedSkycell, ignore_mask_bits: int) -> NDArray[np.uint8]:
     """Return the flags that a skycell's own mask raises."""
-    flags = np.zeros(reduced.mask.shape, np.uint8)
-    flags[(reduced.mask & StackMask.SAT) != 0] |= np.uint8(DataQuality.SATURATED_IN_PS1)
-    rows, columns = reduced.mask.shape
-    left_out: NDArray[np.bool_] = np.asarray(reduced.left_out_count.sum(axis=0) > 0, bool)
-    fine = np.repeat(np.repeat(left_out, 4, 0), 4, 1)[:rows, :columns]
-    flags[fine & ((reduced.mask & ignore_mask_bits) != 0)] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    flags = np.empty(reduced.mask.shape, np.uint8)
+    bits = np.array([StackMask.SAT, ignore_mask_bits], np.uint16)
+    raised = np.array([DataQuality.SATURATED_IN_PS1, DataQuality.LEFT_OUT_LIGHT], np.uint8)
+    kernels.raise_flags(reduced.mask, reduced.left_out_count, bits, raised, flags)
     return flags
 
 
@@ -291,9 +290,8 @@ def _has_bits(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.stack([(bits >> band) & 1 == 1 for band in range(len(BANDS))])
 
 
-def _colours(light: FloatPlane) -> NDArray[np.float64]:
+def _colours(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the relative flux of each band, measured on the skycell's own light."""
-    totals = light.sum(axis=(1, 2), dtype=np.float64)
     known = totals > 0
     if not known.any():
         return _TYPICAL_COLOURS
@@ -352,5 +350,6 @@ def _coarse_planes(
         planes[1] += taken * reduced.count[k]
         planes[2] += taken * reduced.flagged[k]
         valid[b] = reduced.count[k]
-    planes[4] = np.einsum("b,bji,bji->ji", _WEIGHTS, shares, full - valid)
+    for weight, share, count in zip(_WEIGHTS, shares, valid, strict=True):
+        planes[4] += np.float32(weight) * share * (full - count)
     return planes
