@@ -14,7 +14,7 @@ from syndiff.simulation.run import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation.sky import SkyConfig, TestStar
+from syndiff.simulation.sky import SkyConfig, TestGalaxy, TestStar
 
 __all__ = [
     "FfiConfig",
@@ -24,6 +24,7 @@ __all__ = [
     "SimulationConfig",
     "SkyConfig",
     "StackConfig",
+    "TestGalaxy",
     "TestStar",
     "Transient",
     "isolated_stars",
