@@ -256,7 +256,7 @@ def test_ripple_is_the_exposures_and_each_skycell_has_a_step(tmp_path):
     for cell, root in ((CELL, tmp_path / "a"), (shifted, tmp_path / "b")):
         write_skycell(cell, sky_of(), config, seed=1, archive=root)
         flux, variance = (
-            fits.getdata(next(root.rglob(f"*.r.unconv{suffix}.fits"))) for suffix in ("", ".wt")
+            fits.getdata(next(root.rglob(f"*.z.unconv{suffix}.fits"))) for suffix in ("", ".wt")
         )
         found.append(flux / np.sqrt(variance).mean())
     step = np.median(found[0][:, 120:] - found[1][:, :-120])
