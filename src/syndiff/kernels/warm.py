@@ -161,7 +161,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sharing.mark_lost, lost
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)
     yield sharing.share_again, again
-    yield combine.weigh_bands, (single_3, single_1, single_2, double_1)
+    yield combine.weigh_bands, (single_3, single_1, single_2)
     masks = _array("u2", 2, is_readonly=True), _array("u2", 3, is_readonly=True)
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
     yield combine.sum_changes, (index_1, index_1, single_2, double_3)

@@ -36,7 +36,7 @@ from syndiff.simulation.grid import (
 )
 from syndiff.simulation.prf import PrfConfig, draw_sources, write_prf_files
 from syndiff.simulation.profiles import PsfConfig
-from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
 from syndiff.simulation.sources import (
     PS1_EPOCH_YEAR,
     Sources,
@@ -477,6 +477,7 @@ def _config_of(record: dict[str, Any]) -> SimulationConfig:
     """Return the configuration that a record holds."""
     sky, stack, ffi = ({k: _tuples(v) for k, v in record[n].items()} for n in _PARTS)
     sky["stars"] = tuple(TestStar(**_plain(star)) for star in sky["stars"])
+    sky["galaxies"] = tuple(TestGalaxy(**_plain(one)) for one in sky["galaxies"])
     stack["psf"] = PsfConfig(**_plain(stack["psf"]))
     if ffi.get("prf") is not None:
         ffi["prf"] = PrfConfig(**ffi["prf"])
