@@ -319,8 +319,9 @@ def _add_ripple(planes: _Planes, header: StackHeader, config: StackConfig, *, se
     name = zlib.crc32(header.skycell.name.encode())
     own = np.random.default_rng([seed, name, BANDS.index(header.band), 0x57E9])
     rms = config.ripple_sigmas * planes.noise
-    length = np.exp(waves.uniform(*np.log(_WAVE_ARCSEC), _WAVES)) / PS1_PIXEL_ARCSEC
-    angle, phase = waves.uniform(0, 2 * np.pi, (2, _WAVES))
+    shortest, longest = (math.log(arcsec) for arcsec in _WAVE_ARCSEC)
+    length = np.exp(waves.uniform(shortest, longest, _WAVES)) / PS1_PIXEL_ARCSEC
+    angle, phase = waves.uniform(0.0, 2 * np.pi, (2, _WAVES))
     per_px = 2 * np.pi / length * np.stack([np.cos(angle), np.sin(angle)])
     (kx, ky), start = warp[:2, :2].T @ per_px, phase + warp[:2, 2] @ per_px
     ny, nx = planes.counts.shape
