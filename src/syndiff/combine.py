@@ -85,12 +85,15 @@ class Contribution:
         `DataQuality` bits on 2" cells.
     replacement : Replacement, optional
         The stars that were taken out and put back; None where none was asked for.
+    star_errors : (n, 3) float64, optional
+        x, y in PS1 pixels and squared flux error, shared, of each star that is put back.
     """
 
     light: FloatPlane
     coarse: FloatPlane
     flags: NDArray[np.uint8]
     replacement: Replacement | None = None
+    star_errors: NDArray[np.float64] | None = None
 
 
 def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -184,9 +187,12 @@ def combine(
         # Stars are put back whole: bands that others have here are the others' part of them.
         share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
         total += share * put.added
-        _put_coarse(coarse, put, np.tensordot(_WEIGHTS, shares, axes=1))
+        kept = _to_coarse(np.stack([~put.cut, ~put.known]))
+        coarse[0] *= kept[0]
+        coarse[4] *= kept[1]
     coarse[3] = plain * full
-    return Contribution(total, coarse, flags, put)
+    errors = _share_errors(put, share) if put is not None else None
+    return Contribution(total, coarse, flags, put, errors)
 
 
 def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
@@ -195,15 +201,18 @@ def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -
     return lit if put is None else lit | (put.added != 0)
 
 
-def _put_coarse(coarse: FloatPlane, put: Replacement, share: NDArray[np.float64]) -> None:
-    """Take the noise of what was cut out, and what is known again out of what is missing.
+def _share_errors(put: Replacement, share: FloatPlane) -> NDArray[np.float64]:
+    """Return the skycell's part of the squared errors of its stars' flux.
 
-    The error of a star's flux is the same wherever its light goes and in every skycell that shows
-    it: its square is shared as the light is, not as noise.
+    A star's error is the same wherever its light goes and in every skycell that shows it: its
+    square is shared as the light is, not as noise.
     """
-    kept = _to_coarse(np.stack([~put.cut, ~put.known]))
-    coarse[0] = coarse[0] * kept[0] + share * put.variance
-    coarse[4] *= kept[1]
+    cell = np.floor((put.errors[:, :2] + 0.5) / 8).astype(int)
+    column, row = cell.T
+    inside = (row >= 0) & (row < share.shape[0]) & (column >= 0) & (column < share.shape[1])
+    x, y, square = put.errors[inside].T
+    shared = np.stack([x, y, square * share[row[inside], column[inside]]], -1)
+    return np.asarray(shared[shared[:, 2] > 0], np.float64)
 
 
 def _bits_of(bands: tuple[str, ...]) -> np.uint8:

@@ -196,6 +196,7 @@ class Simulation:
         psf_sigma_px: float = 40.0,
         offset: tuple[float, float] = (0.0, 0.0),
         sources: Sources | None = None,
+        year: float = PS1_EPOCH_YEAR,
     ) -> F64:
         """Return the template that a perfect pipeline would make.
 
@@ -209,18 +210,20 @@ class Simulation:
             dx, dy (px): sources stand this far from where the FFI's WCS puts them.
         sources : Sources, optional
             Some of `self.sources`, for one star's own image; default: all.
+        year : float
+            Julian year that sources stand at; the FFI's is ``config.ffi.year``.
 
         Returns
         -------
         (ny, nx) float64
             Composite flux per TESS pixel at AB zero point 25, PS1's seeing and pixel included,
-            without noise or background, at PS1's epoch.
+            without noise or background.
         """
         blobs = blobs_of(
             self.sources if sources is None else sources,
             psf_sigma_px=psf_sigma_px,
             seeing=self.config.stack.psf,
-            year=PS1_EPOCH_YEAR,
+            year=year,
         )
         return integrate(
             blobs,
