@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from syndiff.config import digest
+from syndiff.detector_flags import flag_detector
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.mapping_files import read_mapping
 from syndiff.masks import DataQuality
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["downsample_stage"]
 
-TEMPLATE_FORMAT = 1
+TEMPLATE_FORMAT = 2
 """Version of the template files' layout."""
 
 
@@ -89,6 +90,7 @@ def downsample_stage(
         _check_failed(scene, layout, allow_partial=run.allow_partial)
         layout.templates.check_writable()
         content = [scene["digest"], [int(n) for n in store.rendered_under(held).ravel()]]
+        content.append(scene["stars"]["bright"] if scene.get("stars") is not None else [])
         jobs = [
             _Job(layout.template(dx, dy, roi=roi), (dx, dy), _digest(content, window, (dx, dy)))
             for dx, dy in offsets
@@ -193,4 +195,12 @@ def _make(job: _Job, stored: StoredScene | None, record: TemplateRecord, held: W
     template = sample_template(
         stored.strip, origin=stored.origin, window=held, offset=job.offset
     ).embedded(held, record.window)
+    stars = record.scene.get("stars")
+    flag_detector(
+        template.quality,
+        record.window,
+        record.frame.science,
+        bright=stars["bright"] if stars is not None else (),
+        offset=job.offset,
+    )
     write_template(job.place, template, record, job.digest)
