@@ -160,6 +160,19 @@ Follow = Annotated[
 Refine = Annotated[
     bool, typer.Option("--refine", help="Let the stars of each FFI correct where its WCS looks.")
 ]
+Stars = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|gaia|none", help="Catalogue of the stars that stand in for saturated ones."
+    ),
+]
+StarScale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MAG", help="AB less TESS magnitude of those stars. Default: measured on others."
+    ),
+]
+GaiaUrl = Annotated[str, typer.Option(metavar="URL", help="TAP service of `--stars gaia`.")]
 Offsets = Annotated[
     str, typer.Option(metavar="DX,DY,...", help="Offsets of the templates in TESS pixels.")
 ]
@@ -215,6 +228,9 @@ def pipeline(
     prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
     diffuse: Diffuse = _DEFAULT.diffuse,
+    stars: Stars = _DEFAULT.stars,
+    star_scale: StarScale = None,
+    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
     keep_raw: KeepRaw = _DEFAULT.keep_raw,
     allow_partial: AllowPartial = _DEFAULT.allow_partial,
     scheduler: Scheduler = None,
@@ -315,6 +331,9 @@ def process(
     prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
     diffuse: Diffuse = _DEFAULT.diffuse,
+    stars: Stars = _DEFAULT.stars,
+    star_scale: StarScale = None,
+    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     roi: Roi = None,
     target: Target = None,

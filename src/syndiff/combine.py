@@ -12,6 +12,7 @@ from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.kernels import combine as kernels
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
+from syndiff.replacement import replace_stars
 from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
 from syndiff.standing_in import ALL_BANDS, own_colour, stand_in_weights
 from syndiff.undetected import counted_variance, smooth_faint_light
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from syndiff.config import Background
     from syndiff.reduction import ReducedSkycell
+    from syndiff.replacement import Replacement
     from syndiff.sharing import LostCells, Sharing
+    from syndiff.skycell_stars import PlacedStars
     from syndiff.tessellation import Skycell
 
     FloatPlane = NDArray[np.float32]
@@ -63,11 +66,15 @@ class CombineConfig:
     diffuse_arcsec : float
         Width of the Gaussian that smooths undetected light before it is added to the detected
         light; 0 leaves it out.
+    star_scale_mag : float, optional
+        AB magnitude of the composite less TESS magnitude, for stars that are put back; None to
+        measure it.
     """
 
     background: Background
     ignore_mask_bits: int
     diffuse_arcsec: float = 0.0
+    star_scale_mag: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,17 @@ class Contribution:
         `COARSE_PLANES` on 8" cells.
     flags : (n2y, n2x) uint8
         `DataQuality` bits on 2" cells.
+    replacement : Replacement, optional
+        The stars that were taken out and put back; None where none was asked for.
+    star_errors : (n, 3) float64, optional
+        x, y in PS1 pixels and squared flux error, shared, of each star that is put back.
     """
 
     light: FloatPlane
     coarse: FloatPlane
     flags: NDArray[np.uint8]
+    replacement: Replacement | None = None
+    star_errors: NDArray[np.float64] | None = None
 
 
 def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -112,6 +125,7 @@ def combine(
     sharing: Sharing,
     holes: Mapping[str, NDArray[np.uint8] | int],
     config: CombineConfig,
+    stars: PlacedStars | None = None,
 ) -> Contribution:
     """Combine the bands of a skycell and take its share of the overlaps.
 
@@ -128,18 +142,31 @@ def combine(
         neighbour that is absent. Where a neighbour has no data, this skycell takes its share.
     config : CombineConfig
         What counts as light.
+    stars : PlacedStars, optional
+        Catalogue stars near the skycell: those that PS1 saturates are put right.
 
     Returns
     -------
     Contribution
         Light, variance, counts and flags.
+
+    Raises
+    ------
+    RenderingError
+        If stars can't be put back.
     """
     light = _band_light(reduced, config)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
+    put = _replace(light, reduced, stars, config) if stars is not None else None
+    if put is not None:
+        invalid[put.known] &= ~_bits_of(reduced.bands)
+        # What was left out there is put back.
+        flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
+        flags |= put.flags
     total = _weighted_sum(light)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
-    share, lost = share_lost_cells(sharing, (total != 0) | (flags != 0), lacking)
+    share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
     is_bright = (invalid == 0) & (total > _bright_flux(reduced))
     total *= share
     full = _full_counts(skycell)
@@ -164,8 +191,57 @@ def combine(
     counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
     coarse = _coarse_planes(reduced, shares, full, counted)
     coarse[0] *= noise
+    if put is not None:
+        # Stars are put back whole: bands that others have here are the others' part of them.
+        share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
+        total += share * put.added
+        kept = _to_coarse(np.stack([~put.cut, ~put.known]))
+        coarse[0] *= kept[0]
+        coarse[4] *= kept[1]
     coarse[3] = plain * full
-    return Contribution(total, coarse, flags)
+    errors = _share_errors(put, share) if put is not None else None
+    return Contribution(total, coarse, flags, put, errors)
+
+
+def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
+    """Return the cells that add anything."""
+    lit: NDArray[np.bool_] = (total != 0) | (flags != 0)
+    return lit if put is None else lit | (put.added != 0)
+
+
+def _share_errors(put: Replacement, share: FloatPlane) -> NDArray[np.float64]:
+    """Return the skycell's part of the squared errors of its stars' flux.
+
+    A star's error is the same wherever its light goes and in every skycell that shows it: its
+    square is shared as the light is, not as noise.
+    """
+    cell = np.floor((put.errors[:, :2] + 0.5) / 8).astype(int)
+    column, row = cell.T
+    inside = (row >= 0) & (row < share.shape[0]) & (column >= 0) & (column < share.shape[1])
+    x, y, square = put.errors[inside].T
+    shared = np.stack([x, y, square * share[row[inside], column[inside]]], -1)
+    return np.asarray(shared[shared[:, 2] > 0], np.float64)
+
+
+def _bits_of(bands: tuple[str, ...]) -> np.uint8:
+    """Return the bits of bands in validity planes."""
+    return np.uint8(sum(1 << BANDS.index(band) for band in bands))
+
+
+def _replace(
+    light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, config: CombineConfig
+) -> Replacement:
+    """Take saturated stars out of the bands' light, which is modified, and find what to put."""
+    absent = ALL_BANDS & ~int(_bits_of(reduced.bands))
+    weights = stand_in_weights()[absent].astype(np.float32)
+    return replace_stars(
+        light,
+        np.tensordot(weights, light, axes=1),
+        mask=reduced.mask,
+        valid=reduced.valid,
+        stars=stars,
+        scale_mag=config.star_scale_mag,
+    )
 
 
 def _flags_of_lost(

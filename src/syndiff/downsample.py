@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.config import MAX_SAMPLES, digest
+from syndiff.detector_flags import flag_detector
 from syndiff.errors import ConfigError, GeometryError, RenderingError
 from syndiff.following import check_detector, displacement_of, read_candidates, reason_against
 from syndiff.mapping import Reference
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["downsample_stage"]
 
-TEMPLATE_FORMAT = 1
+TEMPLATE_FORMAT = 2
 """Version of the template files' layout."""
 
 _FLAG_REACH_PX = 2
@@ -179,7 +180,11 @@ def _open(
     store = SceneStore(layout.scene, mapping.frame.science)
     scene = _scene_under(held, layout, mapping, store)
     _check_failed(scene, layout, allow_partial=run.allow_partial)
-    content = [scene["digest"], [int(n) for n in store.rendered_under(held).ravel()]]
+    content = [
+        scene["digest"],
+        [int(n) for n in store.rendered_under(held).ravel()],
+        scene["stars"]["bright"] if scene.get("stars") is not None else [],
+    ]
     request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
     return store, request
 
@@ -353,8 +358,25 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
     whole = template.embedded(request.held, request.window)
+    _flag_detector(whole.quality, record, request)
     write_template(job.place, whole, record, job.digest)
     return ""
+
+
+def _flag_detector(quality: NDArray[np.int32], record: TemplateRecord, request: _Request) -> None:
+    """Add what TESS's own detector spoils, the same for all samples of a pixel."""
+    stars = request.scene.get("stars")
+    flags = np.zeros(request.window.shape, np.int32)
+    flag_detector(
+        flags,
+        request.window,
+        request.frame.science,
+        bright=stars["bright"] if stars is not None else (),
+        offset=record.offset,
+    )
+    for axis in (0, 1):
+        flags = np.repeat(flags, request.oversample, axis)
+    quality |= flags
 
 
 def _follow(

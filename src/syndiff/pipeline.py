@@ -14,6 +14,7 @@ from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.following import Following, check_detector, read_candidates
+from syndiff.gaia import GaiaService, find_gaia_stars
 from syndiff.layout import Layout
 from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
@@ -23,6 +24,8 @@ from syndiff.prf import response_for
 from syndiff.prf_files import keep_prf_grid
 from syndiff.process import SceneJob, process_stage
 from syndiff.stage import StageReport, StageRun
+from syndiff.star_files import read_star_file
+from syndiff.star_input import store_stars
 from syndiff.storage import Place
 from syndiff.transport import ArchiveConfig, connect
 from syndiff.window import Window
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from syndiff.observation import Observation
     from syndiff.settings import Settings
     from syndiff.stage import Progress
+    from syndiff.stars import StarCatalogue
 
 __all__ = [
     "DriftReport",
@@ -169,6 +173,8 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     layout = settings.layout(detector)
     scene = _scene(settings, observation.frame)
     open_tessellation(find_catalogue(layout, settings.catalogue))
+    # Asked for before anything is fetched: what can't be had is said now.
+    _stars(settings, observation.frame, window)
     with _open_run(settings, progress) as run:
         layout.check_writable()
         stages = (
@@ -417,6 +423,16 @@ def _scene(settings: Settings, frame: Frame) -> SceneConfig:
     return scene
 
 
+def _stars(settings: Settings, frame: Frame, window: Window | None) -> StarCatalogue | None:
+    """Return the stars that the settings ask for; None for none."""
+    if settings.stars == "none":
+        return None
+    if settings.stars == "gaia":
+        service = GaiaService(settings.gaia_url)
+        return find_gaia_stars(settings.layout(frame.detector), frame, window, service)
+    return read_star_file(settings.stars)
+
+
 def _process(
     detector: Detector,
     settings: Settings,
@@ -424,7 +440,11 @@ def _process(
     window: Window | None,
     run: StageRun,
 ) -> StageReport:
-    job = SceneJob(settings.layout(detector), settings.reduction, scene, limit=settings.limit)
+    layout = settings.layout(detector)
+    stars = _stars(settings, read_mapping(layout).frame, window)
+    if stars is not None:
+        store_stars(layout, stars)
+    job = SceneJob(layout, settings.reduction, scene, limit=settings.limit)
     return process_stage(job, roi=window, run=run, overwrite=settings.overwrite)
 
 
