@@ -11,6 +11,7 @@ from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
 from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
+from syndiff.undetected import counted_variance, smooth_faint_light
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,10 +59,14 @@ class CombineConfig:
         ``none`` adds undetected light and the background level to the detected light.
     ignore_mask_bits : int
         PS1 mask bits that the reduction left out.
+    diffuse_arcsec : float
+        Width of the Gaussian that smooths undetected light before it is added to the detected
+        light; 0 leaves it out.
     """
 
     background: Background
     ignore_mask_bits: int
+    diffuse_arcsec: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def combine(
     Contribution
         Light, variance, counts and flags.
     """
-    light = _band_light(reduced, config.background)
+    light = _band_light(reduced, config)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
     total = _weighted_sum(light)
@@ -153,7 +158,8 @@ def combine(
         flags[lost.row, lost.column] = own_flags
         changes = lost.shares - share[lost.row, lost.column]
         shares += _coarse_changes(lost, changes, flags.shape)
-    coarse = _coarse_planes(reduced, shares, full)
+    counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
+    coarse = _coarse_planes(reduced, shares, full, counted)
     if lost.row.size:
         coarse[0] *= 1 + _coarse_changes(lost, standing_in[None] ** 2 - 1, flags.shape)[0]
     coarse[3] = plain * full
@@ -225,18 +231,26 @@ def contribute_nothing(
     return Contribution(np.zeros(shape, np.float32), coarse, flags)
 
 
-def _band_light(reduced: ReducedSkycell, background: Background) -> FloatPlane:
+def _band_light(reduced: ReducedSkycell, config: CombineConfig) -> FloatPlane:
     """Return light on 2" cells of the four bands, zero where a band is absent."""
     light = np.zeros((len(BANDS), *reduced.light.shape[1:]), np.float32)
     for k, band in enumerate(reduced.bands):
         plane = light[BANDS.index(band)]
         plane[:] = asinh_decode(reduced.light[k], reduced.light_sigma[k])
-        if background == "none":
-            faint = asinh_decode(reduced.faint[k], reduced.faint_sigma[k])
-            rows, columns = faint.shape
-            level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
-            plane += _spread(faint + level * reduced.count[k], plane.shape)
+        if config.background == "none" or config.diffuse_arcsec:
+            plane += _spread(_faint_light(reduced, k, config), plane.shape)
     return light
+
+
+def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> FloatPlane:
+    """Return what one band adds to the detected light, on 8" cells."""
+    faint = asinh_decode(reduced.faint[k], reduced.faint_sigma[k])
+    count = reduced.count[k]
+    if config.background != "none":
+        return smooth_faint_light(faint, count, config.diffuse_arcsec)
+    rows, columns = faint.shape
+    level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
+    return np.asarray(faint + level * count, np.float32)
 
 
 def _weighted_sum(light: FloatPlane) -> FloatPlane:
@@ -321,19 +335,22 @@ def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
-def _coarse_planes(reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane) -> FloatPlane:
+def _coarse_planes(
+    reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane, counted: tuple[float, float]
+) -> FloatPlane:
     """Return `COARSE_PLANES` of a skycell, all but the complete counts."""
     planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
-    counted = np.zeros((len(BANDS), *full.shape), np.float32)
+    valid = np.zeros((len(BANDS), *full.shape), np.float32)
+    detected, undetected = (np.float32(part) for part in counted)
     for k, band in enumerate(reduced.bands):
         b = BANDS.index(band)
         taken = np.float32(_WEIGHTS[b]) * shares[b]
         variance = variance_decode(reduced.variance[k], reduced.variance_sigma[k])
-        # Undetected light that is left out is unknown to this precision too.
-        noise = taken * np.float32(reduced.noise_correlation)
-        planes[0] += noise**2 * variance.sum(axis=0)
+        # Skycells over a point were made of the same exposures: shares of their noise add up.
+        noise = np.float32((_WEIGHTS[b] * reduced.noise_correlation) ** 2) * shares[b]
+        planes[0] += noise * (detected * variance[0] + undetected * variance[1])
         planes[1] += taken * reduced.count[k]
         planes[2] += taken * reduced.flagged[k]
-        counted[b] = reduced.count[k]
-    planes[4] = np.einsum("b,bji,bji->ji", _WEIGHTS, shares, full - counted)
+        valid[b] = reduced.count[k]
+    planes[4] = np.einsum("b,bji,bji->ji", _WEIGHTS, shares, full - valid)
     return planes

@@ -13,11 +13,13 @@ from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError
 from syndiff.execution import open_executor
+from syndiff.following import Following
 from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
 from syndiff.observation import read_observation
 from syndiff.pixelmap import sky_to_pixel
-from syndiff.prf import GaussianResponse
+from syndiff.prf import response_for
+from syndiff.prf_files import keep_prf_grid
 from syndiff.process import SceneJob, process_stage
 from syndiff.stage import StageReport, StageRun
 from syndiff.transport import ArchiveConfig, connect
@@ -26,6 +28,7 @@ from syndiff.window import Window
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from syndiff.config import SceneConfig
     from syndiff.frame import Frame
     from syndiff.layout import Detector
     from syndiff.observation import Observation
@@ -116,6 +119,11 @@ class RunReport:
         """Whether something that failed is left out."""
         return any(stage.partial for stage in self.stages)
 
+    @property
+    def failure(self) -> str:
+        """What could not be made although the rest was; empty if nothing."""
+        return "; ".join(stage.failure for stage in self.stages if stage.failure)
+
 
 @contextlib.contextmanager
 def _open_run(settings: Settings, progress: Progress | None) -> Iterator[StageRun]:
@@ -153,15 +161,15 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     window = region(settings, observation.frame)
     detector = observation.frame.detector
     _check_archive(settings)
-    GaussianResponse(observation.frame, settings.psf_sigma)
     layout = settings.layout(detector)
+    scene = _scene(settings, observation.frame)
     open_tessellation(find_catalogue(layout, settings.catalogue))
     with _open_run(settings, progress) as run:
         layout.check_writable()
         stages = (
             _logged(_map(observation, settings, window, run)),
             _logged(_download(detector, settings, window, run)),
-            _logged(_process(detector, settings, window, run)),
+            _logged(_process(detector, settings, scene, window, run)),
             _logged(_downsample(detector, settings, window, run)),
         )
     return RunReport(detector, stages)
@@ -244,8 +252,9 @@ def run_process(
         What was done.
     """
     window = _window(detector, settings)
+    scene = _scene(settings, read_mapping(settings.layout(detector)).frame)
     with _open_run(settings, progress) as run:
-        return RunReport(detector, (_logged(_process(detector, settings, window, run)),))
+        return RunReport(detector, (_logged(_process(detector, settings, scene, window, run)),))
 
 
 def run_downsample(
@@ -315,12 +324,27 @@ def _download(
     return download_stage(job, roi=window, run=run)
 
 
+def _scene(settings: Settings, frame: Frame) -> SceneConfig:
+    """Return how the scene is made; raise for a response that can't be had or rendered.
+
+    Measured responses are read here, once, and kept under the data root for every worker.
+    """
+    scene, kept = settings.scene, settings.layout(frame.detector).pixel_response
+    if scene.psf == "prf":
+        grid = keep_prf_grid(settings.prf_dir, frame.detector, kept, again=settings.overwrite)
+        scene = replace(scene, prf_digest=grid.digest)
+    response_for(frame, scene, kept)
+    return scene
+
+
 def _process(
-    detector: Detector, settings: Settings, window: Window | None, run: StageRun
+    detector: Detector,
+    settings: Settings,
+    scene: SceneConfig,
+    window: Window | None,
+    run: StageRun,
 ) -> StageReport:
-    job = SceneJob(
-        settings.layout(detector), settings.reduction, settings.scene, limit=settings.limit
-    )
+    job = SceneJob(settings.layout(detector), settings.reduction, scene, limit=settings.limit)
     return process_stage(job, roi=window, run=run, overwrite=settings.overwrite)
 
 
@@ -333,4 +357,6 @@ def _downsample(
         roi=window,
         run=run,
         overwrite=settings.overwrite,
+        oversample=settings.oversample,
+        following=Following(settings.follow, settings.refine) if settings.follow else None,
     )

@@ -27,7 +27,7 @@ from syndiff.inventory import Inventory
 from syndiff.locks import locked
 from syndiff.mapping_files import read_mapping
 from syndiff.pixelmap import PixelMap
-from syndiff.prf import GaussianResponse
+from syndiff.prf import response_for
 from syndiff.scene import SceneRenderer
 from syndiff.scene_metadata import write_scene_metadata
 from syndiff.scene_store import SCENE_FORMAT, SceneStore
@@ -245,7 +245,8 @@ class _Inputs:
     def renderer(self) -> SceneRenderer:
         """Return what renders the tiles."""
         frame = self.mapping.frame
-        return SceneRenderer(frame, GaussianResponse(frame, self.job.config.psf_sigma_px))
+        response = response_for(frame, self.job.config, self.job.layout.pixel_response)
+        return SceneRenderer(frame, response)
 
     @functools.cached_property
     def scene_digest(self) -> str:
@@ -296,8 +297,7 @@ class _Inputs:
             "config": self.job.config.to_dict(),
             "reduction": self.job.reduction.to_dict(),
             "response": {
-                "model": "gaussian",
-                "sigma_px": self.job.config.psf_sigma_px,
+                **renderer.response.provenance,
                 "nodes_per_px": renderer.nodes_per_px,
                 "margin_px": renderer.margin_px,
             },
@@ -364,7 +364,9 @@ class _Worker:
         self._tessellation = read_tessellation(job.layout, self._inputs.mapping.tessellation_digest)
         self._store = SceneStore(job.layout.scene, self._inputs.mapping.frame.science)
         self._renderer = self._inputs.renderer()
-        self._combine = CombineConfig(job.config.background, job.reduction.ignore_mask_bits)
+        self._combine = CombineConfig(
+            job.config.background, job.reduction.ignore_mask_bits, job.config.diffuse_arcsec
+        )
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
 
     def render(self, row: int, first_column: int, digests: tuple[int, ...]) -> None:

@@ -68,6 +68,8 @@ class StageReport:
         Whether everything was there already.
     partial : bool
         Whether something that failed is left out.
+    failure : str
+        What could not be made although the rest was, and what to do; empty if nothing.
     counts : dict of str to int
         What was made, kept, absent, failed.
     figures : dict of str to float
@@ -82,6 +84,7 @@ class StageReport:
     seconds: float
     skipped: bool = False
     partial: bool = False
+    failure: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

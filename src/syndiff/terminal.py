@@ -71,6 +71,7 @@ class Terminal:
         )
         self._tasks: dict[str, TaskID] = {}
         self.is_partial = False
+        self.failure = ""
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Draw how far a stage is.
@@ -103,6 +104,7 @@ class Terminal:
         """
         self.stop()
         self.is_partial = report.is_partial
+        self.failure = report.failure
         if self._as_json:
             stages = [asdict(stage) for stage in report.stages]
             content = {**asdict(report.detector), "partial": report.is_partial, "stages": stages}
@@ -278,6 +280,9 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         shown.stop()
+    if shown.failure:
+        sys.stderr.write(f"syndiff: error: {shown.failure}\n")
+        raise typer.Exit(EXIT_FAILED)
     if shown.is_partial:
         sys.stderr.write("syndiff: partial: something is left out and flagged, see above\n")
         raise typer.Exit(EXIT_PARTIAL)

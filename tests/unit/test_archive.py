@@ -394,7 +394,9 @@ def test_local_folder(tmp_path, flat):
 
 
 def test_a_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere does not exist: give a folder that holds PS1"):
+    with pytest.raises(
+        ConfigError, match=r"nowhere does not exist: give --archive a folder that holds"
+    ):
         Archive(ArchiveConfig(str(tmp_path / "nowhere")))
 
 

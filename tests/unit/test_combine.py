@@ -88,10 +88,23 @@ def test_bands_are_summed_by_weight():
 
 def test_variances_are_summed_by_squared_weight_and_correlation():
     tessellation, (skycell,) = sky(ALONE)
-    found = inside(coarse(combined(tessellation, reduce_by_hand(skycell)), "variance"))
+    found = inside(coarse(combined(tessellation, reduce_by_hand(skycell), NONE), "variance"))
     wanted = 1.5**2 * 2.0 * 1024 * np.sum(np.square(BAND_WEIGHTS))
     # steps of 1/64 octave
     np.testing.assert_allclose(found, wanted, rtol=0.006)
+
+
+def test_skycells_share_the_noise_of_the_same_exposures():
+    """Their mean is no quieter than either: variance is shared as light is."""
+    tessellation, skycells = sky(PAIR)
+    found = [
+        coarse(combined(tessellation, reduce_by_hand(skycell), NONE), "variance")
+        for skycell in skycells
+    ]
+    wanted = 1.5**2 * 2.0 * np.sum(np.square(BAND_WEIGHTS))
+    total = sum(plane.sum(dtype=float) for plane in found)
+    # 1800 x 1000 pixels, codes of 1 %, and the rim
+    assert total == pytest.approx(wanted * 1800 * 1000, rel=0.01)
 
 
 def test_undetected_light_and_level_come_back_when_asked():
@@ -162,8 +175,9 @@ def test_a_missing_band_is_stood_in_for_by_the_others_and_flagged():
     missing = inside(coarse(found, "missing"))
     np.testing.assert_allclose(missing, BAND_WEIGHTS[0] * 1024, rtol=1e-5)
     np.testing.assert_allclose(inside(coarse(found, "count")), 1024 - missing, rtol=1e-5)
-    # standing in multiplies the others' noise as it does their light; codes step by 1 %
-    noise = (1.5 * weights[1:] * wanted / others) ** 2 * 2.0 * 1024
+    # Standing in multiplies the others' noise as it does their light, by half more for what the
+    # matched filter cuts off around it; codes step by 1 %.
+    noise = 1.5 * (1.5 * weights[1:] * wanted / others) ** 2 * 2.0 * 1024
     np.testing.assert_allclose(inside(coarse(found, "variance")), noise.sum(), rtol=0.02)
 
 

@@ -45,7 +45,12 @@ def test_defaults_are_those_of_the_documentation():
         "detection": "matched",
         "threshold_sigma": 3.0,
     }
-    assert SceneConfig().to_dict() == {"psf_sigma_px": 40.0, "background": "matched"}
+    assert SceneConfig().to_dict() == {
+        "psf_sigma_px": 40.0,
+        "background": "matched",
+        "diffuse_arcsec": 0.0,
+        "psf": "gaussian",
+    }
 
 
 @pytest.mark.parametrize(

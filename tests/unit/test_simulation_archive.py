@@ -12,6 +12,7 @@ from syndiff.simulation.archive import (
     NOISE_CORRELATION,
     StackConfig,
     render_light,
+    warped_noise,
     write_skycell,
 )
 from syndiff.simulation.grid import skycell_wcs
@@ -207,6 +208,39 @@ def test_noise_follows_the_variance_and_is_correlated(spoilt):
     sums = pull[:450, :240].reshape(45, 10, 24, 10).sum((1, 3)) / 10
     # Edges of 10-pixel sums lose a tenth of the correlation; 1080 sums: 2 %.
     assert sums.std() == pytest.approx(NOISE_CORRELATION, rel=0.12)
+
+
+def test_skycells_of_a_projection_show_the_same_noise(tmp_path):
+    shifted = replace(CELL, name="skycell.0007.030", crpix=(CELL.crpix[0] - 120, CELL.crpix[1]))
+    pulls = []
+    for cell, root in ((CELL, tmp_path / "a"), (shifted, tmp_path / "b")):
+        config = replace(CLEAN, noise=True)
+        write_skycell(cell, sky_of(), config, seed=1, archive=root)
+        flux, variance = (
+            fits.getdata(next(root.rglob(f"*.r.unconv{suffix}.fits"))) for suffix in ("", ".wt")
+        )
+        pulls.append(flux / np.sqrt(variance))
+    # Codes step by a fraction of the noise.
+    np.testing.assert_allclose(pulls[0][:, 120:], pulls[1][:, :-120], atol=0.1)
+
+
+def test_turned_pixels_show_the_same_noise():
+    """What a TESS pixel sums up is the same in any projection: the same photons."""
+    angle = np.radians(5.6)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    sums = []
+    for matrix in (np.eye(2), turn):
+        warp = np.eye(3)
+        warp[:2, :2] = matrix
+        # the middle stays where it is
+        warp[:2, 2] = np.array([7.3, 9.8]) + 150 - matrix @ np.array([150, 150])
+        noise = warped_noise(warp, (301, 301), (1, 2))
+        assert noise.std() == pytest.approx(1, rel=0.2)
+        y, x = np.mgrid[-150:151, -150:151]
+        sums.append((noise * np.exp(-(x**2 + y**2) / (2 * 40.0**2))).sum())
+    spread = NOISE_CORRELATION * np.sqrt(np.pi) * 40
+    assert abs(sums[0]) > 0.2 * spread  # a sum that says something
+    assert sums[0] == pytest.approx(sums[1], abs=0.02 * spread)
 
 
 def test_background_is_added_where_asked_for(tmp_path):

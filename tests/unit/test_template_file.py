@@ -38,7 +38,7 @@ def band(name, state="reduced", **values):
 
 
 SCENE = {
-    "config": {"background": "matched", "psf_sigma_px": 40.0},
+    "config": {"background": "matched", "psf_sigma_px": 40.0, "diffuse_arcsec": 0.0},
     "reduction": {"ignore_mask_bits": 4096 | 32},
     "response": {"model": "gaussian", "sigma_px": 40.0},
     "ffi": "tess2019357164649-s0020-3-3-0165-s_ffic.fits",

@@ -5,6 +5,7 @@ Nothing here shares code with the stages that it tests.
 
 from syndiff.simulation.archive import StackConfig
 from syndiff.simulation.ffi import FfiConfig, Transient
+from syndiff.simulation.prf import PrfConfig
 from syndiff.simulation.profiles import PsfConfig
 from syndiff.simulation.run import (
     FieldKind,
@@ -19,6 +20,7 @@ from syndiff.simulation.sky import SkyConfig, TestStar
 __all__ = [
     "FfiConfig",
     "FieldKind",
+    "PrfConfig",
     "PsfConfig",
     "Simulation",
     "SimulationConfig",
