@@ -6,6 +6,7 @@ FITS headers, not astropy's), seeing, pixels, response and integration over pixe
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,9 @@ import galsim
 import numpy as np
 from astropy.io import fits
 
+from benchmarks.skies import PLACES
 from syndiff.config import BAND_WEIGHTS, BANDS
-from syndiff.simulation import Simulation, SimulationConfig, SkyConfig
+from syndiff.simulation import Simulation, SimulationConfig, SkyConfig, plan_simulation
 from syndiff.simulation.ffi import write_ffi
 from syndiff.simulation.grid import write_catalogue
 from syndiff.simulation.run import PS1_EPOCH_YEAR
@@ -27,12 +29,15 @@ from syndiff.window import Window
 ACCURACY = galsim.GSParams(
     folding_threshold=1e-5,
     maxk_threshold=1e-6,
-    kvalue_accuracy=1e-8,
+    kvalue_accuracy=1e-6,
     xvalue_accuracy=1e-8,
-    table_spacing=0.5,
+    minimum_fft_size=32,
     maximum_fft_size=16384,
 )
-"""GalSim's own errors: 1e-5 of the light folded back, 1e-6 of the spectrum cut off."""
+"""GalSim's own errors: 1e-5 of the light folded back, 1e-6 of the spectrum cut off.
+
+With 1e-7 and transforms of 256 a star's truth changes by 1e-8 of its peak.
+"""
 
 REACH_PX = 6
 """TESS pixels around an object that are drawn and compared: 13 x 13."""
@@ -164,25 +169,32 @@ class GalsimSky:
             image[stamp] += drawn[stamp]
         return image.array
 
-    def truth(self, k: int, psf_sigma: float, offset: tuple[float, float]) -> np.ndarray:
+    def truth(
+        self, k: int, psf_sigma: float, offset: tuple[float, float], *, parts: int = 1
+    ) -> np.ndarray:
         """Return 13 x 13 pixels of one thing as TESS sees it, around its nearest pixel.
 
-        Every pixel is drawn by itself, with the Jacobian that the WCS has there: a response in true
-        angle, and pixels of their true size.
+        Every pixel is drawn by itself, as `parts` x `parts` smaller ones, with the Jacobian that
+        the WCS has there: a response in true angle, and pixels of their true size. Within a part
+        the WCS is straight: with one part that leaves 1e-5 of peak in a corner of the CCD (the
+        gradient of the pixels' size times that of the light, over 12), with two a quarter of it.
         """
         thing, place = self.things[k], self.places[k]
         response = galsim.Gaussian(sigma=psf_sigma * 0.25, gsparams=ACCURACY)
-        parts = [
+        bands = [
             thing.light(self.seeing.profile(band)) * (thing.flux[band] * weight)
             for band, weight in enumerate(BAND_WEIGHTS)
         ]
-        seen = galsim.Convolve(galsim.Add(parts), self._ps1_pixel(place), response)
+        seen = galsim.Convolve(galsim.Add(bands), self._ps1_pixel(place), response)
         seen = seen.withGSParams(ACCURACY)
+        steps = (np.arange(parts) + 0.5) / parts - 0.5
         middle = round(thing.x + offset[0]), round(thing.y + offset[1])
         out = np.zeros((2 * REACH_PX + 1,) * 2)
         for j, i in np.ndindex(out.shape):
             x, y = middle[0] + i - REACH_PX - offset[0], middle[1] + j - REACH_PX - offset[1]
-            out[j, i] = self._pixel(seen, place, galsim.PositionD(x + 1, y + 1))
+            for dx, dy in itertools.product(steps, steps):
+                at = galsim.PositionD(x + 1 + dx, y + 1 + dy)
+                out[j, i] += self._pixel(seen, place, at, 1 / parts)
         return out
 
     def _ps1_pixel(self, place: galsim.CelestialCoord) -> galsim.GSObject:
@@ -191,12 +203,14 @@ class GalsimSky:
         return wcs.local(wcs.toImage(place)).toWorld(galsim.Pixel(1.0, gsparams=ACCURACY))
 
     def _pixel(
-        self, seen: galsim.GSObject, place: galsim.CelestialCoord, at: galsim.PositionD
+        self, seen: galsim.GSObject, place: galsim.CelestialCoord, at: galsim.PositionD, size: float
     ) -> float:
+        """Return the light in a part of a TESS pixel, `size` pixels wide."""
         u, v = place.project(self.wcs.toWorld(at))
         there = galsim.PositionD(u / galsim.arcsec, v / galsim.arcsec)
         image = galsim.ImageD(1, 1)
-        seen.shift(-there).drawImage(image, wcs=self.wcs.local(at), center=image.true_center)
+        scale = galsim.JacobianWCS(*(size * self.wcs.local(at).getMatrix()).ravel())
+        seen.shift(-there).drawImage(image, wcs=scale, center=image.true_center)
         return float(image.array[0, 0])
 
 
@@ -242,12 +256,44 @@ def _write(archive: Path, cell: Skycell, band: int, light: np.ndarray) -> None:
     write_stack_plane(stem.with_name(f"{stem.name}.mask.fits"), mask, header)
 
 
-def stamp_of(flux: np.ndarray, window: Window, x: float, y: float) -> np.ndarray:
-    """Return the 13 x 13 pixels of an image around a place; NaN beyond its border."""
-    out = np.full((2 * REACH_PX + 1,) * 2, np.nan)
-    i, j = round(x) - window.x0, round(y) - window.y0
-    for row, column in np.ndindex(out.shape):
-        a, b = j + row - REACH_PX, i + column - REACH_PX
-        if 0 <= a < flux.shape[0] and 0 <= b < flux.shape[1]:
-            out[row, column] = flux[a, b]
-    return out
+def expected(
+    sky: GalsimSky,
+    window: Window,
+    *,
+    psf_sigma: float,
+    offset: tuple[float, float],
+    parts: int = 1,
+) -> np.ndarray:
+    """Return what TESS sees of a sky in the pixels of a window."""
+    wide = window.grown(2 * REACH_PX + 1)
+    out = np.zeros(wide.shape)
+    for k, thing in enumerate(sky.things):
+        i, j = round(thing.x + offset[0]) - wide.x0, round(thing.y + offset[1]) - wide.y0
+        box = np.s_[j - REACH_PX : j + REACH_PX + 1, i - REACH_PX : i + REACH_PX + 1]
+        out[box] += sky.truth(k, psf_sigma, offset, parts=parts)
+    edge = 2 * REACH_PX + 1
+    return out[edge:-edge, edge:-edge]
+
+
+def plan_at(place: str, size_px: int) -> SimulationConfig:
+    """Return the plan of a small field in two projections, at one of `PLACES`."""
+    x, y = PLACES[place]
+    if place == "corner":
+        x, y = x - size_px / 2, y - size_px / 2
+    return plan_simulation(noise=False, centre_px=(x, y), size_px=size_px)
+
+
+FLUX = (9000.0, 12000.0, 15000.0, 17000.0)
+"""Of the mixture's brightest star: magnitude 14.7."""
+
+
+def mixture(field: Window) -> tuple[Thing, ...]:
+    """Return two stars and two galaxies, of indices 1 and 4, for a field of 16 x 16 pixels."""
+    x, y = field.x0, field.y0
+    faint = tuple(0.6 * value for value in reversed(FLUX))
+    return (
+        Thing(x + 3.2, y + 3.1, FLUX),
+        Thing(x + 11.6, y + 4.3, faint, 1.0, 1.6, 0.5, 30.0),
+        Thing(x + 4.4, y + 11.5, faint, 4.0, 1.2, 0.7, -50.0),
+        Thing(x + 11.9, y + 11.8, faint),
+    )
