@@ -32,7 +32,7 @@ from syndiff.scene import SceneRenderer
 from syndiff.scene_metadata import write_scene_metadata
 from syndiff.scene_store import SCENE_FORMAT, SceneStore
 from syndiff.sharing import Sharing, sharing_of
-from syndiff.stage import StageReport, clock, run_tasks
+from syndiff.stage import StageReport, clock, release_memory, run_tasks
 from syndiff.tiles import MARGIN_PX, TileGrid
 from syndiff.window import Window
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from syndiff.mapping import Mapping, Member
     from syndiff.pixelmap import Lattice
     from syndiff.stage import StageRun
-    from syndiff.tessellation import Skycell
+    from syndiff.tessellation import Skycell, Tessellation
 
 __all__ = ["SceneJob", "process_stage"]
 
@@ -147,6 +147,7 @@ def process_stage(
         outcomes = run_tasks(run, "process", _render_rows, tasks, core_s=_CORE_S * todo.sum())
         failures = [outcome for outcome in outcomes if outcome.error]
         _worker.cache_clear()  # what this process holds, if it rendered itself
+        release_memory()
         if failures:
             raise RenderingError(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "
@@ -368,6 +369,10 @@ class _Worker:
             job.config.background, job.reduction.ignore_mask_bits, job.config.diffuse_arcsec
         )
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
+        # A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
+        # Not a cache of a method: one belongs to the class, and would keep the worker for ever.
+        read = functools.partial(_read_invalid, self._inputs, self._tessellation)
+        self._invalid = functools.lru_cache(maxsize=160)(read)
 
     def render(self, row: int, first_column: int, digests: tuple[int, ...]) -> None:
         """Render and store neighbouring tiles of a row."""
@@ -416,12 +421,11 @@ class _Worker:
                 holes[name] = self._invalid(name)
         return holes
 
-    # A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
-    @functools.lru_cache(maxsize=160)  # noqa: B019 - one worker object per process and job
-    def _invalid(self, name: str) -> NDArray[np.uint8]:
-        atlas = self._inputs.atlas
-        key = atlas.key(self._tessellation[name], self._inputs.job.reduction)
-        return invalid_bands(atlas.read_valid(key))
+
+def _read_invalid(inputs: _Inputs, tessellation: Tessellation, name: str) -> NDArray[np.uint8]:
+    """Return which bands a reduced skycell lacks, cell by cell."""
+    key = inputs.atlas.key(tessellation[name], inputs.job.reduction)
+    return invalid_bands(inputs.atlas.read_valid(key))
 
 
 @functools.lru_cache(maxsize=1)
