@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from syndiff.refinement import refine_displacement
 from syndiff.scene_metadata import part_of_scene, read_scene_metadata
 from syndiff.scene_store import SceneStore
 from syndiff.stage import StageReport, clock
-from syndiff.template import follow_template, sample_template
+from syndiff.template import Template, follow_template, sample_template
 from syndiff.template_file import (
     SIZE_CARD,
     Followed,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from syndiff.scene_store import StoredScene
     from syndiff.stage import StageRun
     from syndiff.storage import Place
-    from syndiff.template import Template
 
 __all__ = ["downsample_stage"]
 
@@ -82,6 +82,14 @@ class _Request:
     scene: dict[str, Any]
     content: list[Any]
     oversample: int
+
+    @functools.cached_property
+    def canvas(self) -> Template:
+        """The whole window; every template fills the same part of it, the pixels in `held`.
+
+        One for all: memory that is given back and asked for again costs a quarter more.
+        """
+        return Template.blank(self.window, self.oversample)
 
 
 def downsample_stage(
@@ -342,24 +350,27 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
     """Sample and write one template; return why it can't be, or nothing."""
     if stored is None:
         return ""
+    canvas = request.canvas
+    held = canvas.part(request.held, request.window)
     if job.ffi is not None and job.ffi.observation is not None:
         try:
             template, record = _follow(job.ffi.observation, stored, request, is_refined=job.refine)
         except (GeometryError, RenderingError) as error:
             return f"{job.ffi.name}: {error}"
+        held.fill(template)
     else:
-        template = sample_template(
+        sample_template(
             stored.strip,
             origin=stored.origin,
             window=request.held,
             offset=job.offset,
             oversample=request.oversample,
+            out=held,
         )
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
-    whole = template.embedded(request.held, request.window)
-    _flag_detector(whole.quality, record, request)
-    write_template(job.place, whole, record, job.digest)
+    _flag_detector(canvas.quality, record, request)
+    write_template(job.place, canvas, record, job.digest)
     return ""
 
 
