@@ -48,6 +48,7 @@ class DataQuality(IntFlag):
     LEFT_OUT_LIGHT = 8
     SATURATED_IN_PS1 = 16
     FAILED_SKYCELL = 32
+    TESS_SATURATED = 512
 
 
 def parse_bits(text: str) -> int:

@@ -251,6 +251,7 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     lacking = "failed" in states or "limited" in states
     header["PARTIAL"] = (lacking, "made although skycells failed or were left out")
     header["FFI"] = (scene["ffi"], "reference FFI")
+    header["SCENEDIG"] = (scene["sampled"], "digest of the scene's tiles under it")
     header["SWVER"] = (f"syndiff {__version__}", "software")
     header["CFGDIG"] = (digest, "digest of inputs and configuration")
     for line in _history(scene, states):
