@@ -141,7 +141,9 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
     double_1, double_2, double_3 = _array("f8", 1), _array("f8", 2), _array("f8", 3)
     yield projection.project_pixels, (double_2, double_3, double_1, double_2, double_2)
+    yield projection.project_vectors, (double_2, double_3, double_1, double_2, double_2)
     yield projection.unproject_pixels, (double_2, double_3, double_1, double_2, double_2)
+    yield lattice.evaluate_lattice, (double_2, 0, double_1, double_1, double_1)
     yield lattice.index_cells, (double_2, double_2, 0, _array("i8", 1), _array("i4", 2))
 
 
@@ -164,6 +166,9 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield splat.splat_flags, (bytes_2, *node, bytes_2)
     yield sample.sample_constant, (single_2, 0, 0, 0, single_1, single_1, single_2)
     yield sample.sample_boxes, (bytes_2, 0, 0, 0, 0, bytes_2)
+    places = sample.Places(double_2, double_2, 0, 0.0, 0.0)
+    yield sample.sample_field, (single_2, (0, 0), 0, single_2, places, single_2)
+    yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
