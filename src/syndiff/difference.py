@@ -211,7 +211,7 @@ class _Columns:
 
     @property
     def columns(self) -> int:
-        return self.matrix.shape[1]
+        return int(self.matrix.shape[1])
 
     def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
         return self.matrix[pixels]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from syndiff.matching import FineModel
     from syndiff.peaks import Peaks
 
-__all__ = ["MatchConfig", "match_template"]
+__all__ = ["MatchConfig", "match_template", "refine_background"]
 
 
 @dataclass(frozen=True)
@@ -152,24 +152,55 @@ def match_template(
         clipping=Clipping(config.clip_sigma, config.rounds, least_scatter=1.0),
     )
     convolved = fit.kernel.apply(model)
-    residual = image - convolved - fit.background
-    refined = mesh_background(np.where(good, residual, np.nan), config.mesh_px)
-    return Difference(
-        image=residual - refined,
+    found = Difference(
+        image=image - convolved - fit.background,
         model=convolved,
-        background=fit.background + refined,
+        background=fit.background,
         used=fit.used,
         scale=check_scale(fit.scale),
         scale_error=fit.scale_error,
-        scatter=_spread((residual - refined)[good] / noise[good]),
+        scatter=fit.scatter,
         kernel=fit.kernel,
         stars=len(stars),
     )
+    return refine_background(found, noise, excluded=~good, mesh_px=config.mesh_px)
 
 
-def _spread(values: NDArray[np.float64]) -> float:
-    """Return a robust standard deviation."""
-    return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
+def refine_background(
+    difference: Difference,
+    noise: NDArray[np.float64],
+    *,
+    excluded: NDArray[np.bool_],
+    mesh_px: int,
+) -> Difference:
+    """Return a difference whose background follows what is left of it over large boxes.
+
+    Parameters
+    ----------
+    difference : Difference
+        The difference.
+    noise : (ny, nx) float64
+        Its standard deviation.
+    excluded : (ny, nx) bool
+        Pixels that don't count.
+    mesh_px : int
+        Side of the boxes.
+
+    Returns
+    -------
+    Difference
+        With the scatter of the pixels that count, in units of their noise.
+    """
+    good = ~excluded & np.isfinite(difference.image) & (noise > 0)
+    more = mesh_background(np.where(good, difference.image, np.nan), mesh_px)
+    image = difference.image - more
+    pulls = image[good] / noise[good]
+    return replace(
+        difference,
+        image=image,
+        background=difference.background + more,
+        scatter=MAD_TO_SIGMA * float(np.median(np.abs(pulls - np.median(pulls)))),
+    )
 
 
 def _kernel_order(stars: Peaks, good: NDArray[np.bool_]) -> int:
@@ -201,7 +232,7 @@ def _around_stars(stars: Peaks, good: NDArray[np.bool_], config: MatchConfig) ->
     first = np.searchsorted(number[order], np.arange(parts**2))
     rank = np.empty(len(stars), np.int64)
     rank[order] = np.arange(len(stars)) - first[number[order]]
-    some = stars[rank < quota / parts**2]
+    some = stars[rank < max(1, math.floor(quota / parts**2))]
     chosen = np.zeros(good.shape, np.bool_)
     for y, x in zip(some.row.tolist(), some.column.tolist(), strict=True):
         chosen[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1] = True

@@ -19,6 +19,8 @@ from syndiff.errors import ConfigError
 from syndiff.kernels.convolve import convolve_varying
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["FineModel", "KernelFit", "Taps", "VaryingKernel", "fit_kernel"]
@@ -137,7 +139,18 @@ class VaryingKernel:
         (n, m) float64
             Weights of the taps.
         """
-        return np.asarray(_products(y, x, self.terms) @ self.weights)
+        return np.asarray(_products((y, x), self.terms) @ self.weights)
+
+    def sums(self) -> NDArray[np.float64]:
+        """Return the sum of the weights at 5 x 5 places over the window.
+
+        Returns
+        -------
+        (25,) float64
+            The scale there.
+        """
+        y, x = np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5), indexing="ij")
+        return np.asarray(self.at(y.ravel(), x.ravel()).sum(1))
 
     def apply(self, model: FineModel) -> NDArray[np.float64]:
         """Return the convolved model at the window's pixels.
@@ -281,17 +294,17 @@ class _Design:
 
     def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
         samples, places = self._samples(pixels)
-        products = _products(*places, self.terms)
+        products = _products(places, self.terms)
         varied = products[:, :, None] * samples[:, None, :]
         return np.hstack(
-            [varied.reshape(len(pixels), -1), _products(*places, self.smooth)], dtype=np.float64
+            [varied.reshape(len(pixels), -1), _products(places, self.smooth)], dtype=np.float64
         )
 
     def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
         samples, places = self._samples(pixels)
         size = samples.shape[1] * len(self.terms)
-        weights = _products(*places, self.terms) @ values[:size].reshape(len(self.terms), -1)
-        smooth = _products(*places, self.smooth) @ values[size:]
+        weights = _products(places, self.terms) @ values[:size].reshape(len(self.terms), -1)
+        smooth = _products(places, self.smooth) @ values[size:]
         return np.asarray(np.einsum("nm,nm->n", weights, samples) + smooth)
 
     def _samples(
@@ -335,9 +348,9 @@ def _axis(n: int) -> NDArray[np.float64]:
 
 
 def _products(
-    y: NDArray[np.floating], x: NDArray[np.floating], terms: NDArray[np.int64]
+    places: Sequence[NDArray[np.floating]], terms: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return (n, k) products of Legendre polynomials."""
     order = int(terms.max())
-    down, across = legvander(y, order), legvander(x, order)
+    down, across = (legvander(v, order) for v in places)
     return np.asarray(down[:, terms[:, 0]] * across[:, terms[:, 1]])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from syndiff.catalogue import find_catalogue, open_tessellation
 from syndiff.config import parse_offsets, parse_target
+from syndiff.difference_stage import difference_stage
 from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError
@@ -26,6 +27,7 @@ from syndiff.window import Window
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from syndiff.difference_stage import DifferenceJob
     from syndiff.frame import Frame
     from syndiff.layout import Detector
     from syndiff.observation import Observation
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RunReport",
     "region",
+    "run_difference",
     "run_download",
     "run_downsample",
     "run_mapping",
@@ -272,6 +275,26 @@ def run_downsample(
     if progress is not None:
         run = replace(run, progress=progress)
     return RunReport(detector, (_logged(_downsample(detector, settings, window, run)),))
+
+
+def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
+    """Subtract a template from an FFI.
+
+    Parameters
+    ----------
+    job : DifferenceJob
+        What to subtract from what.
+    settings : Settings
+        Where the data root is.
+
+    Returns
+    -------
+    RunReport
+        What was found.
+    """
+    settings.check()
+    detector = read_observation(job.ffi).frame.detector
+    return RunReport(detector, (_logged(difference_stage(job, settings)),))
 
 
 def _check_archive(settings: Settings) -> None:

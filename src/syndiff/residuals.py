@@ -136,12 +136,16 @@ def measure_residuals(
         _measure(difference, noise, (row, column))
         for row, column in zip(np.rint(y).astype(int), np.rint(x).astype(int), strict=True)
     ]
-    values = np.array(measured, float).reshape(len(x), 5).T
+    flux, aperture, aperture_error, peak, peak_error = np.reshape(measured, (len(x), 5)).T
     spoilt = flagged | ~np.isfinite(difference.image)
     return StarResiduals(
         x,
         y,
-        *values,
+        flux,
+        aperture,
+        aperture_error,
+        peak,
+        peak_error,
         isolated=_stand_alone(difference, noise, x, y),
         flagged=np.array([spoilt[_box(r, c, _HALF_BOX)].any() for r, c in _pixels(x, y)], bool),
     )
