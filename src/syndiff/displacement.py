@@ -167,11 +167,10 @@ class Displacement:
         """
         y_x, x_x = np.gradient(self.dx, self.spacing)
         y_y, x_y = np.gradient(self.dy, self.spacing)
-        nodes = (1 - x_x) * (1 - y_y) - y_x * x_y
-        y, x = np.mgrid[window.y0 : window.y1, window.x0 : window.x1]
-        out = np.empty(x.size)
-        evaluate_lattice(nodes, self.spacing, x.ravel() * 1.0, y.ravel() * 1.0, out)
-        return out.reshape(x.shape).astype(np.float32)
+        nodes = np.asarray((1 - x_x) * (1 - y_y) - y_x * x_y)
+        rows = _blend(nodes, np.arange(window.y0, window.y1), self.spacing)
+        across = _blend(rows.T, np.arange(window.x0, window.x1), self.spacing)
+        return np.ascontiguousarray(across.T, np.float32)
 
     def shift(self, window: Window) -> Shift:
         """Return the field over a window in five numbers.
@@ -220,7 +219,14 @@ class Displacement:
             )
             for low, high in ((window.x0, window.x1 - 1), (window.y0, window.y1 - 1))
         ]
-        return max(float(np.abs(part).max()) for part in self(*np.meshgrid(*lines)))
+        return float(np.abs(self(*np.meshgrid(*lines))).max())
+
+
+def _blend(nodes: NDArray[np.float64], at: NDArray[np.int64], spacing: int) -> NDArray[np.float64]:
+    """Interpolate nodes along the first axis, at pixels on or between them."""
+    k = np.minimum(at // spacing, len(nodes) - 2)
+    t = (at / spacing - k)[:, None]
+    return np.asarray(nodes[k] * (1 - t) + nodes[k + 1] * t)
 
 
 def _sampled(window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

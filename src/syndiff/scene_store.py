@@ -43,12 +43,12 @@ class StoredScene:
     ----------
     strip : SceneStrip
         Its samples.
-    origin : (float, float)
+    origin : (int, int)
         FFI pixel (x, y) of the first sample.
     """
 
     strip: SceneStrip
-    origin: tuple[float, float]
+    origin: tuple[int, int]
 
 
 class SceneStore:
