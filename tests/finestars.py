@@ -35,13 +35,15 @@ def fine_model(stars, shape, *, pad=3, first=0.0, sigma=TEMPLATE_SIGMA):
     """The stars' template, two samples a pixel and axis."""
     phases = np.empty((2, 2, shape[0] + 2 * pad, shape[1] + 2 * pad), np.float32)
     for j, i in np.ndindex(2, 2):
-        y, x = (np.arange(-pad, n + pad) + first + k / 2 for n, k in zip(shape, (j, i)))
+        y, x = (
+            np.arange(-pad, n + pad) + first + k / 2 for n, k in zip(shape, (j, i), strict=True)
+        )
         phases[j, i] = draw(stars, y, x, lambda *_: [(1, 0, 0, sigma)])
     return FineModel(phases, pad, first)
 
 
 def crowd(rng, shape, *, bright=9.0, per_px=0.01):
-    """Stars (x, y, template flux) as many as TESS sees: `per_px` brighter than T = 14, to T = 17."""
+    """Stars (x, y, template flux) to T = 17, `per_px` of them brighter than T = 14."""
     slope = 0.22
     area = (shape[0] + 10) * (shape[1] + 10)
     count = rng.poisson(area * per_px * 10 ** (3 * slope))

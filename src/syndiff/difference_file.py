@@ -136,8 +136,8 @@ def _provenance(record: DifferenceRecord) -> fits.Header:
     header = fits.Header()
     source = "estimated" if inputs.ffi.is_estimated else "FFI"
     for key, value, comment in (
-        ("FFI", inputs.observation.path.name, "the image"),
-        ("TEMPLATE", record.template, "what was subtracted"),
+        ("FFI", inputs.observation.path.name, ""),
+        ("TEMPLATE", record.template, ""),
         ("TPLDIG", inputs.header["CFGDIG"], "its CFGDIG"),
         ("DX_SHIFT", inputs.header["DX_SHIFT"], "[pix] its offset in x"),
         ("DY_SHIFT", inputs.header["DY_SHIFT"], "[pix] its offset in y"),
@@ -182,7 +182,10 @@ def _bit_cards() -> fits.Header:
 
 
 def _kernel_table(kernel: VaryingKernel) -> fits.BinTableHDU:
-    """Return a row per tap: its place, and its weight on each product of polynomials."""
+    """Return a row per tap: its place, and its weight on each product of polynomials.
+
+    The model at a pixel is the sum of weights times the template at the pixel plus (DX, DY).
+    """
     from astropy.io import fits
 
     places, weights = kernel.taps.places, kernel.weights.T

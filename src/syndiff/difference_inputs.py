@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from syndiff.displacement import displacement_between
 from syndiff.errors import ConfigError, MissingInputError, RenderingError
-from syndiff.fine_template import sample_finely
+from syndiff.fine_template import refine_file, sample_finely
 from syndiff.frame import Frame
 from syndiff.mapping_files import read_mapping
 from syndiff.observation import read_observation
 from syndiff.scene_metadata import read_scene_metadata, sampled_digest
 from syndiff.scene_store import SceneStore
 from syndiff.storage import Place
-from syndiff.template import Template, sample_template
+from syndiff.template import Template, follow_template
 from syndiff.template_file import read_template
 from syndiff.window import Window
 
@@ -149,10 +149,15 @@ def read_inputs(
     source = _Source(template, header, held, settings.layout(detector))
     apart = source.apart_px(observation.frame)
     placing: Placing = "template" if apart < _SAME_PX else "WCS"
-    planes = _cut(planes, window, held)
+    planes = _cut(planes, window, held, header["OVERSAMP"])
     model = None
     if pad_px is not None:
         model, planes = source.sample(observation.frame, planes, placing, pad_px)
+    elif header["OVERSAMP"] != 1:
+        raise RenderingError(
+            f"{template} has {header['OVERSAMP']} samples per pixel, they are subtracted through a "
+            "kernel only: leave --kernel at its default, or give a template with one sample"
+        )
     elif placing == "WCS":
         raise RenderingError(
             f"{ffi} has another WCS than {template}, {apart:.3f} px apart: give a template of its "
@@ -162,11 +167,48 @@ def read_inputs(
     return DifferenceInputs(observation, window, held, pixels, planes, header, model, placing)
 
 
-def _cut(planes: Template, window: Window, held: Window) -> Template:
+def _cut(planes: Template, window: Window, held: Window, oversample: int) -> Template:
     """Return the planes of a part of a template's window."""
-    y, x = held.y0 - window.y0, held.x0 - window.x0
-    part = np.s_[y : y + held.shape[0], x : x + held.shape[1]]
-    return Template(*(getattr(planes, name)[part] for name in Template.__dataclass_fields__))
+    y, x = (oversample * v for v in (held.y0 - window.y0, held.x0 - window.x0))
+    rows, columns = (oversample * n for n in held.shape)
+    part = np.s_[y : y + rows, x : x + columns]
+    return Template(*(getattr(planes, field.name)[part] for field in fields(planes)))
+
+
+def binned(planes: Template, oversample: int) -> Template:
+    """Return the planes of an oversampled template per pixel.
+
+    Parameters
+    ----------
+    planes : Template
+        Samples, so many a pixel and axis.
+    oversample : int
+        How many.
+
+    Returns
+    -------
+    Template
+        Flux and counts of the samples in a pixel are added, flags combined, the coverage is the
+        least. The uncertainty is that of a whole pixel, the mean over its samples.
+    """
+    if oversample == 1:
+        return planes
+
+    def blocks(name: str) -> NDArray[np.generic]:
+        plane = getattr(planes, name)
+        rows, columns = (n // oversample for n in plane.shape)
+        split = plane.reshape(rows, oversample, columns, oversample).swapaxes(1, 2)
+        return np.asarray(split.reshape(rows, columns, oversample**2))
+
+    return Template(
+        flux=blocks("flux").sum(-1),
+        count=blocks("count").sum(-1, dtype=np.int32),
+        mask=blocks("mask").sum(-1, dtype=np.int32),
+        # A sample's is that of a whole pixel over their number: noise is correlated over a pixel.
+        uncertainty=blocks("uncertainty").sum(-1),
+        coverage=blocks("coverage").min(-1),
+        quality=np.bitwise_or.reduce(blocks("quality"), axis=-1),
+    )
 
 
 def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
@@ -234,7 +276,11 @@ class _Source:
     def sample(
         self, frame: Frame, planes: Template, placing: Placing, pad_px: int
     ) -> tuple[FineModel, Template]:
-        """Return the scene's fine samples, and the template's planes where sources stand."""
+        """Return the template's fine samples, and its planes per pixel where sources stand."""
+        oversample = self.header["OVERSAMP"]
+        if oversample > 1 and placing == "template":
+            fine = refine_file(planes.flux, oversample, self.held, pad_px=pad_px)
+            return fine, binned(planes, oversample)
         reference = self._reference()
         there = displacement_between(reference, frame)
         if placing == "template":
@@ -244,12 +290,8 @@ class _Source:
             stored.strip.flux, stored.origin, self.held, displacement=there, pad_px=pad_px
         )
         if placing == "WCS":
-            shift = there.shift(self.held)
-            planes = sample_template(
-                stored.strip,
-                origin=stored.origin,
-                window=self.held,
-                offset=(shift.dx, shift.dy),
+            planes = follow_template(
+                stored.strip, origin=stored.origin, window=self.held, displacement=there
             )
         return model, planes
 
@@ -263,8 +305,8 @@ class _Source:
     def _missing(self, error: MissingInputError) -> MissingInputError:
         return MissingInputError(
             f"a kernel acts on the scene that {self.template} was sampled from, and that is not "
-            f"there ({error}): give its --data-root (and --convolved-dir), or pass --kernel none "
-            "for scale and background only"
+            f"there ({error}): give its --data-root (and --convolved-dir), or a template made with "
+            "--oversample 4, or pass --kernel none for scale and background only"
         )
 
     def _scene(self, reference: Frame, reach_px: int) -> StoredScene:

@@ -182,13 +182,18 @@ def _write(job: DifferenceJob, record: DifferenceRecord, stars: StarResiduals) -
     inputs = record.inputs
     ny, nx = inputs.observation.frame.shape
     roi = None if inputs.window == Window(0, 0, nx, ny) else inputs.window
-    folder = job.template.rpartition("/")[0] or "."
-    path = job.output or f"{folder}/{difference_name(inputs.observation.path.name, roi)}.fits"
-    stem = path.removesuffix(".fits")
-    write_difference(Place.at(path), record)
-    Place.at(f"{stem}_stars.ecsv").write(pack_residuals(record, stars))
-    Place.at(f"{stem}_stars.png").write(_figure(record, stars))
-    return path, f"{stem}_stars.ecsv", f"{stem}_stars.png"
+    beside = job.template.rpartition("/")[0]
+    path = (
+        job.output or f"{beside or '.'}/{difference_name(inputs.observation.path.name, roi)}.fits"
+    )
+    folder, _, name = path.removesuffix(".fits").rpartition("/")
+    image, table, figure = (
+        Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
+    )
+    write_difference(image, record)
+    table.write(pack_residuals(record, stars))
+    figure.write(_figure(record, stars))
+    return str(image), str(table), str(figure)
 
 
 def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:

@@ -75,7 +75,7 @@ class MatchConfig:
 _MIN_STARS = 5
 _STAR_SIGMA = 30.0
 # Signal to noise of a star's brightest pixel from which it says something about a kernel.
-_KERNEL_ORDERS = ((1000, 1000, 3), (160, 400, 2), (40, 50, 1), (_MIN_STARS, 0, 0))
+_KERNEL_ORDERS = ((1000, 1000, 3), (160, 400, 2), (40, 100, 1), (_MIN_STARS, 0, 0))
 # Stars and pixels along a side from which a kernel may vary with this order.
 
 
