@@ -130,6 +130,19 @@ Background = Annotated[
 PsfSigma = Annotated[
     float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
 ]
+Stars = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|gaia|none", help="Catalogue of the stars that stand in for saturated ones."
+    ),
+]
+StarScale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MAG", help="AB less TESS magnitude of those stars. Default: measured on others."
+    ),
+]
+GaiaUrl = Annotated[str, typer.Option(metavar="URL", help="TAP service of `--stars gaia`.")]
 Offsets = Annotated[
     str, typer.Option(metavar="DX,DY,...", help="Offsets of the templates in TESS pixels.")
 ]
@@ -181,6 +194,9 @@ def pipeline(
     size: Size = _DEFAULT.size,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
     background: Background = _DEFAULT.background,
+    stars: Stars = _DEFAULT.stars,
+    star_scale: StarScale = None,
+    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
     keep_raw: KeepRaw = _DEFAULT.keep_raw,
     allow_partial: AllowPartial = _DEFAULT.allow_partial,
     scheduler: Scheduler = None,
@@ -278,6 +294,9 @@ def process(
     ] = None,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
     background: Background = _DEFAULT.background,
+    stars: Stars = _DEFAULT.stars,
+    star_scale: StarScale = None,
+    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     roi: Roi = None,
     target: Target = None,

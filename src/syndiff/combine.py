@@ -10,6 +10,7 @@ import numpy as np
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
+from syndiff.replacement import replace_stars
 from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from syndiff.config import Background
     from syndiff.reduction import ReducedSkycell
+    from syndiff.replacement import Replacement
     from syndiff.sharing import LostCells, Sharing
+    from syndiff.skycell_stars import PlacedStars
     from syndiff.tessellation import Skycell
 
     FloatPlane = NDArray[np.float32]
@@ -58,10 +61,14 @@ class CombineConfig:
         ``none`` adds undetected light and the background level to the detected light.
     ignore_mask_bits : int
         PS1 mask bits that the reduction left out.
+    star_scale_mag : float, optional
+        AB magnitude of the composite less TESS magnitude, for stars that are put back; None to
+        measure it.
     """
 
     background: Background
     ignore_mask_bits: int
+    star_scale_mag: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,14 @@ class Contribution:
         `COARSE_PLANES` on 8" cells.
     flags : (n2y, n2x) uint8
         `DataQuality` bits on 2" cells.
+    replacement : Replacement, optional
+        The stars that were taken out and put back; None where none was asked for.
     """
 
     light: FloatPlane
     coarse: FloatPlane
     flags: NDArray[np.uint8]
+    replacement: Replacement | None = None
 
 
 def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -106,6 +116,7 @@ def combine(
     sharing: Sharing,
     holes: Mapping[str, NDArray[np.uint8] | int],
     config: CombineConfig,
+    stars: PlacedStars | None = None,
 ) -> Contribution:
     """Combine the bands of a skycell and take its share of the overlaps.
 
@@ -122,18 +133,31 @@ def combine(
         neighbour that is absent. Where a neighbour has no data, this skycell takes its share.
     config : CombineConfig
         What counts as light.
+    stars : PlacedStars, optional
+        Catalogue stars near the skycell: those that PS1 saturates are put right.
 
     Returns
     -------
     Contribution
         Light, variance, counts and flags.
+
+    Raises
+    ------
+    RenderingError
+        If stars can't be put back.
     """
     light = _band_light(reduced, config.background)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
+    put = _replace(light, reduced, stars, config) if stars is not None else None
+    if put is not None:
+        invalid[put.known] &= ~_bits_of(reduced.bands)
+        # What was left out there is put back.
+        flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
+        flags |= put.flags
     total = _weighted_sum(light)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
-    share, lost = share_lost_cells(sharing, (total != 0) | (flags != 0), lacking)
+    share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
     own_flags = flags[lost.row, lost.column]
     total *= share
     flags[share == 0] = 0
@@ -156,8 +180,51 @@ def combine(
     coarse = _coarse_planes(reduced, shares, full)
     if lost.row.size:
         coarse[0] *= 1 + _coarse_changes(lost, standing_in[None] ** 2 - 1, flags.shape)[0]
+    if put is not None:
+        # Stars are put back whole: bands that others have here are the others' part of them.
+        share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
+        total += share * put.added
+        _put_coarse(coarse, put, np.tensordot(_WEIGHTS, shares, axes=1))
     coarse[3] = plain * full
-    return Contribution(total, coarse, flags)
+    return Contribution(total, coarse, flags, put)
+
+
+def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
+    """Return the cells that add anything."""
+    lit: NDArray[np.bool_] = (total != 0) | (flags != 0)
+    return lit if put is None else lit | (put.added != 0)
+
+
+def _put_coarse(coarse: FloatPlane, put: Replacement, share: NDArray[np.float64]) -> None:
+    """Take the noise of what was cut out, and what is known again out of what is missing.
+
+    The error of a star's flux is the same wherever its light goes and in every skycell that shows
+    it: its square is shared as the light is, not as noise.
+    """
+    kept = _to_coarse(np.stack([~put.cut, ~put.known]))
+    coarse[0] = coarse[0] * kept[0] + share * put.variance
+    coarse[4] *= kept[1]
+
+
+def _bits_of(bands: tuple[str, ...]) -> np.uint8:
+    """Return the bits of bands in validity planes."""
+    return np.uint8(sum(1 << BANDS.index(band) for band in bands))
+
+
+def _replace(
+    light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, config: CombineConfig
+) -> Replacement:
+    """Take saturated stars out of the bands' light, which is modified, and find what to put."""
+    absent = np.array([[band not in reduced.bands] for band in BANDS])
+    standing_in = _standing_in(absent, _colours(light)) if absent.any() else np.ones(1, np.float32)
+    return replace_stars(
+        light,
+        _weighted_sum(light) * standing_in,
+        mask=reduced.mask,
+        valid=reduced.valid,
+        stars=stars,
+        scale_mag=config.star_scale_mag,
+    )
 
 
 def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:

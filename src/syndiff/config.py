@@ -13,11 +13,13 @@ __all__ = [
     "BANDS",
     "BAND_WEIGHTS",
     "DEFAULT_ARCHIVE",
+    "DEFAULT_GAIA_TAP",
     "PS1_PIXEL_ARCSEC",
     "Background",
     "OffsetList",
     "ReductionConfig",
     "SceneConfig",
+    "StarSource",
     "digest",
     "parse_offsets",
     "parse_pixel",
@@ -40,10 +42,14 @@ PS1_PIXEL_ARCSEC = 0.25
 DEFAULT_ARCHIVE = "https://ps1images.stsci.edu/rings.v3.skycell/"
 """Root of the PS1 stack skycells at STScI."""
 
+DEFAULT_GAIA_TAP = "https://gea.esac.esa.int/tap-server/tap"
+"""ESA's Gaia archive, Table Access Protocol."""
+
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
 
 Background = Literal["matched", "sep", "none"]
+StarSource = Literal["none", "file", "gaia"]
 OffsetList = tuple[tuple[float, float], ...]
 
 
@@ -123,6 +129,10 @@ class SceneConfig:
         Standard deviation of the Gaussian response, in PS1 pixels of 0.25".
     background : {"matched", "sep", "none"}
         What counts as light: detected light only (by matched filter or by SEP), or everything.
+    stars : {"none", "file", "gaia"}
+        Where the stars come from that stand in for what PS1 saturates.
+    star_scale_mag : float, optional
+        AB magnitude of the composite less TESS magnitude; None to measure it.
 
     Raises
     ------
@@ -132,6 +142,8 @@ class SceneConfig:
 
     psf_sigma_px: float = 40.0
     background: Background = "matched"
+    stars: StarSource = "none"
+    star_scale_mag: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
@@ -141,6 +153,11 @@ class SceneConfig:
         if self.background not in {"matched", "sep", "none"}:
             raise ConfigError(
                 f"background {self.background!r} is unknown: give 'matched', 'sep' or 'none'"
+            )
+        if self.star_scale_mag is not None and not abs(self.star_scale_mag) <= 2:
+            raise ConfigError(
+                f"star-scale {self.star_scale_mag} is no AB less TESS magnitude: give about 0.4 "
+                "(-2 to 2)"
             )
 
     @property

@@ -264,6 +264,46 @@ class Layout:
         return self.convolved / "cell_metadata.json"
 
     @property
+    def star_catalogue(self) -> Place:
+        """The stars that the scene was made with, as `StarCatalogue.pack` packs them."""
+        return self.convolved / "star_catalogue.npy"
+
+    def star_record(self, name: str) -> Place:
+        """Return where the record of one skycell's stars lies.
+
+        Parameters
+        ----------
+        name : str
+            Skycell name.
+
+        Returns
+        -------
+        Place
+            The JSON file.
+        """
+        return self.convolved / "stars" / f"{name}.json"
+
+    @property
+    def replaced_stars(self) -> Place:
+        """List of the stars that the scene holds in place of what PS1 saw, ECSV."""
+        return self.convolved / f"tess_{self.detector.tag}_replaced_stars.ecsv"
+
+    def gaia_results(self, service: str) -> Place:
+        """Return the folder of what a Gaia service answered about this CCD.
+
+        Parameters
+        ----------
+        service : str
+            Digest of the service and of what is asked of it.
+
+        Returns
+        -------
+        Place
+            The folder; a file for each region.
+        """
+        return self.data_root / "star_catalogues" / self.detector.folder / f"gaia_{service}"
+
+    @property
     def templates(self) -> Place:
         """Folder of the downsample stage."""
         return self.templates_root / self.detector.folder

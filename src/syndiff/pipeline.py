@@ -14,6 +14,7 @@ from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError
 from syndiff.execution import open_executor
+from syndiff.gaia import GaiaService, find_gaia_stars
 from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
 from syndiff.observation import read_observation
@@ -21,6 +22,8 @@ from syndiff.pixelmap import sky_to_pixel
 from syndiff.prf import GaussianResponse
 from syndiff.process import SceneJob, process_stage
 from syndiff.stage import StageReport, StageRun
+from syndiff.star_files import read_star_file
+from syndiff.star_input import store_stars
 from syndiff.transport import ArchiveConfig, connect
 from syndiff.window import Window
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from syndiff.observation import Observation
     from syndiff.settings import Settings
     from syndiff.stage import Progress
+    from syndiff.stars import StarCatalogue
 
 __all__ = [
     "RunReport",
@@ -159,6 +163,8 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     GaussianResponse(observation.frame, settings.psf_sigma)
     layout = settings.layout(detector)
     open_tessellation(find_catalogue(layout, settings.catalogue))
+    # Asked for before anything is fetched: what can't be had is said now.
+    _stars(settings, observation.frame, window)
     with _open_run(settings, progress) as run:
         layout.check_writable()
         stages = (
@@ -338,12 +344,24 @@ def _download(
     return download_stage(job, roi=window, run=run)
 
 
+def _stars(settings: Settings, frame: Frame, window: Window | None) -> StarCatalogue | None:
+    """Return the stars that the settings ask for; None for none."""
+    if settings.stars == "none":
+        return None
+    if settings.stars == "gaia":
+        service = GaiaService(settings.gaia_url)
+        return find_gaia_stars(settings.layout(frame.detector), frame, window, service)
+    return read_star_file(settings.stars)
+
+
 def _process(
     detector: Detector, settings: Settings, window: Window | None, run: StageRun
 ) -> StageReport:
-    job = SceneJob(
-        settings.layout(detector), settings.reduction, settings.scene, limit=settings.limit
-    )
+    layout = settings.layout(detector)
+    stars = _stars(settings, read_mapping(layout).frame, window)
+    if stars is not None:
+        store_stars(layout, stars)
+    job = SceneJob(layout, settings.reduction, settings.scene, limit=settings.limit)
     return process_stage(job, roi=window, run=run, overwrite=settings.overwrite)
 
 

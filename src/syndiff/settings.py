@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syndiff.config import DEFAULT_ARCHIVE, ReductionConfig, SceneConfig, parse_offsets
+from syndiff.config import (
+    DEFAULT_ARCHIVE,
+    DEFAULT_GAIA_TAP,
+    ReductionConfig,
+    SceneConfig,
+    parse_offsets,
+)
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector, Layout
 from syndiff.masks import parse_bits
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from syndiff.config import Background
+    from syndiff.config import Background, StarSource
 
 __all__ = ["Settings"]
 
@@ -49,6 +55,12 @@ class Settings:
         What counts as light.
     psf_sigma : float
         Standard deviation of the Gaussian response in PS1 pixels.
+    stars : str
+        Star catalogue: a file, ``gaia`` or ``none``.
+    star_scale : float, optional
+        AB less TESS magnitude of the stars that are put back; measured if not given.
+    gaia_url : str
+        TAP service that ``gaia`` asks.
     offsets : str
         ``dx,dy,dx,dy,...`` in TESS pixels.
     keep_raw : bool
@@ -77,6 +89,9 @@ class Settings:
     ignore_mask_bits: str = "12"
     background: Background = "matched"
     psf_sigma: float = 40.0
+    stars: str = "none"
+    star_scale: float | None = None
+    gaia_url: str = DEFAULT_GAIA_TAP
     offsets: str = "0.0,0.0"
     keep_raw: bool = False
     allow_partial: bool = False
@@ -108,7 +123,11 @@ class Settings:
     @property
     def scene(self) -> SceneConfig:
         """How reduced skycells become a scene."""
-        return SceneConfig(self.psf_sigma, self.background)
+        named: dict[str, StarSource] = {"none": "none", "gaia": "gaia"}
+        source = named.get(self.stars, "file")
+        return SceneConfig(
+            self.psf_sigma, self.background, stars=source, star_scale_mag=self.star_scale
+        )
 
     @property
     def reduction(self) -> ReductionConfig:

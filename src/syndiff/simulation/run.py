@@ -41,6 +41,7 @@ from syndiff.simulation.sources import (
     read_sources,
     unit_vectors,
     write_sources,
+    write_star_catalogue,
 )
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.tessellation import Skycell
@@ -172,6 +173,11 @@ class Simulation:
         return self.directory / "stars.ecsv"
 
     @property
+    def star_catalogue(self) -> Path:
+        """The ECSV of stars as Gaia would list them, for `--stars`."""
+        return self.directory / "gaia_stars.ecsv"
+
+    @property
     def pipeline_command(self) -> str:
         """The command that makes the field's template, with everything kept in the directory."""
         words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
@@ -284,6 +290,7 @@ def simulate(
     try:
         simulation.directory.mkdir(parents=True, exist_ok=True)
         write_sources(sources, simulation.stars)
+        write_star_catalogue(sources, simulation.star_catalogue, seed=config.sky.seed)
         write_catalogue(config.skycells, simulation.catalogue)
         write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
     except OSError as error:
