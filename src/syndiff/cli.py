@@ -372,8 +372,7 @@ def difference(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Measure the residuals of these (.csv or .ecsv with ra and dec, degrees). "
-            "Default: the template's own stars.",
+            help="Measure the residuals of this catalogue's stars. Default: the template's own.",
         ),
     ] = None,
     output: Annotated[

@@ -20,6 +20,7 @@ from syndiff.pixelmap import sky_to_pixel
 from syndiff.plots import Plane, StarPoints, draw_residuals
 from syndiff.residuals import StarResiduals, find_stars, measure_residuals
 from syndiff.stage import StageReport, clock
+from syndiff.star_files import read_star_file
 from syndiff.storage import Place
 from syndiff.window import Window
 
@@ -37,6 +38,8 @@ KernelChoice = Literal["fitted", "none"]
 BRIGHT_MAG, FAINT_MAG = 9.0, 14.0
 """TESS magnitudes of the stars that the report sums up: not saturated, not lost in noise."""
 
+_TRUSTED = DataQuality.REPLACED_STAR | DataQuality.TESS_STRAP
+# Flags of pixels that are as good as others: their light is right.
 _SPOILT_REACH_PX = 3
 # As far as a kernel hands light on.
 
@@ -52,7 +55,7 @@ class DifferenceJob:
     kernel : {"fitted", "none"}
         Whether a kernel is fitted, or scale and background only.
     stars : str, optional
-        Table of stars to measure, with columns ra and dec in degrees; default: those of the
+        Catalogue of the stars to measure, as `read_star_file` reads it; default: those of the
         template.
     output : str, optional
         The difference file; default: beside the template.
@@ -105,7 +108,7 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
         stars = measure_residuals(
             record.difference,
             record.noise,
-            record.quality != 0,
+            (record.quality & ~_TRUSTED) != 0,
             places or find_stars(record.difference, record.noise),
         )
         products = _write(job, record, stars)
@@ -124,7 +127,7 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
     from scipy.ndimage import binary_dilation
 
     ffi, planes = inputs.ffi, inputs.template
-    spoilt = (planes.quality != 0) | ffi.saturated | ~np.isfinite(ffi.image)
+    spoilt = ((planes.quality & ~_TRUSTED) != 0) | ffi.saturated | ~np.isfinite(ffi.image)
     excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
     if inputs.model is None:
         found = subtract_template(ffi.image, ffi.uncertainty, planes.flux, excluded=excluded)
@@ -159,20 +162,12 @@ def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int
 def _read_stars(
     path: str | None, inputs: DifferenceInputs
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the places of a user's stars in the window; None without a table."""
-    from astropy.table import Table
-
+    """Return the places of a catalogue's stars in the window, at the FFI's epoch."""
     if path is None:
         return None
-    try:
-        table = Table.read(path, format="ascii.csv" if path.endswith(".csv") else "ascii.ecsv")
-        ra, dec = (np.asarray(table[name], np.float64) for name in ("ra", "dec"))
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"stars {path} can't be used ({error}): give a .csv or .ecsv with columns ra and dec "
-            "in degrees"
-        ) from error
-    x, y = sky_to_pixel(inputs.observation.frame, ra, dec)
+    observation = inputs.observation
+    ra, dec = read_star_file(path).at(observation.epoch_year)
+    x, y = sky_to_pixel(observation.frame, ra, dec)
     known = np.isfinite(x) & np.isfinite(y)
     return x[known] - inputs.held.x0, y[known] - inputs.held.y0
 

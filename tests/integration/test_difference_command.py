@@ -188,7 +188,10 @@ def test_stars_of_ones_own(sky, tmp_path):
     frame = read_observation(reference).frame
     bright = stars[np.argsort(-stars[:, 2])[:30]]
     ra, dec = frame.pixel_to_sky(bright[:, 0], bright[:, 1])
-    Table({"ra": ra, "dec": dec}).write(tmp_path / "mine.csv")
+    mine = Table({"ra": ra, "dec": dec, "T": 20.44 - 2.5 * np.log10(SCALE * bright[:, 2])})
+    for name, value in (("pmra", 0.0), ("pmdec", 0.0), ("epoch", 2020.0)):
+        mine[name] = value
+    mine.write(tmp_path / "mine.csv")
     stage, _ = run(
         reference, root, "--stars", tmp_path / "mine.csv", "--output", tmp_path / "d.fits"
     )
@@ -253,7 +256,7 @@ def test_a_template_of_another_ccd(sky, tmp_path):
     [
         (("--kernel", "wide"), "kernel 'wide' is unknown: give 'fitted' or 'none'"),
         (("--output", "d.png"), "output 'd.png' must end in .fits"),
-        (("--stars", "nothing.csv"), "stars nothing.csv can't be used"),
+        (("--stars", "nothing.csv"), "star catalogue nothing.csv is not there"),
     ],
 )
 def test_bad_options(sky, options, message):
