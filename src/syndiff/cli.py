@@ -454,6 +454,47 @@ def drift(
 
 
 @app.command()
+def difference(
+    tess_fits: Ffi,
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Template of the FFI's CCD, .fits.")
+    ],
+    data_root: DataRoot = _DEFAULT.data_root,
+    convolved_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the scenes. Default: DATA_ROOT/convolved_results."),
+    ] = None,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            metavar="fitted|none",
+            help="Fit a kernel that varies over the field, or scale and background only.",
+        ),
+    ] = "fitted",
+    stars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Measure the residuals of this catalogue's stars. Default: the template's own.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Difference file. Default: beside the template.")
+    ] = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
+    settings = _settings(locals(), convolved=convolved_dir)
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.difference_stage import DifferenceJob
+        from syndiff.pipeline import run_difference
+
+        job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
+        terminal.show(run_difference(job, settings))
+
+
+@app.command()
 def simulate(
     directory: Annotated[str, typer.Argument(help="Folder to make it in.")],
     sector: Annotated[int, typer.Option(help="TESS sector.")] = 20,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from syndiff.catalogue import find_catalogue, open_tessellation
 from syndiff.config import parse_offsets, parse_target
+from syndiff.difference_stage import difference_stage
 from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError, ObservationError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from syndiff.config import SceneConfig
+    from syndiff.difference_stage import DifferenceJob
     from syndiff.drift import Drift
     from syndiff.frame import Frame
     from syndiff.layout import Detector
@@ -46,6 +48,7 @@ __all__ = [
     "DriftReport",
     "RunReport",
     "region",
+    "run_difference",
     "run_download",
     "run_downsample",
     "run_drift",
@@ -367,6 +370,26 @@ def run_drift(
     for place, content in zip(places, (drift.table(), draw_drift(drift)), strict=True):
         place.write(content)
     return DriftReport(drift, tuple(str(place) for place in places))
+
+
+def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
+    """Subtract a template from an FFI.
+
+    Parameters
+    ----------
+    job : DifferenceJob
+        What to subtract from what.
+    settings : Settings
+        Where the data root is.
+
+    Returns
+    -------
+    RunReport
+        What was found.
+    """
+    settings.check()
+    detector = read_observation(job.ffi).frame.detector
+    return RunReport(detector, (_logged(difference_stage(job, settings)),))
 
 
 def _check_archive(settings: Settings) -> None:

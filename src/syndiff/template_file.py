@@ -337,6 +337,7 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     lacking = "failed" in states or "limited" in states
     header["PARTIAL"] = (lacking, "made although skycells failed or were left out")
     header["FFI"] = (scene["ffi"], "reference FFI")
+    header["SCENEDIG"] = (scene["sampled"], "digest of the scene's tiles under it")
     if record.followed is not None:
         for key, value, comment in record.followed.header_cards():
             header[key] = (value, comment)

@@ -43,6 +43,7 @@ SCENE = {
     "response": {"model": "gaussian", "sigma_px": 40.0},
     "ffi": "tess2019357164649-s0020-3-3-0165-s_ffic.fits",
     "digest": "0123456789abcdef",
+    "sampled": "fedcba9876543210",
     "mapped": 3,
     "skycells": [
         {

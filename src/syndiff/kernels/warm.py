@@ -148,7 +148,7 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import combine, sample, sharing, splat
+    from syndiff.kernels import combine, convolve, sample, sharing, splat
 
     bytes_1, bytes_2 = _array("u1", 1), _array("u1", 2)
     index_1, index_2 = _array("i8", 1), _array("i8", 2)
@@ -172,6 +172,8 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sample.sample_boxes, (bytes_2, 0, 0, 0, 0, bytes_2)
     places = sample.Places(double_2, double_2, 0, 0.0, 0.0)
     yield sample.sample_field, (single_2, (0, 0), 0, single_2, places, single_2)
+    single_4, index_taps = _array("f4", 4), _array("i8", 2)
+    yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)
     yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
 
 
