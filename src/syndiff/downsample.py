@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.config import MAX_SAMPLES, digest
+from syndiff.detector_flags import flag_detector
 from syndiff.errors import ConfigError, GeometryError, RenderingError
 from syndiff.following import check_detector, displacement_of, read_candidates, reason_against
 from syndiff.mapping import Reference
@@ -19,7 +21,7 @@ from syndiff.refinement import refine_displacement
 from syndiff.scene_metadata import part_of_scene, read_scene_metadata
 from syndiff.scene_store import SceneStore
 from syndiff.stage import StageReport, clock
-from syndiff.template import follow_template, sample_template
+from syndiff.template import Template, follow_template, sample_template
 from syndiff.template_file import (
     SIZE_CARD,
     Followed,
@@ -47,11 +49,10 @@ if TYPE_CHECKING:
     from syndiff.scene_store import StoredScene
     from syndiff.stage import StageRun
     from syndiff.storage import Place
-    from syndiff.template import Template
 
 __all__ = ["downsample_stage"]
 
-TEMPLATE_FORMAT = 1
+TEMPLATE_FORMAT = 2
 """Version of the template files' layout."""
 
 _FLAG_REACH_PX = 2
@@ -81,6 +82,14 @@ class _Request:
     scene: dict[str, Any]
     content: list[Any]
     oversample: int
+
+    @functools.cached_property
+    def canvas(self) -> Template:
+        """The whole window; every template fills the same part of it, the pixels in `held`.
+
+        One for all: memory that is given back and asked for again costs a quarter more.
+        """
+        return Template.blank(self.window, self.oversample)
 
 
 def downsample_stage(
@@ -179,7 +188,11 @@ def _open(
     store = SceneStore(layout.scene, mapping.frame.science)
     scene = _scene_under(held, layout, mapping, store)
     _check_failed(scene, layout, allow_partial=run.allow_partial)
-    content = [scene["digest"], [int(n) for n in store.rendered_under(held).ravel()]]
+    content = [
+        scene["digest"],
+        [int(n) for n in store.rendered_under(held).ravel()],
+        scene["stars"]["bright"] if scene.get("stars") is not None else [],
+    ]
     request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
     return store, request
 
@@ -337,24 +350,44 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
     """Sample and write one template; return why it can't be, or nothing."""
     if stored is None:
         return ""
+    canvas = request.canvas
+    held = canvas.part(request.held, request.window)
     if job.ffi is not None and job.ffi.observation is not None:
         try:
             template, record = _follow(job.ffi.observation, stored, request, is_refined=job.refine)
         except (GeometryError, RenderingError) as error:
             return f"{job.ffi.name}: {error}"
+        held.fill(template)
     else:
-        template = sample_template(
+        sample_template(
             stored.strip,
             origin=stored.origin,
             window=request.held,
             offset=job.offset,
             oversample=request.oversample,
+            out=held,
         )
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
-    whole = template.embedded(request.held, request.window)
-    write_template(job.place, whole, record, job.digest)
+    _flag_detector(canvas.quality, record, request)
+    write_template(job.place, canvas, record, job.digest)
     return ""
+
+
+def _flag_detector(quality: NDArray[np.int32], record: TemplateRecord, request: _Request) -> None:
+    """Add what TESS's own detector spoils, the same for all samples of a pixel."""
+    stars = request.scene.get("stars")
+    flags = np.zeros(request.window.shape, np.int32)
+    flag_detector(
+        flags,
+        request.window,
+        request.frame.science,
+        bright=stars["bright"] if stars is not None else (),
+        offset=record.offset,
+    )
+    for axis in (0, 1):
+        flags = np.repeat(flags, request.oversample, axis)
+    quality |= flags
 
 
 def _follow(

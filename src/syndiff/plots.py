@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from syndiff.drift import Drift
     from syndiff.window import Window
 
-__all__ = ["Plane", "Stretch", "draw_drift", "draw_panel"]
+__all__ = ["Plane", "StarPoints", "Stretch", "draw_drift", "draw_panel", "draw_residuals"]
 
 Stretch = Literal["light", "signed", "fraction"]
 
@@ -53,6 +53,29 @@ class Plane:
     unit: str
     stretch: Stretch
     crossed: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class StarPoints:
+    """Stars of a difference image, one value each.
+
+    Parameters
+    ----------
+    x, y : (n,) float
+        FFI pixels.
+    mag : (n,) float
+        Magnitudes.
+    aperture, aperture_error, peak, peak_error : (n,) float
+        Residuals as parts of the star, and their noise.
+    """
+
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    mag: NDArray[np.floating]
+    aperture: NDArray[np.floating]
+    aperture_error: NDArray[np.floating]
+    peak: NDArray[np.floating]
+    peak_error: NDArray[np.floating]
 
 
 def draw_panel(
@@ -106,6 +129,73 @@ def draw_panel(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
+
+
+def draw_residuals(plane: Plane, window: Window, stars: StarPoints, *, title: str) -> bytes:
+    """Draw what is left of stars against their magnitude and over the field, and the image of it.
+
+    Parameters
+    ----------
+    plane : Plane
+        The difference image.
+    window : Window
+        FFI pixels that it holds.
+    stars : StarPoints
+        What is left of each star.
+    title : str
+        Above everything.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.5, 9.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    for number, (name, values, noise, limit) in enumerate(
+        (
+            ("aperture, 5 x 5 pixels", np.abs(stars.aperture), stars.aperture_error, 0.01),
+            ("largest pixel, over the peak", stars.peak, stars.peak_error, 0.02),
+        ),
+        1,
+    ):
+        axes = figure.add_subplot(2, 2, number)
+        axes.plot(stars.mag, values, ".", ms=4, color="tab:blue", label="isolated stars")
+        axes.plot(stars.mag, noise, ".", ms=2, color="0.6", label="noise")
+        axes.axhline(limit, color="tab:orange", lw=1, label=f"{100 * limit:g} %")
+        axes.set(title=f"Residual: {name}", xlabel="TESS magnitude", ylabel="part of the star")
+        axes.set_yscale("log")
+        axes.legend(fontsize=8)
+    _draw(figure, figure.add_subplot(2, 2, 3), (plane, window), ())
+    _draw_field(figure, figure.add_subplot(2, 2, 4), window, stars)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _draw_field(
+    figure: Any,  # noqa: ANN401
+    axes: Any,  # noqa: ANN401
+    window: Window,
+    stars: StarPoints,
+) -> None:
+    """Draw the stars' residuals where they stand."""
+    shown = axes.scatter(
+        stars.x, stars.y, c=100 * stars.aperture, s=12, cmap="RdBu_r", vmin=-1, vmax=1
+    )
+    axes.set(
+        title="Residual: aperture, over the field",
+        xlabel="FFI column (px)",
+        ylabel="FFI row (px)",
+        xlim=(window.x0 - 0.5, window.x1 - 0.5),
+        ylim=(window.y0 - 0.5, window.y1 - 0.5),
+        aspect="equal",
+    )
+    figure.colorbar(shown, ax=axes, label="% of the star", shrink=0.9, extend="both")
 
 
 def _draw(
