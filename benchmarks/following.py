@@ -15,15 +15,17 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import erf
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "unit")]
 
 from onestar import ccd_frame
 from smallsky import turned
+from test_template_file import SCENE
 
 from syndiff.displacement import Displacement, displacement_between
 from syndiff.kernels.sample import sample_field
 from syndiff.storage import Place
-from syndiff.template import follow_template, interpolation_table, sample_template
+from syndiff.template import Template, follow_template, interpolation_table, sample_template
 from syndiff.template_file import TemplateRecord, write_template
 from syndiff.window import Window
 
@@ -31,17 +33,6 @@ SCIENCE = Window(44, 0, 2092, 2048)
 ARRAY = Window(0, 0, 2136, 2078)
 EDGE = 4
 TWIN_PX = 512
-
-SCENE = {
-    "config": {"background": "matched", "diffuse_arcsec": 0.0},
-    "reduction": {"ignore_mask_bits": 4096},
-    "response": {"model": "gaussian", "sigma_px": 40.0},
-    "ffi": "tess2019357164649-s0020-3-3-0165-s_ffic.fits",
-    "digest": "0123456789abcdef",
-    "mapped": 0,
-    "skycells": [],
-}
-"""What a template tells of a scene without inputs."""
 
 
 def timed(function, *arguments, **keywords):
@@ -82,8 +73,10 @@ def times():
     scene, origin = full_scene(), (SCIENCE.x0 - EDGE, SCIENCE.y0 - EDGE)
     where = {"origin": origin, "window": SCIENCE}
     field, between = timed(displacement_between, reference, frame)
-    _, offset_s = timed(sample_template, scene, offset=(0.37, -0.21), **where)
-    made, follow_s = timed(follow_template, scene, displacement=field, **where)
+    canvas = Template.blank(ARRAY)
+    held = canvas.part(SCIENCE, ARRAY)
+    _, offset_s = timed(sample_template, scene, offset=(0.37, -0.21), out=held, **where)
+    _, follow_s = timed(follow_template, scene, displacement=field, out=held, **where)
     out = np.empty(SCIENCE.shape, np.float32)
     places = field.places(SCIENCE.x0, SCIENCE.y0)
     corner = 4 * origin[1], 4 * origin[0]
@@ -93,7 +86,7 @@ def times():
     record = TemplateRecord(frame, ARRAY, (0.0, 0.0), SCENE)
     with tempfile.TemporaryDirectory() as folder:
         place = Place.at(folder) / "template.fits"
-        _, write = timed(write_template, place, made.embedded(SCIENCE, ARRAY), record, "d")
+        _, write = timed(write_template, place, canvas, record, "d")
     total = between + follow_s + write
     yield "displacement field", between, "", ""
     yield "flux alone", kernel, "quintic spline", twin

@@ -170,7 +170,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield splat.splat_flags, (bytes_2, *node, bytes_2)
     yield sample.sample_constant, (single_2, 0, 0, 0, single_1, single_1, single_2)
     yield sample.sample_boxes, (bytes_2, 0, 0, 0, 0, bytes_2)
-    places = sample.Places(double_2, double_2, 0, 0.0, 0.0)
+    places = sample.Places(double_2, double_2, 0, 0, 0, 0.0, 0.0)
     yield sample.sample_field, (single_2, (0, 0), 0, single_2, places, single_2)
     single_4, index_taps = _array("f4", 4), _array("i8", 2)
     yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)
