@@ -15,8 +15,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import erf
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "unit")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 
 from onestar import ccd_frame
 from smallsky import turned
