@@ -4,15 +4,20 @@ The only code of ours beside the pipeline is the writer of PS1's file format: WC
 seeing, response and integration over pixels are GalSim's.
 """
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from commands import invoke
 
 from benchmarks.galsim_prf import MEAN_SEEING, response_stamp
 from benchmarks.galsim_sky import FLUX, GalsimSky, Seeing, Thing, expected, mixture, plan_at
 from benchmarks.independent import SEEINGS, SIGMAS, sky_at
-from benchmarks.skies import OFFSETS, Run, run_command
+from benchmarks.skies import OFFSETS, Product, Run, run_command
 from syndiff.simulation import PsfConfig
 from syndiff.simulation.ffi import wcs_of
+from syndiff.simulation.pointing import repointed
 from syndiff.simulation.prf import PrfConfig, write_prf_files
 from syndiff.simulation.run import PS1_EPOCH_YEAR
 from syndiff.simulation.sources import Sources
@@ -107,3 +112,30 @@ def test_a_measured_response(place, tmp_path):
             assert abs(residual).max() < 2e-4, offset
             assert abs(found.sum() / truth[3:-3, 3:-3].sum() - 1) < 1e-4, offset
             assert abs(truth - truth[::-1, ::-1]).max() > 0.02 * truth.max()
+
+
+@pytest.mark.full
+def test_the_template_of_an_ffi_that_looks_elsewhere(tmp_path):
+    """Rolled, scaled, with another velocity: GalSim draws the same sky through its own WCS."""
+    sky = sky_at("corner", Seeing("moffat"))
+    field, root = sky.plan.field, tmp_path / "data"
+    simulation = sky.make(tmp_path / "sky")
+    run_command(simulation, root, Run(roi=field, offsets=OFFSETS[:1]))
+    later = repointed(
+        replace(sky.plan.ffi, noise=False),
+        cadences=3,
+        roll_arcsec=-9.0,
+        shift_arcsec=(-12.0, 5.0),
+        scale=1 + 3e-5,
+        velocity_km_s=(-5, 4, 3),
+    )
+    path = simulation.add_ffi(later)
+    where = ("--data-root", root, "--roi", field)
+    done = invoke("downsample", 20, 3, 3, *where, "--follow", path)
+    product = Product.read(Path(done.stdout.splitlines()[-1]))
+    truth = expected(sky.seen_by(later), product.window, psf_sigma=40.0, offset=(0.0, 0.0))
+    assert product.header["SHIFTMAX"] > 0.2
+    residual = (product.flux - truth) / truth.max()
+    assert np.sqrt((residual**2).mean()) < RMS
+    assert abs(residual).max() < LARGEST
+    assert abs(product.flux.sum() / truth.sum() - 1) < TOTAL
