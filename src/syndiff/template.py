@@ -441,8 +441,11 @@ class _Followed:
 
 @functools.cache
 def _table(taps: Callable[[float], NDArray[np.float32]], pieces: int) -> NDArray[np.float32]:
-    """Return weights at evenly spaced fractions."""
-    return np.stack([taps(k / pieces) for k in range(pieces + 1)])
+    """Return weights at evenly spaced fractions, without outer ones that are always zero."""
+    table = np.stack([taps(k / pieces) for k in range(pieces + 1)])
+    while not table[:, [0, -1]].any():
+        table = np.ascontiguousarray(table[:, 1:-1])
+    return table
 
 
 def _template(
