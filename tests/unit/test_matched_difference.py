@@ -185,7 +185,7 @@ def test_small_windows_keep_their_polynomial():
     stars = crowd(rng, SHAPE)
     image, sigma = ffi(stars, SHAPE, wider, rng=rng)
     found = match(stars, image, sigma)
-    again = refine_background(found, sigma, excluded=np.zeros(SHAPE, bool), mesh_px=128)
+    again = refine_background(found, sigma, excluded=np.zeros(SHAPE, bool), mesh_px=64)
     np.testing.assert_array_equal(again.background, found.background)
 
 
