@@ -264,6 +264,11 @@ class Layout:
         return self.convolved / "cell_metadata.json"
 
     @property
+    def pixel_response(self) -> Place:
+        """The measured pixel responses that the scene is made with."""
+        return self.convolved / "pixel_response.npz"
+
+    @property
     def star_catalogue(self) -> Place:
         """The stars that the scene was made with, as `StarCatalogue.pack` packs them."""
         return self.convolved / "star_catalogue.npy"
@@ -308,6 +313,52 @@ class Layout:
         """Folder of the downsample stage."""
         return self.templates_root / self.detector.folder
 
+    def template_following(
+        self, ffi: str, *, roi: Window | None = None, oversample: int = 1, is_refined: bool = False
+    ) -> Place:
+        """Return where the template that follows an FFI lies.
+
+        Parameters
+        ----------
+        ffi : str
+            File name of the FFI.
+        roi : Window, optional
+            Region of interest; None for the full frame.
+        oversample : int
+            Samples per TESS pixel and axis.
+        is_refined : bool
+            Whether the FFI's own stars decided where it looks.
+
+        Returns
+        -------
+        Place
+            The FITS file.
+        """
+        stem = ffi.removesuffix(".gz").removesuffix(".fits")
+        name = f"syndiff_template_{self.detector.tag}_{stem}" + "_refined" * is_refined
+        return self.templates / f"{name}{_ending(roi, oversample)}"
+
+    @property
+    def drift(self) -> Place:
+        """Folder of what `syndiff drift` finds, unless another is given."""
+        return self.data_root / "drift" / self.detector.folder
+
+    def drift_files(self, folder: Place) -> tuple[Place, Place]:
+        """Return where the table and the plot of a field's drift lie.
+
+        Parameters
+        ----------
+        folder : Place
+            `drift`, or another folder.
+
+        Returns
+        -------
+        table, plot : Place
+            ECSV and PNG.
+        """
+        stem = f"syndiff_drift_{self.detector.tag}"
+        return folder / f"{stem}.ecsv", folder / f"{stem}.png"
+
     def template(
         self, dx: float, dy: float, *, roi: Window | None = None, oversample: int = 1
     ) -> Place:
@@ -327,7 +378,10 @@ class Layout:
         Place
             The FITS file.
         """
-        name = f"syndiff_template_{self.detector.tag}_{format_offset(dx, dy)}{_format_window(roi)}"
-        if oversample != 1:
-            name += f"_os{oversample}"
-        return self.templates / f"{name}.fits"
+        name = f"syndiff_template_{self.detector.tag}_{format_offset(dx, dy)}"
+        return self.templates / f"{name}{_ending(roi, oversample)}"
+
+
+def _ending(roi: Window | None, oversample: int) -> str:
+    """Return how the name of a template ends."""
+    return _format_window(roi) + (f"_os{oversample}" if oversample != 1 else "") + ".fits"

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from syndiff.drift import Drift
     from syndiff.window import Window
 
-__all__ = ["Plane", "StarPoints", "Stretch", "draw_panel", "draw_residuals"]
+__all__ = ["Plane", "StarPoints", "Stretch", "draw_drift", "draw_panel", "draw_residuals"]
 
 Stretch = Literal["light", "signed", "fraction"]
 
 _DPI = 150
+_ALONE = {"color": "k", "marker": "x"}
 _MAD_TO_SIGMA = 1.4826
 # Standard deviation over median absolute deviation of a normal distribution.
 
@@ -254,3 +256,66 @@ def _look(plane: Plane) -> tuple[str, Any]:
         return np.sinh(value) * width + low
 
     return "cividis", FuncNorm((forward, inverse), low, high if high > low else low + 1.0)
+
+
+def draw_drift(drift: Drift) -> bytes:
+    """Draw how a field drifts with time, and the offsets that stand for its FFIs.
+
+    Parameters
+    ----------
+    drift : Drift
+        The drift.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    known = [(row.btjd, row.shift, row.group) for row in drift.rows if row.shift is not None]
+    time = np.array([row[0] for row in known])
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"{drift.detector}, against {drift.reference}", fontsize=11)
+    axes = figure.subplots(2, 2)
+    for place, label, names in (
+        (axes[0, 0], "mean shift (px)", {"dx": "x", "dy": "y"}),
+        (axes[1, 0], "largest shift (px)", {"largest_px": "along x or y"}),
+        (axes[1, 1], "change", {"roll_arcsec": "roll (arcsec)", "scale_ppm": "scale (1e-6)"}),
+    ):
+        for name, legend in names.items():
+            place.plot(time, [getattr(row[1], name) for row in known], ".", ms=4, label=legend)
+        unknown = [row.btjd for row in drift.rows if row.shift is None and row.btjd == row.btjd]
+        for moment in unknown:
+            place.axvline(moment, color="0.8", lw=0.8, zorder=0)
+        place.set(xlabel="BTJD (d); grey: no shift known", ylabel=label)
+        place.ticklabel_format(useOffset=False)
+        place.legend(fontsize=8)
+    _draw_groups(axes[0, 1], drift)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _draw_groups(
+    axes: Any,  # noqa: ANN401 - matplotlib is loaded only when something is drawn
+    drift: Drift,
+) -> None:
+    """Draw the shifts in the plane, and the squares within the tolerance of an offset."""
+    from matplotlib.patches import Rectangle
+
+    rows = [(row.shift, row.group) for row in drift.rows if row.shift is not None]
+    for group in sorted({group for _, group in rows}):
+        x, y = zip(*((shift.dx, shift.dy) for shift, own in rows if own == group), strict=True)
+        look = {"color": f"C{group % 10}", "marker": "."} if group >= 0 else _ALONE
+        axes.plot(x, y, ls="", **look)
+    reach = drift.tolerance_px
+    for k, (dx, dy) in enumerate(drift.offsets):
+        corner = (dx - reach, dy - reach)
+        axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec=f"C{k % 10}", lw=1))
+    title = f"{len(drift.offsets)} offsets within {reach:g} px; crosses: none"
+    axes.set(xlabel="mean shift in x (px)", ylabel="in y (px)", title=title)
+    axes.autoscale_view()
+    axes.set_aspect("equal", "datalim")

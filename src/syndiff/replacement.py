@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from syndiff.errors import RenderingError
 from syndiff.masks import DataQuality, StackMask
-from syndiff.star_profile import CELL_PX, Stamp, point_source, spread_variance
+from syndiff.star_profile import CELL_PX, Stamp, point_source
 from syndiff.star_scale import MIN_CALIBRATORS, StarScale, given_scale, measure_scale
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _OWN_CELLS = 2.0
 _GROWTH = 2
 _SPIKE_REACH = 2.0
 _STILL = 2
+_COVER_TURNS = 5
+_KEPT_MAG = 18.0
 _EIGHT = np.ones((3, 3), np.bool_)
 
 
@@ -56,8 +58,8 @@ class Replacement:
         Cells whose light was taken out.
     known : (n2y, n2x) bool
         Those of them that count as valid data.
-    variance : (n8y, n8x) float32
-        Squared flux errors, at the stars' places.
+    errors : (n, 3) float64
+        x, y in PS1 pixels and squared flux error of each star that is put back.
     flags : (n2y, n2x) uint8
         `DataQuality` bits.
     stars : tuple of ReplacedStar
@@ -69,7 +71,7 @@ class Replacement:
     added: NDArray[np.float32]
     cut: Cells
     known: Cells
-    variance: NDArray[np.float32]
+    errors: Floats
     flags: NDArray[np.uint8]
     stars: tuple[ReplacedStar, ...] = field(default=())
     scale: StarScale | None = None
@@ -150,30 +152,34 @@ def replace_stars(
     that only moved keep the flux that PS1 measured: a point source of it is moved.
     """
     cores = _find_cores(mask, valid, stars)
-    cut = cores.core | cores.spikes
-    covered = _covered(cut, cores.stars, stars)
+    cut, covered = _cover(cores, stars)
     moving = _moving(mask, valid, cut, np.union1d(cores.stars, covered), stars)
-    out = Replacement(
-        added=np.zeros(mask.shape, np.float32),
-        cut=cut,
-        known=cores.core,
-        variance=np.zeros(tuple(-(-n // 4) for n in mask.shape), np.float32),
-        flags=np.zeros(mask.shape, np.uint8),
-    )
+    added, flags = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.uint8)
     if not (cores.stars.size or moving.size):
-        return out
+        return Replacement(added, cut, cores.core, np.zeros((0, 3)), flags)
     usable = ((mask & _SATURATED) == 0) & ((~valid & _present(valid)) == 0)
     scale = _scale(composite, usable, stars, scale_mag, needed=cores.stars)
     light[:, cut] = 0
     for k in cores.stars:
         _subtract_wings(light, cut, stars, int(k))
+    flags[cut] |= np.uint8(DataQuality.REPLACED_STAR)
+    put = np.concatenate([cores.stars, covered])
+    flux, error = scale.flux(stars.tmag[put], stars.colour[put], stars.tmag_error[put])
+    _put((added, flags), stars, put, flux, scale)
     listed = [
-        *_put(out, stars, cores.stars, scale, "saturated"),
-        *_put(out, stars, covered, scale, "covered"),
-        *_move(out, composite, stars, moving, scale),
+        stars.record(int(k), flux=float(f), error=float(e), reason=reason)
+        for k, f, e, reason in zip(
+            put,
+            flux,
+            error,
+            ["saturated"] * cores.stars.size + ["covered"] * covered.size,
+            strict=True,
+        )
+        if stars.is_inside[k]
     ]
-    out.flags[cut] |= np.uint8(DataQuality.REPLACED_STAR)
-    return Replacement(out.added, cut, out.known, out.variance, out.flags, tuple(listed), scale)
+    listed += _move((added, flags), composite, stars, moving, scale)
+    errors = np.stack([stars.x_then[put], stars.y_then[put], error**2], -1)
+    return Replacement(added, cut, cores.core, errors, flags, tuple(listed), scale)
 
 
 def _present(valid: NDArray[np.uint8]) -> np.uint8:
@@ -242,10 +248,29 @@ def _connected(patches: NDArray[np.int32], near: Cells) -> Cells:
     return np.isin(patches, labels[labels > 0])
 
 
-def _covered(cut: Cells, taken: NDArray[np.intp], stars: PlacedStars) -> NDArray[np.intp]:
-    """Return stars, not saturated themselves, whose light went with another one's."""
-    left = np.setdiff1d(np.flatnonzero(stars.is_inside), taken)
-    return np.array([k for k in left if cut[_cell(stars, int(k))]], np.intp)
+def _cover(cores: _Cores, stars: PlacedStars) -> tuple[Cells, NDArray[np.intp]]:
+    """Return the cells to empty, and the stars, not saturated themselves, that go with them.
+
+    A star whose place is in a core goes with all its light. Of one that only a spike crosses, the
+    spike's own light is little: it stays as it is.
+    """
+    cut = cores.core.copy()
+    left = np.setdiff1d(np.flatnonzero(stars.is_inside), cores.stars)
+    covered: list[int] = []
+    for _ in range(_COVER_TURNS):
+        found = [int(k) for k in left if cut[_cell(stars, int(k))]]
+        if not found:
+            break
+        covered += found
+        left = np.setdiff1d(left, found)
+        for k in found:
+            window, distance = _disc(stars, k, cut.shape, 1.0)
+            cut[window] |= distance <= stars.radius_px[k] / CELL_PX
+    spikes = cores.spikes.copy()
+    for k in left[stars.tmag[left] < _KEPT_MAG] if spikes.any() else ():
+        window, distance = _disc(stars, int(k), cut.shape, 1.0)
+        spikes[window] &= distance > stars.radius_px[k] / CELL_PX
+    return cut | spikes, np.array(sorted(covered), np.intp)
 
 
 def _moving(
@@ -325,24 +350,21 @@ def _subtract_wings(light: NDArray[np.float32], cut: Cells, stars: PlacedStars, 
 
 
 def _put(
-    out: Replacement,
+    planes: tuple[NDArray[np.float32], NDArray[np.uint8]],
     stars: PlacedStars,
     chosen: NDArray[np.intp],
+    flux: Floats,
     scale: StarScale,
-    reason: str,
-) -> Iterator[ReplacedStar]:
-    """Add point sources to the planes of `out`; yield those that stand in the skycell."""
-    flux, error = scale.flux(stars.tmag[chosen], stars.colour[chosen], stars.tmag_error[chosen])
-    for k, f, e in zip(chosen.tolist(), flux.tolist(), error.tolist(), strict=True):
+) -> None:
+    """Add point sources to planes of light and flags."""
+    added, flags = planes
+    for k, f in zip(chosen.tolist(), flux.tolist(), strict=True):
         stamp = point_source(stars.x_then[k], stars.y_then[k], scale.seeing_px2)
-        _add(out.added, stamp, f)
-        spread_variance(stars.x_then[k], stars.y_then[k], out.variance, e**2)
-        bit = DataQuality.REPLACED_STAR
+        _add(added, stamp, f)
+        bits = DataQuality.REPLACED_STAR
         if stars.shift_arcsec[k] > MOVED_ARCSEC:
-            bit |= DataQuality.HIGH_PROPER_MOTION
-        _flag(out.flags, stamp, bit)
-        if stars.is_inside[k]:
-            yield stars.record(k, flux=f, error=e, reason=reason)
+            bits |= DataQuality.HIGH_PROPER_MOTION
+        _flag(flags, stamp, bits)
 
 
 def _add(plane: NDArray[np.float32], stamp: Stamp, flux: float) -> None:
@@ -356,7 +378,7 @@ def _flag(flags: NDArray[np.uint8], stamp: Stamp, bits: int) -> None:
 
 
 def _move(
-    out: Replacement,
+    planes: tuple[NDArray[np.float32], NDArray[np.uint8]],
     composite: NDArray[np.float32],
     stars: PlacedStars,
     chosen: NDArray[np.intp],
@@ -375,8 +397,8 @@ def _move(
         if flux <= 0:
             continue
         then = point_source(stars.x_then[k], stars.y_then[k], scale.seeing_px2)
-        _add(out.added, now, -flux)
-        _add(out.added, then, flux)
+        _add(planes[0], now, -flux)
+        _add(planes[0], then, flux)
         for stamp in (now, then):
-            _flag(out.flags, stamp, DataQuality.HIGH_PROPER_MOTION)
+            _flag(planes[1], stamp, DataQuality.HIGH_PROPER_MOTION)
         yield stars.record(k, flux=flux, error=0.0, reason="moved")

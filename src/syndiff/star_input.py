@@ -218,8 +218,8 @@ class StarInput:
         Returns
         -------
         dict
-            ``year``, ``replaced`` (a row each) and ``bright``: x, y, T of stars that TESS
-            saturates.
+            ``year``, ``digest`` and ``catalogued`` of the catalogue; ``replaced``, a row each;
+            ``bright``: x, y, T of stars that TESS may saturate.
         """
         names = set(used)
         best: dict[int, ReplacedStar] = {}
@@ -235,6 +235,7 @@ class StarInput:
         ordered = sorted(best.values(), key=lambda star: (star.ra, star.dec, star.identity))
         return {
             "year": self.year,
+            "digest": self.stars.digest,
             "catalogued": len(self.stars),
             "replaced": _on_frame(ordered, mapping.frame),
             "bright": self._bright(mapping.frame),

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BLUR_PX2", "CELL_PX", "Stamp", "point_source", "spread_variance"]
+__all__ = ["BLUR_PX2", "CELL_PX", "Stamp", "point_source"]
 
 CELL_PX = 8
 """PS1 pixels along a 2" cell."""
@@ -114,33 +114,3 @@ def _third_integral(t: NDArray[np.float64], sigma: float) -> NDArray[np.float64]
     u = t / sigma
     density = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi)
     return np.asarray(0.5 * ((t**2 + sigma**2) * ndtr(u) + t * sigma * density), np.float64)
-
-
-def spread_variance(x: float, y: float, plane: NDArray[np.float32], amount: float) -> None:
-    """Add a point to a plane of 8" cells, with the first two moments that a box has there.
-
-    Parameters
-    ----------
-    x, y : float
-        Its place in PS1 pixels, 0-based.
-    plane : (n8y, n8x) float32
-        Added to; what falls outside is lost.
-    amount : float
-        What to add in all; single cells may get less than nothing.
-
-    Notes
-    -----
-    Weights of three cells with mean d and variance 1/12 cell^2: the scene's transfer takes the
-    box's variance out again, so that the response's square stands at the star's own place.
-    """
-    (j, wy), (i, wx) = (_box_weights((v + 0.5) / 32 - 0.5) for v in (y, x))
-    where, part = Stamp(j, i, amount * np.outer(wy, wx)).inside(plane.shape)
-    plane[where] += part.astype(np.float32)
-
-
-def _box_weights(place: float) -> tuple[int, NDArray[np.float64]]:
-    """Return the first of three cells and their weights."""
-    nearest = int(np.floor(place + 0.5))
-    d = place - nearest
-    second = d**2 + 1 / 12
-    return nearest - 1, np.array([(second - d) / 2, 1 - second, (second + d) / 2])

@@ -30,6 +30,7 @@ __all__ = [
     "MIN_COVERAGE",
     "Template",
     "check_reach",
+    "follow_flux",
     "follow_template",
     "interpolation_table",
     "interpolation_taps",
@@ -42,6 +43,7 @@ MIN_COVERAGE = 0.5
 _TAPS = 12
 _KAISER_BETA = 12.0
 _FULL = 0.999
+_STRIP_ROWS = 64
 _TABLE_STEPS = 1024
 # Taps interpolated between entries this close err by 1e-6 of a star's peak.
 
@@ -76,31 +78,85 @@ class Template:
     coverage: NDArray[np.float32]
     quality: NDArray[np.int32]
 
-    def embedded(self, held: Window, window: Window) -> Template:
-        """Return the template over a larger window, without coverage where nothing was sampled.
+    @classmethod
+    def blank(cls, window: Window, oversample: int = 1) -> Template:
+        """Return a template without coverage.
 
         Parameters
         ----------
-        held : Window
-            FFI pixels that the planes hold.
         window : Window
-            FFI pixels to hold; contains `held`.
+            FFI pixels to hold.
+        oversample : int
+            Samples per pixel and axis.
 
         Returns
         -------
         Template
-            The larger planes.
+            Its planes.
         """
-        if held == window:
-            return self
         outside = {"flux": np.nan, "uncertainty": np.nan, "quality": DataQuality.NO_COVERAGE}
-        planes = {}
+        shape = oversample * window.shape[0], oversample * window.shape[1]
+        planes = {
+            name: np.full(shape, outside.get(name, 0), dtype) for name, dtype in _DTYPES.items()
+        }
+        return cls(**planes)
+
+    def part(self, held: Window, window: Window) -> Template:
+        """Return a part of the template, on the same memory.
+
+        Parameters
+        ----------
+        held : Window
+            FFI pixels wanted.
+        window : Window
+            FFI pixels of this template; contains `held`.
+
+        Returns
+        -------
+        Template
+            Views of the planes.
+        """
+        samples = self.flux.shape[0] // window.shape[0]
+        y, x = samples * (held.y0 - window.y0), samples * (held.x0 - window.x0)
+        ny, nx = samples * held.shape[0], samples * held.shape[1]
+        return self.cut(slice(y, y + ny), slice(x, x + nx))
+
+    def fill(self, planes: Template) -> None:
+        """Copy all planes from another template of the same shape.
+
+        Parameters
+        ----------
+        planes : Template
+            What to copy.
+        """
         for field in fields(self):
-            plane = getattr(self, field.name)
-            planes[field.name] = np.full(window.shape, outside.get(field.name, 0), plane.dtype)
-            y, x = held.y0 - window.y0, held.x0 - window.x0
-            planes[field.name][y : y + plane.shape[0], x : x + plane.shape[1]] = plane
-        return Template(**planes)
+            getattr(self, field.name)[...] = getattr(planes, field.name)
+
+    def cut(self, rows: slice, columns: slice) -> Template:
+        """Return some rows and columns of every plane, on the same memory.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Of samples.
+
+        Returns
+        -------
+        Template
+            Views of the planes.
+        """
+        planes = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Template(**{name: plane[rows, columns] for name, plane in planes.items()})
+
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "flux": np.float32,
+    "count": np.int32,
+    "mask": np.int32,
+    "uncertainty": np.float32,
+    "coverage": np.float32,
+    "quality": np.int32,
+}
 
 
 def interpolation_taps(fraction: float) -> NDArray[np.float32]:
@@ -146,6 +202,7 @@ def sample_template(
     window: Window,
     offset: tuple[float, float],
     oversample: int = 1,
+    out: Template | None = None,
 ) -> Template:
     """Sample a scene at the pixels of a window, moved by an offset.
 
@@ -161,18 +218,27 @@ def sample_template(
         (dx, dy): every source stands (+dx, +dy) TESS pixels from where the WCS puts it.
     oversample : int
         Samples per pixel and axis, see `Template`.
+    out : Template, optional
+        Receives the planes.
 
     Returns
     -------
     Template
-        The planes over the window.
+        The planes over the window; `out` where given.
     """
-
-    def sample(x: float, y: float) -> Template:
+    whole = Template.blank(window, oversample) if out is None else out
+    area = np.float32(1 / oversample**2)
+    steps = _steps(oversample)
+    for (j, y), (i, x) in itertools.product(enumerate(steps), repeat=2):
         start = (window.x0 + x - offset[0] - origin[0], window.y0 + y - offset[1] - origin[1])
-        return _template(scene, _Regular(start, window.shape), np.float32(1 / oversample**2))
-
-    return _interleaved(sample, oversample)
+        samples = whole.cut(slice(j, None, oversample), slice(i, None, oversample))
+        ny, nx = window.shape
+        # What a strip takes in between stays in the cache, and memory is not asked for again.
+        for first in range(0, ny, _STRIP_ROWS):
+            rows = slice(first, min(first + _STRIP_ROWS, ny))
+            sampler = _Regular(start, (rows.stop - first, nx), first)
+            samples.cut(rows, slice(None)).fill(_template(scene, sampler, area))
+    return whole
 
 
 def follow_template(
@@ -223,6 +289,32 @@ def follow_template(
     return _interleaved(sample, oversample)
 
 
+def follow_flux(
+    scene: SceneStrip, *, origin: tuple[int, int], window: Window, displacement: Displacement
+) -> NDArray[np.float32]:
+    """Return the flux alone of `follow_template`, whatever the coverage.
+
+    Parameters
+    ----------
+    scene, origin, window, displacement
+        As of `follow_template`.
+
+    Returns
+    -------
+    (ny, nx) float32
+        Flux in each pixel.
+
+    Raises
+    ------
+    RenderingError
+        If the displacement leaves the scene somewhere in the window.
+    """
+    check_reach(displacement, window)
+    places = displacement.places(window.x0, window.y0)
+    sampler = _Followed(places, (origin[1], origin[0]), window.shape)
+    return sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX) * displacement.area(window)
+
+
 def check_reach(displacement: Displacement, window: Window) -> None:
     """Raise if a displacement is larger than what scenes hold around their window.
 
@@ -249,9 +341,9 @@ def check_reach(displacement: Displacement, window: Window) -> None:
 
 def _interleaved(sample: Callable[[float, float], Template], oversample: int) -> Template:
     """Return the samples of every pixel side by side, from templates beside the pixels' centres."""
-    steps = [(k + 0.5) / oversample - 0.5 for k in range(oversample)]
     if oversample == 1:
         return sample(0.0, 0.0)
+    steps = _steps(oversample)
     planes: dict[str, NDArray[np.generic]] = {}
     for (j, y), (i, x) in itertools.product(enumerate(steps), repeat=2):
         part = sample(x, y)
@@ -261,6 +353,11 @@ def _interleaved(sample: Callable[[float, float], Template], oversample: int) ->
             out = planes.setdefault(field.name, np.empty(shape, plane.dtype))
             out[j::oversample, i::oversample] = plane
     return Template(**planes)  # type: ignore[arg-type]  # as the parts' planes
+
+
+def _steps(oversample: int) -> list[float]:
+    """Return where a pixel's samples are along an axis, from its centre."""
+    return [(k + 0.5) / oversample - 0.5 for k in range(oversample)]
 
 
 class _Sampler(Protocol):
@@ -285,10 +382,15 @@ class _Kernel:
 
 @dataclass(frozen=True)
 class _Regular:
-    """Pixels one after another: `start` is the first one's place, in pixels from the scene's."""
+    """Pixels one after another, from row `first` on.
+
+    `start` is the place of row 0's first one, in pixels from the scene's: the same for all rows, so
+    that rounding is.
+    """
 
     start: tuple[float, float]
     shape: tuple[int, int]
+    first: int
 
     def interpolate(
         self, plane: NDArray[np.float32], samples_per_px: int, kernel: _Kernel
@@ -298,13 +400,14 @@ class _Regular:
         out = np.empty(self.shape, np.float32)
         vertical, horizontal = kernel.taps(down), kernel.taps(right)
         before = vertical.size // 2 - 1
-        first = row - before, column - before
+        first = row + self.first * samples_per_px - before, column - before
         sample_constant(plane, *first, samples_per_px, vertical, horizontal, out)
         return out
 
     def combine(self, flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
         x, y = self.start
         row, column = (round(v * AUX_SAMPLES_PER_PX) - AUX_SAMPLES_PER_PX for v in (y, x))
+        row += self.first * AUX_SAMPLES_PER_PX
         out = np.empty(self.shape, np.uint8)
         sample_boxes(flags, row, column, AUX_SAMPLES_PER_PX, _FLAG_BOX, out)
         return out

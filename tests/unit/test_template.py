@@ -182,7 +182,8 @@ def test_embedded_templates_say_that_nothing_is_around(extra):
     template = sample(random_scene(4), (0.0, 0.0))
     left, bottom, right, top = extra
     window = Window(100 - left, 50 - bottom, 112 + right, 59 + top)
-    outer = template.embedded(WINDOW, window)
+    outer = Template.blank(window)
+    outer.part(WINDOW, window).fill(template)
     inside = np.zeros(window.shape, bool)
     inside[bottom : bottom + 9, left : left + 12] = True
     for name in Template.__dataclass_fields__:

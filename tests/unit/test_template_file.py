@@ -38,7 +38,7 @@ def band(name, state="reduced", **values):
 
 
 SCENE = {
-    "config": {"background": "matched", "psf_sigma_px": 40.0},
+    "config": {"background": "matched", "psf_sigma_px": 40.0, "diffuse_arcsec": 0.0},
     "reduction": {"ignore_mask_bits": 4096 | 32},
     "response": {"model": "gaussian", "sigma_px": 40.0},
     "ffi": "tess2019357164649-s0020-3-3-0165-s_ffic.fits",
@@ -251,6 +251,29 @@ def test_the_wcs_points_at_the_rendered_star(frame, tmp_path, offset):
         found = (again.flux * axes).sum(axis=(1, 2), dtype=float) / again.flux.sum(dtype=float)
         errors.append(found - wanted)
     np.testing.assert_allclose(np.mean(errors, axis=0), 0, atol=2e-4)
+
+
+def test_measured_responses_are_named(frame, tmp_path):
+    """However long the address is, and whatever letters it has."""
+    window, place = Window(1044, 1000, 1050, 1004), Place.at(tmp_path) / "prf.fits"
+    response = {
+        "model": "prf",
+        "set": "tess2019107181902-prf-3-3",
+        "source": "/data/" + 9 * "long/" + "Übung/start_s0004/cam3_ccd3" + 9 * "/long",
+        "digest": "0123456789abcdef",
+        "cut": 1.25,
+        "discarded": 3.4e-6,
+        "seeing_variance_px2": 3.65,
+    }
+    record = record_of(frame, window, scene={**SCENE, "response": response})
+    write_template(place, random_template(window.shape), record, "d")
+    header = read_template(place)[1]
+    assert header["PSFMODEL"] == "prf"
+    assert header["PRFDIR"] == response["source"].replace("Ü", "\\xdc")
+    assert header["PRFSET"] == response["set"]
+    assert header["PRFDIG"] == response["digest"]
+    assert (header["PRFCUT"], header["PRFLOST"], header["PS1VAR"]) == (1.25, 3.4e-6, 3.65)
+    assert "PSFSIGMA" not in header
 
 
 def test_no_file_is_no_header(tmp_path):
