@@ -94,7 +94,7 @@ def counted_variance(
 
 
 def _smoothed_parts(diffuse_arcsec: float) -> tuple[float, float]:
-    """Return the part of the noise that smoothing brings in, and of the light that it leaves out."""
+    """Return the part of the noise that smoothing brings in, and of the light it leaves out."""
     if not diffuse_arcsec:
         return 0.0, 1.0
     response, smoothing = _RESPONSE_VARIANCE, diffuse_arcsec**2
