@@ -5,6 +5,7 @@ from astropy.io import fits
 from commands import DETECTOR, invoke
 from finestars import SCALE, TEMPLATE_SIGMA, crowd, draw, ffi
 
+from syndiff.config import SceneConfig
 from syndiff.layout import Layout
 from syndiff.scene import SceneStrip
 from syndiff.scene_metadata import write_scene_metadata
@@ -51,7 +52,8 @@ def write_scene(layout, stars, digest="0123456789abcdef"):
     strip = draw_strip(stars)
     about = dict(zip(("sector", "camera", "ccd"), (20, 3, 3), strict=True))
     about |= {"ffi": "reference.fits", "response": {"model": "gaussian", "sigma_px": 40.0}}
-    about |= {"config": {"background": "none"}, "reduction": {"ignore_mask_bits": 0}}
+    config = SceneConfig(background="none").to_dict()
+    about |= {"config": config, "reduction": {"ignore_mask_bits": 0}}
     store = SceneStore(layout.scene, SCIENCE)
     store.create(digest, about)
     inputs = np.array([7], np.uint64)

@@ -38,10 +38,34 @@ class Design(Protocol):
         """Numbers to fit."""
 
     def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the rows of some pixels, (n, columns), the caller's own."""
+        """Return the rows of some pixels.
+
+        Parameters
+        ----------
+        pixels : (n,) int
+            Which.
+
+        Returns
+        -------
+        (n, columns) float64
+            The caller's own.
+        """
 
     def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the rows of some pixels times the numbers, (n,)."""
+        """Return the rows of some pixels times the numbers.
+
+        Parameters
+        ----------
+        pixels : (n,) int
+            Which.
+        values : (columns,) float64
+            The numbers.
+
+        Returns
+        -------
+        (n,) float64
+            What they make of the pixels.
+        """
 
 
 @dataclass(frozen=True)

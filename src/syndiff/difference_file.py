@@ -230,7 +230,12 @@ def pack_residuals(record: DifferenceRecord, stars: StarResiduals) -> bytes:
         "aperture_error": (stars.aperture_error, None, ".2e", "its standard deviation"),
         "peak": (stars.peak, None, ".2e", "largest |difference| over the model's peak"),
         "peak_error": (stars.peak_error, None, ".2e", "noise of a pixel over the model's peak"),
-        "isolated": (stars.isolated, None, "", "no star of a tenth of its height within 4.5 px"),
+        "isolated": (
+            stars.isolated,
+            None,
+            "",
+            "no star of 0.1 x its height within 4.5 px, 5 x within 9",
+        ),
         "flagged": (stars.flagged, None, "", "a pixel is flagged or unknown"),
     }
     table = Table()

@@ -11,20 +11,20 @@ import numpy as np
 from syndiff.displacement import displacement_between
 from syndiff.errors import ConfigError, MissingInputError, RenderingError
 from syndiff.fine_template import refine_file, sample_finely
-from syndiff.frame import Frame
 from syndiff.mapping_files import read_mapping
 from syndiff.observation import read_observation
 from syndiff.scene_metadata import read_scene_metadata, sampled_digest
 from syndiff.scene_store import SceneStore
 from syndiff.storage import Place
 from syndiff.template import Template, follow_template
-from syndiff.template_file import read_template
+from syndiff.template_file import read_template, template_frame, template_offset
 from syndiff.window import Window
 
 if TYPE_CHECKING:
     from astropy.io import fits
     from numpy.typing import NDArray
 
+    from syndiff.frame import Frame
     from syndiff.layout import Layout
     from syndiff.matching import FineModel
     from syndiff.observation import Observation
@@ -261,16 +261,9 @@ class _Source:
     held: Window
     layout: Layout
 
-    @property
-    def offset(self) -> tuple[float, float]:
-        return self.header["DX_SHIFT"], self.header["DY_SHIFT"]
-
     def apart_px(self, frame: Frame) -> float:
         """Return how far the FFI's WCS is from that of the FFI that the template is made for."""
-        header = self.header.copy()
-        header["CRPIX1"] += self.header["XMIN"] - self.offset[0]
-        header["CRPIX2"] += self.header["YMIN"] - self.offset[1]
-        own = Frame.from_header(header, frame.detector, frame.shape, frame.science)
+        own = template_frame(self.header, frame.shape, frame.science)
         return displacement_between(own, frame).largest(self.held)
 
     def sample(
@@ -284,7 +277,7 @@ class _Source:
         reference = self._reference()
         there = displacement_between(reference, frame)
         if placing == "template":
-            there = there.moved(*(np.full(there.dx.shape, v) for v in self.offset))
+            there = there.moved(*(np.full(there.dx.shape, v) for v in template_offset(self.header)))
         stored = self._scene(reference, pad_px + math.ceil(there.largest(self.held)))
         model = sample_finely(
             stored.strip.flux, stored.origin, self.held, displacement=there, pad_px=pad_px

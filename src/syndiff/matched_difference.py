@@ -54,7 +54,7 @@ class MatchConfig:
 
     radius_px: float = 3.0
     background_order: int = 2
-    mesh_px: int = 128
+    mesh_px: int = 64
     flux_error: float = 0.01
     clip_sigma: float = 4.0
     rounds: int = 4
@@ -119,7 +119,8 @@ def match_template(
 
     Notes
     -----
-    A fit of scale and background tells roughly what is light; then `fit_kernel`, over all pixels
+    A fit of scale and background tells roughly what is light, and its residual over large boxes
+    what of the background no polynomial follows; then `fit_kernel`, over all pixels
     or, in a large window, over those around the brightest stars of each part of it. Each pixel's
     weight is the inverse of the variance of image and template together, and of `flux_error` times
     its light: bright stars differ from any template by more than their noise. The kernel varies
@@ -139,10 +140,11 @@ def match_template(
     noise = np.hypot(uncertainty, rough.scale * template_uncertainty)
     sigma = np.hypot(noise, config.flux_error * np.maximum(rough.model, 0))
     good &= np.isfinite(sigma) & (sigma > 0) & np.isfinite(rough.image)
+    uneven = mesh_background(np.where(good, rough.image, np.nan), config.mesh_px)
     stars = find_peaks(rough.model, _STAR_SIGMA * noise, good)
     order = _kernel_order(stars, good)
     fit = fit_kernel(
-        np.asarray(image, float),
+        image - uneven,
         sigma,
         model,
         _around_stars(stars, good, config),
@@ -153,9 +155,9 @@ def match_template(
     )
     convolved = fit.kernel.apply(model)
     found = Difference(
-        image=image - convolved - fit.background,
+        image=image - convolved - fit.background - uneven,
         model=convolved,
-        background=fit.background,
+        background=fit.background + uneven,
         used=fit.used,
         scale=check_scale(fit.scale),
         scale_error=fit.scale_error,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["mesh_background"]
 
 _LEAST_BOXES = 4
+_OUTLYING = 10.0
 _LEAST_PIXELS = 50
 # Known pixels of a box whose median means something.
 
@@ -35,11 +36,10 @@ def mesh_background(image: NDArray[np.float64], size: int) -> NDArray[np.float64
 
     Notes
     -----
-    Medians of boxes, filtered by the median of 3 x 3 of them, joined by a bicubic spline that is
-    level beyond the outermost boxes' centres.
+    Medians of boxes, joined by a bicubic spline that goes on straight beyond the outermost boxes'
+    centres. Boxes that differ from the median of 3 x 3 by 10 times the usual are given that.
     """
     from scipy.interpolate import RectBivariateSpline
-    from scipy.ndimage import median_filter
 
     counts = [n // size for n in image.shape]
     if min(counts) < _LEAST_BOXES:
@@ -49,13 +49,30 @@ def mesh_background(image: NDArray[np.float64], size: int) -> NDArray[np.float64
         [_median(image[y0:y1, x0:x1]) for x0, x1 in itertools.pairwise(edges[1])]
         for y0, y1 in itertools.pairwise(edges[0])
     ]
-    smooth = median_filter(np.array(medians), 3, mode="nearest")
+    grid = _without_outliers(np.array(medians))
     centres = [(edge[1:] + edge[:-1] - 1) / 2 for edge in edges]
-    down, across = (
-        np.clip(np.arange(n), middle[0], middle[-1])
-        for n, middle in zip(image.shape, centres, strict=True)
-    )
-    return np.asarray(RectBivariateSpline(*centres, smooth)(down, across))
+    for axis, middle in enumerate(centres):
+        grid = _extended(grid, axis)
+        centres[axis] = np.concatenate(
+            [[2 * middle[0] - middle[1]], middle, [2 * middle[-1] - middle[-2]]]
+        )
+    return np.asarray(RectBivariateSpline(*centres, grid)(*(np.arange(n) for n in image.shape)))
+
+
+def _without_outliers(grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return box values with those that stand out of their neighbours replaced by the median."""
+    from scipy.ndimage import median_filter
+
+    smooth = np.asarray(median_filter(grid, 3, mode="nearest"))
+    apart = np.abs(grid - smooth)
+    return np.where(apart > _OUTLYING * np.median(apart), smooth, grid)
+
+
+def _extended(grid: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return a grid with one more value before and after, on straight lines."""
+    lines = np.moveaxis(grid, axis, 0)
+    more = np.concatenate([[2 * lines[0] - lines[1]], lines, [2 * lines[-1] - lines[-2]]])
+    return np.moveaxis(more, 0, axis)
 
 
 def _median(box: NDArray[np.float64]) -> float:

@@ -23,7 +23,10 @@ _HALF_BOX = 2
 _RING = 6
 _NEAR_PX = 4.5
 _NEAR_PART = 0.1
-# A neighbour of a tenth of the height so near makes a star one that doesn't stand alone.
+_FAR_PX = 9.0
+_FAR_PART = 5.0
+# A neighbour of a tenth of the height so near makes a star one that doesn't stand alone; of 5 times
+# the height, twice as far: wings and what is left of them.
 _LEAST_SIGMA = 10.0
 
 
@@ -43,8 +46,8 @@ class StarResiduals:
         Largest magnitude of the difference in any of them over the model's brightest pixel, and
         the noise of one pixel over that.
     isolated, flagged : (n,) bool
-        Whether no other star of a tenth of the height lies within 4.5 px; whether one of the pixels
-        is flagged or unknown.
+        Whether no other star of a tenth of the height lies within 4.5 px, and none of 5 times the
+        height within 9 px; whether one of the pixels is flagged or unknown.
     """
 
     x: NDArray[np.float64]
@@ -194,6 +197,6 @@ def _stand_alone(
     peaks = find_peaks(difference.model, np.where(inside, noise, 0), inside)
     if not len(peaks):
         return np.zeros(len(x), np.bool_)
-    alone = peaks.alone(_NEAR_PX, _NEAR_PART)
+    alone = peaks.alone(_NEAR_PX, _NEAR_PART) & peaks.alone(_FAR_PX, _FAR_PART)
     distance, nearest = cKDTree(np.column_stack([peaks.x, peaks.y])).query(np.column_stack([x, y]))
     return np.asarray((distance < 1.0) & alone[nearest])

@@ -14,6 +14,8 @@ from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.fits_images import pack_hdus, packed_size
+from syndiff.frame import Frame
+from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
 from syndiff.template import MIN_COVERAGE, Template
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.displacement import Shift
-    from syndiff.observation import Frame
     from syndiff.storage import Place
     from syndiff.window import Window
 
@@ -34,6 +35,8 @@ __all__ = [
     "TemplateRecord",
     "read_header",
     "read_template",
+    "template_frame",
+    "template_offset",
     "write_template",
 ]
 
@@ -293,7 +296,50 @@ def _common_header(record: TemplateRecord) -> fits.Header:
     return header
 
 
-def _magnify(header: fits.Header, oversample: int) -> None:
+def template_frame(header: fits.Header, shape: tuple[int, int], science: Window) -> Frame:
+    """Return the pixel grid of the FFI that a template stands for.
+
+    Parameters
+    ----------
+    header : Header
+        Of FLUX_SUM.
+    shape : (int, int)
+        Rows and columns of the FFI.
+    science : Window
+        Its science pixels.
+
+    Returns
+    -------
+    Frame
+        The FFI that the template follows, or the one that the scene was made for: offset, window
+        and samples are taken out of the WCS, to rounding.
+    """
+    own = header.copy()
+    _magnify(own, 1 / header["OVERSAMP"])
+    dx, dy = template_offset(header)
+    own["CRPIX1"] += header["XMIN"] - dx
+    own["CRPIX2"] += header["YMIN"] - dy
+    detector = Detector(header["SECTOR"], header["CAMERA"], header["CCD"])
+    return Frame.from_header(own, detector, shape, science)
+
+
+def template_offset(header: fits.Header) -> tuple[float, float]:
+    """Return how far sources stand in a template from where the FFI's WCS has them.
+
+    Parameters
+    ----------
+    header : Header
+        Of FLUX_SUM.
+
+    Returns
+    -------
+    (float, float)
+        (dx, dy) in pixels; zero for one that follows its FFI.
+    """
+    return (0.0, 0.0) if "FOLLOWS" in header else (header["DX_SHIFT"], header["DY_SHIFT"])
+
+
+def _magnify(header: fits.Header, oversample: float) -> None:
     """Turn a WCS of pixels into that of samples: the middle of a pixel stays where it is.
 
     With U the offset from the reference pixel in samples and u = U/N in pixels, the polynomial's

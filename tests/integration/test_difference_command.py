@@ -15,6 +15,7 @@ from differencesky import NOISE, ROI, make_root, stars_of, write_image, write_la
 from finestars import SCALE
 
 from syndiff.layout import Layout
+from syndiff.masks import DataQuality
 from syndiff.simulation.ffi import FfiConfig, example_cards
 
 ZERO_POINT = 25 + 2.5 * np.log10(SCALE)
@@ -73,7 +74,8 @@ def test_the_planes_add_up_to_the_ffi(sky):
     sigma = fits.getdata(reference, 2)[ROI.slices]
     scale = hdus[0].header["SCALE"]
     np.testing.assert_allclose(hdus["UNCERT"].data, np.hypot(sigma, scale * NOISE), rtol=1e-5)
-    assert not hdus["DQ"].data.any()
+    # Straps are the detector's own, and light on them is right.
+    assert not (hdus["DQ"].data & ~DataQuality.TESS_STRAP).any()
 
 
 def test_the_header_has_the_ffis_own_wcs(sky):
@@ -152,6 +154,54 @@ def test_a_template_at_an_offset_is_taken_at_its_word(sky, tmp_path):
     table = hdus["KERNEL"].data
     assert table["WEIGHT"][:, 0] @ table["DX"] / SCALE == pytest.approx(-0.052, abs=0.005)
     assert stage["figures"]["peak residual (worst)"] < 0.02
+
+
+@pytest.mark.parametrize(("oversample", "limit"), [(2, 0.02), (4, 0.02)])
+def test_an_oversampled_template_needs_no_scene(sky, tmp_path, oversample, limit):
+    root, reference, _ = sky
+    invoke(
+        *("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI),
+        *("--oversample", oversample, "--output-base", tmp_path),
+    )
+    (template,) = tmp_path.rglob("syndiff_template*.fits")
+    stage, hdus = run(reference, tmp_path / "elsewhere", template=template)
+    assert hdus[0].header["PLACING"] == "template"
+    assert stage["figures"]["aperture residual (worst)"] < 0.01
+    assert stage["figures"]["peak residual (worst)"] < limit
+    assert hdus[0].header["ZPAB"] == pytest.approx(ZERO_POINT, abs=2e-3)
+    # Samples end at the window's border, and a kernel reaches 3 px.
+    assert np.isnan(hdus["DIFF"].data[:3]).all()
+    assert np.isfinite(hdus["DIFF"].data[6:-6, 6:-6]).all()
+    line = refused("difference", reference, template, "--kernel", "none")
+    assert f"has {oversample} samples per pixel, they are subtracted through a kernel only" in line
+
+
+def test_other_numbers_of_samples_are_refused(sky, tmp_path):
+    root, reference, _ = sky
+    invoke(
+        *("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI),
+        *("--oversample", 3, "--output-base", tmp_path),
+    )
+    (template,) = tmp_path.rglob("syndiff_template*.fits")
+    line = refused("difference", reference, template)
+    assert "a template of 3 samples per pixel can't be convolved here" in line
+
+
+def test_a_template_that_follows_the_ffi(sky, tmp_path):
+    root, _, stars = sky
+    ffi = write_later(tmp_path, stars, cadences=3, pointing_px=(0.3, -0.6))
+    invoke(
+        *("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI),
+        *("--follow", ffi, "--output-base", tmp_path),
+    )
+    (template,) = tmp_path.rglob("syndiff_template*.fits")
+    stage, hdus = run(ffi, root, template=template)
+    assert hdus[0].header["PLACING"] == "template"
+    assert stage["figures"]["peak residual (worst)"] < 0.02
+    table = hdus["KERNEL"].data
+    assert table["WEIGHT"][:, 0] @ table["DX"] / SCALE == pytest.approx(-0.052, abs=0.005)
+    _, plain = run(ffi, root, "--kernel", "none", template=template)
+    assert plain[0].header["ZPAB"] == pytest.approx(ZERO_POINT, abs=0.1)
 
 
 def test_without_a_kernel(sky, tmp_path):
