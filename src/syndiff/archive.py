@@ -222,6 +222,21 @@ class Archive:
         """
         return self._transport.address(path)
 
+    def names(self, folder: str) -> list[str] | None:
+        """Return the names of a folder's files.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the archive's root; empty for the root itself.
+
+        Returns
+        -------
+        list of str or None
+            None where folders can't be listed, as over HTTP.
+        """
+        return self._transport.names(folder)
+
     def submit(
         self, path: str, accept: Callable[[bytes | memoryview], T], stop: threading.Event
     ) -> Future[T]:
@@ -317,7 +332,7 @@ class Archive:
         if isinstance(error, CorruptDownloadError):
             return CorruptDownloadError(
                 f"{error} (after {tries}; the archive's copy may be damaged: try again later, or "
-                "give another --archive)"
+                f"give another {self.config.option})"
             )
         if isinstance(error, DeniedError):
             return ArchiveUnavailableError(

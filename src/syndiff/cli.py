@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from syndiff import __version__
 from syndiff.config import parse_pixel, parse_target
@@ -127,8 +128,37 @@ IgnoreMaskBits = Annotated[
 Background = Annotated[
     str, typer.Option(metavar="matched|sep|none", help="What counts as light, not as background.")
 ]
+Diffuse = Annotated[
+    float,
+    typer.Option(
+        metavar="ARCSEC", help="Add undetected light smoothed by this width; 0 leaves it out."
+    ),
+]
+Psf = Annotated[
+    str, typer.Option(metavar="gaussian|prf", help="Response of TESS's pixels: model or measured.")
+]
+PrfDir = Annotated[
+    str,
+    typer.Option(
+        metavar="URL|DIR", help="Root of the measured responses: https://, s3:// or a folder."
+    ),
+]
 PsfSigma = Annotated[
     float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
+]
+Oversample = Annotated[
+    int, typer.Option(metavar="N", help="Samples per TESS pixel and axis of the templates, 1 to 8.")
+]
+Follow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FFI...",
+        show_default=False,
+        help="Make a template for each of these FFIs, at its own WCS, instead of offsets.",
+    ),
+]
+Refine = Annotated[
+    bool, typer.Option("--refine", help="Let the stars of each FFI correct where its WCS looks.")
 ]
 Stars = Annotated[
     str,
@@ -187,13 +217,17 @@ def pipeline(
     jobs: Jobs = _DEFAULT.jobs,
     overwrite: Overwrite = _DEFAULT.overwrite,
     multi_offset_array: Offsets = _DEFAULT.offsets,
+    oversample: Oversample = _DEFAULT.oversample,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     archive: Archive = _DEFAULT.archive,
     roi: Roi = None,
     target: Target = None,
     size: Size = _DEFAULT.size,
+    psf: Psf = _DEFAULT.psf,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
+    diffuse: Diffuse = _DEFAULT.diffuse,
     stars: Stars = _DEFAULT.stars,
     star_scale: StarScale = None,
     gaia_url: GaiaUrl = _DEFAULT.gaia_url,
@@ -292,8 +326,11 @@ def process(
     limit: Annotated[
         int | None, typer.Option(help="Use the first N projections only, for trials (exit 3).")
     ] = None,
+    psf: Psf = _DEFAULT.psf,
     psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
+    prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
+    diffuse: Diffuse = _DEFAULT.diffuse,
     stars: Stars = _DEFAULT.stars,
     star_scale: StarScale = None,
     gaia_url: GaiaUrl = _DEFAULT.gaia_url,
@@ -317,7 +354,31 @@ def process(
         terminal.show(run_process(detector, settings, terminal.progress))
 
 
-@app.command()
+class _SeveralFfis(TyperCommand):
+    """A command whose option --follow takes every FFI up to the next option.
+
+    Click's options take a fixed number of values. Whole numbers are no FFIs but the detector.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer has its own click
+        """Write --follow before each of its FFIs, then go on as usual."""
+        return super().parse_args(ctx, list(_each_followed(args)))
+
+
+def _each_followed(args: list[str]) -> Iterator[str]:
+    is_following = False
+    for index, arg in enumerate(args):
+        if arg.startswith("-"):
+            is_following = arg.split("=")[0] == "--follow"
+        elif is_following and args[index - 1] != "--follow":
+            if arg.isdecimal():
+                is_following = False
+            else:
+                yield "--follow"
+        yield arg
+
+
+@app.command(cls=_SeveralFfis)
 def downsample(
     sector: Sector = 20,
     camera: Camera = 3,
@@ -331,6 +392,9 @@ def downsample(
         str | None, typer.Option(help="Folder of the templates. Default: DATA_ROOT/templates.")
     ] = None,
     multi_offset_array: Offsets = _DEFAULT.offsets,
+    follow: Follow = None,
+    refine: Refine = _DEFAULT.refine,
+    oversample: Oversample = _DEFAULT.oversample,
     roi: Roi = None,
     target: Target = None,
     size: Size = _DEFAULT.size,
@@ -339,7 +403,8 @@ def downsample(
     verbose: Verbose = 0,
     json: Json = False,
 ) -> None:
-    """Sample a CCD's scene on the TESS pixel grid, one template per offset."""
+    """Sample a CCD's scene on the TESS pixel grid, one template per offset or FFI."""
+    follow = tuple(follow or ())  # type: ignore[assignment]  # settings hold tuples
     settings = _settings(
         locals(), offsets=multi_offset_array, convolved=convolved_dir, templates=output_base
     )
@@ -348,6 +413,85 @@ def downsample(
 
         detector = Detector(sector, camera, ccd)
         terminal.show(run_downsample(detector, settings, terminal.progress))
+
+
+@app.command()
+def drift(
+    ffis: Annotated[
+        list[str], typer.Argument(metavar="FFI...", help="TESS FFIs of one sector, camera, CCD.")
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FFI",
+            help="Count shifts from this FFI. Default: the data root's reference FFI, or else the "
+            "first one given.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(metavar="PX", help="How far an offset may be from an FFI's field.")
+    ] = 0.02,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Folder of table and plot. Default: DATA_ROOT/drift/sector_.../..."),
+    ] = None,
+    data_root: DataRoot = _DEFAULT.data_root,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Tabulate how the field shifts from FFI to FFI; find few offsets that stand for them."""
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_drift
+
+        report = run_drift(
+            ffis,
+            data_root=data_root,
+            reference=reference,
+            tolerance_px=tolerance,
+            output=output,
+        )
+        terminal.show_drift(report)
+
+
+@app.command()
+def difference(
+    tess_fits: Ffi,
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Template of the FFI's CCD, .fits.")
+    ],
+    data_root: DataRoot = _DEFAULT.data_root,
+    convolved_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the scenes. Default: DATA_ROOT/convolved_results."),
+    ] = None,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            metavar="fitted|none",
+            help="Fit a kernel that varies over the field, or scale and background only.",
+        ),
+    ] = "fitted",
+    stars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Measure the residuals of this catalogue's stars. Default: the template's own.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Difference file. Default: beside the template.")
+    ] = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
+    settings = _settings(locals(), convolved=convolved_dir)
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.difference_stage import DifferenceJob
+        from syndiff.pipeline import run_difference
+
+        job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
+        terminal.show(run_difference(job, settings))
 
 
 @app.command()
@@ -386,6 +530,12 @@ def simulate(
             "meet in the field.",
         ),
     ] = "",
+    psf: Annotated[
+        str,
+        typer.Option(
+            metavar="gaussian|prf", help="TESS's response; prf writes its files as MAST has them."
+        ),
+    ] = "gaussian",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     verbose: Verbose = 0,
 ) -> None:
@@ -406,6 +556,7 @@ def simulate(
             target=parse_target(target) if target is not None else None,
             size_px=size,
             skycells=[Tessellation.rings_v3()[name] for name in names],
+            psf=psf,  # type: ignore[arg-type]  # checked there
             seed=seed,
         )
         with open_executor(cores=available_cores(), threads=1) as executor:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.kernels import combine as kernels
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
 from syndiff.replacement import replace_stars
 from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
+from syndiff.standing_in import ALL_BANDS, own_colour, stand_in_weights
+from syndiff.undetected import counted_variance, smooth_faint_light
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,15 +44,13 @@ COARSE_PLANES = ("variance", "count", "flagged", "full", "missing")
 """Planes on 8" cells: variance of the light; PS1 pixels that contribute, that carry a mask bit,
 that a complete sky would have, and that nobody has."""
 
-_TYPICAL_COLOURS = np.array([1.0, 1.32, 1.51, 1.63])
-"""Relative flux per unit frequency in r, i, z, y of a star with r-i 0.3, i-z 0.15, z-y 0.08.
-
-An early K dwarf (Tonry et al. 2012, ApJ 750, 99), the most common star at PS1's depth; used only
-for a band that a skycell lacks altogether.
-"""
-
-_ALL_BANDS = (1 << len(BANDS)) - 1
 _WEIGHTS = np.array(BAND_WEIGHTS)
+
+_BESIDE = 2
+"""Cells between a hole and bright light for the hole to hold some of it."""
+
+_BRIGHT_SIGMAS = 20.0
+"""Flux of cells whose colour is looked at, over their noise."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class CombineConfig:
         ``none`` adds undetected light and the background level to the detected light.
     ignore_mask_bits : int
         PS1 mask bits that the reduction left out.
+    diffuse_arcsec : float
+        Width of the Gaussian that smooths undetected light before it is added to the detected
+        light; 0 leaves it out.
     star_scale_mag : float, optional
         AB magnitude of the composite less TESS magnitude, for stars that are put back; None to
         measure it.
@@ -68,6 +73,7 @@ class CombineConfig:
 
     background: Background
     ignore_mask_bits: int
+    diffuse_arcsec: float = 0.0
     star_scale_mag: float | None = None
 
 
@@ -107,9 +113,9 @@ def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     (n2y, n2x) uint8
-        Bit b set: less than half of the cell's pixels are valid in band ``config.BANDS[b]``.
+        Bit b set: pixels of the cell lack data in band ``config.BANDS[b]``, more than a few.
     """
-    return ~valid & np.uint8(_ALL_BANDS)
+    return ~valid & np.uint8(ALL_BANDS)
 
 
 def combine(
@@ -149,7 +155,7 @@ def combine(
     RenderingError
         If stars can't be put back.
     """
-    light = _band_light(reduced, config.background)
+    light = _band_light(reduced, config)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
     put = _replace(light, reduced, stars, config) if stars is not None else None
@@ -161,28 +167,30 @@ def combine(
     total = _weighted_sum(light)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
     share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
-    own_flags = flags[lost.row, lost.column]
+    is_bright = (invalid == 0) & (total > _bright_flux(reduced))
     total *= share
-    flags[share == 0] = 0
-
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
     shares = np.stack([plain] * len(BANDS))
+    noise = np.ones_like(plain)
     if lost.row.size:
-        bits = invalid[lost.row, lost.column]
-        missing = _has_bits(bits) & (lost.shares > 0)
+        missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
+        bits = np.packbits(missing, axis=0, bitorder="little")[0]
+        bright = light[:, is_bright].sum(axis=1, dtype=np.float64)
+        weights, more_noise = _stand_ins(reduced, bright)
         there = light[:, lost.row, lost.column] * lost.shares
-        colours = _colours(light) if missing.any() else _TYPICAL_COLOURS
-        standing_in = _standing_in(missing, colours)
-        total[lost.row, lost.column] = _weighted_sum(there) * standing_in
-        own_flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
-        own_flags[~(lost.shares > 0).any(axis=0)] = 0
-        flags[lost.row, lost.column] = own_flags
+        total[lost.row, lost.column] = (weights[:, bits] * there).sum(axis=0)
+        lost_flags = flags[lost.row, lost.column] | _flags_of_lost(bits, lost, is_bright)
+        lost_flags[~(lost.shares > 0).any(axis=0)] = 0
         changes = lost.shares - share[lost.row, lost.column]
         shares += _coarse_changes(lost, changes, flags.shape)
-    coarse = _coarse_planes(reduced, shares, full)
+        noise += _coarse_changes(lost, more_noise[None, bits] - 1, flags.shape)[0]
+    flags *= share != 0
     if lost.row.size:
-        coarse[0] *= 1 + _coarse_changes(lost, standing_in[None] ** 2 - 1, flags.shape)[0]
+        flags[lost.row, lost.column] = lost_flags
+    counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
+    coarse = _coarse_planes(reduced, shares, full, counted)
+    coarse[0] *= noise
     if put is not None:
         # Stars are put back whole: bands that others have here are the others' part of them.
         share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
@@ -224,16 +232,47 @@ def _replace(
     light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, config: CombineConfig
 ) -> Replacement:
     """Take saturated stars out of the bands' light, which is modified, and find what to put."""
-    absent = np.array([[band not in reduced.bands] for band in BANDS])
-    standing_in = _standing_in(absent, _colours(light)) if absent.any() else np.ones(1, np.float32)
+    absent = ALL_BANDS & ~int(_bits_of(reduced.bands))
+    weights = stand_in_weights()[absent].astype(np.float32)
     return replace_stars(
         light,
-        _weighted_sum(light) * standing_in,
+        np.tensordot(weights, light, axes=1),
         mask=reduced.mask,
         valid=reduced.valid,
         stars=stars,
         scale_mag=config.star_scale_mag,
     )
+
+
+def _flags_of_lost(
+    bits: NDArray[np.uint8], lost: LostCells, is_bright: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return the flags of cells that lack bands.
+
+    Parameters
+    ----------
+    bits : (n,) uint8
+        Bands that nobody has.
+    lost : LostCells
+        The cells.
+    is_bright : (n2y, n2x) bool
+        Cells of the skycell with bright light in all bands.
+
+    Returns
+    -------
+    (n,) uint8
+        Some bands missing: `MISSING_BAND`. All of them, beside bright light: that of a star reaches
+        into the hole, so that some is left out, whatever part of a pixel the hole is.
+    """
+    beside = np.pad(is_bright, _BESIDE)
+    reach = range(2 * _BESIDE + 1)
+    has_rim = np.zeros(bits.shape, bool)
+    for j, i in itertools.product(reach, reach):
+        has_rim |= beside[lost.row + j, lost.column + i]
+    some = (bits > 0) & (bits < ALL_BANDS)
+    flags = np.where(some, np.uint8(DataQuality.MISSING_BAND), np.uint8(0))
+    flags[(bits == ALL_BANDS) & has_rim] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    return flags
 
 
 def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
@@ -254,13 +293,13 @@ def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]
         Changes of the means.
     """
     coarse = -(-shape[0] // 4), -(-shape[1] // 4)
-    place = np.ravel_multi_index((lost.row // 4, lost.column // 4), coarse)
-    summed = [np.bincount(place, change, minlength=coarse[0] * coarse[1]) for change in changes]
+    summed = np.zeros((len(changes), *coarse))
+    kernels.sum_changes(lost.row, lost.column, changes, summed)
     sides = [
         np.diff(np.minimum(4 * np.arange(n + 1), side))
         for n, side in zip(coarse, shape, strict=True)
     ]
-    return np.asarray(np.reshape(summed, (-1, *coarse)) / np.outer(*sides), np.float32)
+    return np.asarray(summed / np.outer(*sides), np.float32)
 
 
 def contribute_nothing(
@@ -289,7 +328,7 @@ def contribute_nothing(
         No light; the pixels that nobody has, and flags.
     """
     shape = -(-skycell.ny // 8), -(-skycell.nx // 8)
-    nobody = {**holes, skycell.name: _ALL_BANDS}
+    nobody = {**holes, skycell.name: ALL_BANDS}
     shares = np.stack(share_valid_cells(sharing, np.ones(shape, bool), nobody))
     full = _full_counts(skycell)
     coarse = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
@@ -301,25 +340,34 @@ def contribute_nothing(
     return Contribution(np.zeros(shape, np.float32), coarse, flags)
 
 
-def _band_light(reduced: ReducedSkycell, background: Background) -> FloatPlane:
+def _band_light(reduced: ReducedSkycell, config: CombineConfig) -> FloatPlane:
     """Return light on 2" cells of the four bands, zero where a band is absent."""
-    light = np.zeros((len(BANDS), *reduced.light.shape[1:]), np.float32)
+    light = np.empty((len(BANDS), *reduced.light.shape[1:]), np.float32)
+    for band in set(BANDS) - set(reduced.bands):
+        light[BANDS.index(band)] = 0
     for k, band in enumerate(reduced.bands):
         plane = light[BANDS.index(band)]
-        plane[:] = asinh_decode(reduced.light[k], reduced.light_sigma[k])
-        if background == "none":
-            faint = asinh_decode(reduced.faint[k], reduced.faint_sigma[k])
-            rows, columns = faint.shape
-            level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
-            plane += _spread(faint + level * reduced.count[k], plane.shape)
+        asinh_decode(reduced.light[k], reduced.light_sigma[k], out=plane)
+        if config.background == "none" or config.diffuse_arcsec:
+            plane += _spread(_faint_light(reduced, k, config), plane.shape)
     return light
 
 
+def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> FloatPlane:
+    """Return what one band adds to the detected light, on 8" cells."""
+    faint = asinh_decode(reduced.faint[k], reduced.faint_sigma[k])
+    count = reduced.count[k]
+    if config.background != "none":
+        return smooth_faint_light(faint, count, config.diffuse_arcsec)
+    rows, columns = faint.shape
+    level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
+    return np.asarray(faint + level * count, np.float32)
+
+
 def _weighted_sum(light: FloatPlane) -> FloatPlane:
-    """Return the bands' sum, in float32: a matrix product would go through float64."""
-    total = np.zeros(light.shape[1:], np.float32)
-    for weight, plane in zip(_WEIGHTS, light, strict=True):
-        total += np.float32(weight) * plane
+    """Return the bands' weighted sum, in float32: a matrix product would go through float64."""
+    total = np.empty(light.shape[1:], np.float32)
+    kernels.weigh_bands(light, _WEIGHTS.astype(np.float32), total)
     return total
 
 
@@ -339,12 +387,10 @@ def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
 
 def _own_flags(reduced: ReducedSkycell, ignore_mask_bits: int) -> NDArray[np.uint8]:
     """Return the flags that a skycell's own mask raises."""
-    flags = np.zeros(reduced.mask.shape, np.uint8)
-    flags[(reduced.mask & StackMask.SAT) != 0] |= np.uint8(DataQuality.SATURATED_IN_PS1)
-    rows, columns = reduced.mask.shape
-    left_out: NDArray[np.bool_] = np.asarray(reduced.left_out_count.sum(axis=0) > 0, bool)
-    fine = np.repeat(np.repeat(left_out, 4, 0), 4, 1)[:rows, :columns]
-    flags[fine & ((reduced.mask & ignore_mask_bits) != 0)] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    flags = np.empty(reduced.mask.shape, np.uint8)
+    bits = np.array([StackMask.SAT, ignore_mask_bits], np.uint16)
+    raised = np.array([DataQuality.SATURATED_IN_PS1, DataQuality.LEFT_OUT_LIGHT], np.uint8)
+    kernels.raise_flags(reduced.mask, reduced.left_out_count, bits, raised, flags)
     return flags
 
 
@@ -353,26 +399,40 @@ def _has_bits(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.stack([(bits >> band) & 1 == 1 for band in range(len(BANDS))])
 
 
-def _colours(light: FloatPlane) -> NDArray[np.float64]:
-    """Return the relative flux of each band, measured on the skycell's own light."""
-    totals = light.sum(axis=(1, 2), dtype=np.float64)
-    known = totals > 0
-    if not known.any():
-        return _TYPICAL_COLOURS
-    scale = totals[known].sum() / _TYPICAL_COLOURS[known].sum()
-    return np.asarray(np.where(known, totals, scale * _TYPICAL_COLOURS), np.float64)
+def _bright_flux(reduced: ReducedSkycell) -> float:
+    """Return the flux of a 2" cell in which neither noise nor sky has a say in the colour."""
+    weights = np.array([BAND_WEIGHTS[BANDS.index(band)] for band in reduced.bands])
+    return float(_BRIGHT_SIGMAS * np.sqrt((weights**2) @ (reduced.light_sigma**2)))
 
 
-def _standing_in(missing: NDArray[np.bool_], colours: NDArray[np.float64]) -> FloatPlane:
-    """Return what the bands that are there are multiplied by to stand for those that nobody has.
+def _stand_ins(
+    reduced: ReducedSkycell, bright: NDArray[np.float64]
+) -> tuple[FloatPlane, FloatPlane]:
+    """Return the weights of bands that stand in for others, and what they do to the variance.
 
-    By the colour of the light around; where every band is missing there is nothing to multiply.
+    Parameters
+    ----------
+    reduced : ReducedSkycell
+        The skycell.
+    bright : (4,) float64
+        Its bright light in each band, where it has all.
+
+    Returns
+    -------
+    weights : (4, 16) float32
+        On each band, for each set of missing ones.
+    noise : (16,) float32
+        Variance over that with the usual weights on the same bands.
     """
-    expected = _WEIGHTS * colours
-    known = np.tensordot(expected, ~missing, axes=1)
-    factor: NDArray[np.float64] = np.ones_like(known)
-    np.divide(expected.sum(), known, out=factor, where=known > 0)
-    return factor.astype(np.float32)
+    weights = stand_in_weights() * own_colour(bright)[:, None]
+    variance = np.zeros(len(BANDS))
+    for k, band in enumerate(reduced.bands):
+        total = variance_decode(reduced.variance[k], reduced.variance_sigma[k]).sum(axis=0)
+        variance[BANDS.index(band)] = np.median(total)
+    usual = np.where(stand_in_weights() != 0, _WEIGHTS, 0) ** 2 @ variance
+    noise = np.ones(len(weights))
+    np.divide(weights**2 @ variance, usual, out=noise, where=usual > 0)
+    return weights.T.astype(np.float32), noise.astype(np.float32)
 
 
 def _full_counts(skycell: Skycell) -> FloatPlane:
@@ -397,19 +457,23 @@ def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
-def _coarse_planes(reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane) -> FloatPlane:
+def _coarse_planes(
+    reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane, counted: tuple[float, float]
+) -> FloatPlane:
     """Return `COARSE_PLANES` of a skycell, all but the complete counts."""
     planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
-    counted = np.zeros((len(BANDS), *full.shape), np.float32)
+    valid = np.zeros((len(BANDS), *full.shape), np.float32)
+    detected, undetected = (np.float32(part) for part in counted)
     for k, band in enumerate(reduced.bands):
         b = BANDS.index(band)
         taken = np.float32(_WEIGHTS[b]) * shares[b]
         variance = variance_decode(reduced.variance[k], reduced.variance_sigma[k])
-        # Undetected light that is left out is unknown to this precision too.
-        noise = taken * np.float32(reduced.noise_correlation)
-        planes[0] += noise**2 * variance.sum(axis=0)
+        # Skycells over a point were made of the same exposures: shares of their noise add up.
+        noise = np.float32((_WEIGHTS[b] * reduced.noise_correlation) ** 2) * shares[b]
+        planes[0] += noise * (detected * variance[0] + undetected * variance[1])
         planes[1] += taken * reduced.count[k]
         planes[2] += taken * reduced.flagged[k]
-        counted[b] = reduced.count[k]
-    planes[4] = np.einsum("b,bji,bji->ji", _WEIGHTS, shares, full - counted)
+        valid[b] = reduced.count[k]
+    for weight, share, count in zip(_WEIGHTS, shares, valid, strict=True):
+        planes[4] += np.float32(weight) * share * (full - count)
     return planes

@@ -14,9 +14,13 @@ __all__ = [
     "BAND_WEIGHTS",
     "DEFAULT_ARCHIVE",
     "DEFAULT_GAIA_TAP",
+    "DEFAULT_PRF_DIR",
+    "PRF_COLUMNS",
+    "PRF_ROWS",
     "PS1_PIXEL_ARCSEC",
     "Background",
     "OffsetList",
+    "PsfModel",
     "ReductionConfig",
     "SceneConfig",
     "StarSource",
@@ -42,13 +46,31 @@ PS1_PIXEL_ARCSEC = 0.25
 DEFAULT_ARCHIVE = "https://ps1images.stsci.edu/rings.v3.skycell/"
 """Root of the PS1 stack skycells at STScI."""
 
+DEFAULT_PRF_DIR = "https://archive.stsci.edu/missions/tess/models/prf_fitsfiles/"
+"""Root of the TESS pixel response files at MAST."""
+
+PRF_ROWS = (1, 513, 1025, 1536, 2048)
+PRF_COLUMNS = (45, 557, 1069, 1580, 2092)
+"""Where on a CCD its 25 pixel responses were measured, 1-based as in the files' names."""
+
 DEFAULT_GAIA_TAP = "https://gea.esac.esa.int/tap-server/tap"
 """ESA's Gaia archive, Table Access Protocol."""
 
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
 
+MAX_OVERSAMPLE = 8
+"""Samples per TESS pixel and axis of a template; finer ones hold nothing more."""
+
+MAX_SAMPLES = 80_000_000
+"""Samples of one template: a full frame at 4 per pixel, 1.8 GB in memory and on disk."""
+
+DIFFUSE_ARCSEC = (8.0, 300.0)
+"""Range of widths that undetected light can be smoothed by: its cells, and beyond its level's mesh
+of 64" nothing is left to smooth."""
+
 Background = Literal["matched", "sep", "none"]
+PsfModel = Literal["gaussian", "prf"]
 StarSource = Literal["none", "file", "gaia"]
 OffsetList = tuple[tuple[float, float], ...]
 
@@ -129,6 +151,13 @@ class SceneConfig:
         Standard deviation of the Gaussian response, in PS1 pixels of 0.25".
     background : {"matched", "sep", "none"}
         What counts as light: detected light only (by matched filter or by SEP), or everything.
+    diffuse_arcsec : float
+        Standard deviation of the Gaussian that smooths undetected light before it is added to
+        detected light; 0 leaves it out.
+    psf : {"gaussian", "prf"}
+        The response: a Gaussian on top of PS1's seeing, or TESS's measured one in its place.
+    prf_digest : str
+        Digest of the measured responses; empty for a Gaussian.
     stars : {"none", "file", "gaia"}
         Where the stars come from that stand in for what PS1 saturates.
     star_scale_mag : float, optional
@@ -142,10 +171,15 @@ class SceneConfig:
 
     psf_sigma_px: float = 40.0
     background: Background = "matched"
+    diffuse_arcsec: float = 0.0
+    psf: PsfModel = "gaussian"
+    prf_digest: str = ""
     stars: StarSource = "none"
     star_scale_mag: float | None = None
 
     def __post_init__(self) -> None:
+        if self.psf not in {"gaussian", "prf"}:
+            raise ConfigError(f"psf {self.psf!r} is unknown: give 'gaussian' or 'prf'")
         if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
             raise ConfigError(
                 f"psf-sigma {self.psf_sigma_px} must be above 0 and finite (PS1 pixels)"
@@ -153,6 +187,17 @@ class SceneConfig:
         if self.background not in {"matched", "sep", "none"}:
             raise ConfigError(
                 f"background {self.background!r} is unknown: give 'matched', 'sep' or 'none'"
+            )
+        low, high = DIFFUSE_ARCSEC
+        if self.diffuse_arcsec and not low <= self.diffuse_arcsec <= high:
+            raise ConfigError(
+                f"diffuse {self.diffuse_arcsec} is out of range: give 0 (none) or a width of "
+                f"{low:g} to {high:g} arcsec"
+            )
+        if self.diffuse_arcsec and self.background == "none":
+            raise ConfigError(
+                f"diffuse {self.diffuse_arcsec} with background 'none': undetected light is all in "
+                "already; give background 'matched' or 'sep'"
             )
         if self.star_scale_mag is not None and not abs(self.star_scale_mag) <= 2:
             raise ConfigError(
@@ -171,9 +216,10 @@ class SceneConfig:
         Returns
         -------
         dict
-            Field names and values.
+            Names and values of the fields that matter for this `psf`.
         """
-        return asdict(self)
+        unused = "psf_sigma_px" if self.psf == "prf" else "prf_digest"
+        return {name: value for name, value in asdict(self).items() if name != unused}
 
 
 def parse_offsets(text: str) -> OffsetList:

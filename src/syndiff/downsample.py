@@ -1,30 +1,51 @@
-"""The downsample stage: templates of a scene, one file per offset."""
+"""The downsample stage: templates of a scene, one file per offset or FFI that is followed."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from syndiff.config import digest
+import numpy as np
+
+from syndiff.config import MAX_SAMPLES, digest
 from syndiff.detector_flags import flag_detector
-from syndiff.errors import ConfigError, RenderingError
+from syndiff.errors import ConfigError, GeometryError, RenderingError
+from syndiff.following import check_detector, displacement_of, read_candidates, reason_against
+from syndiff.mapping import Reference
 from syndiff.mapping_files import read_mapping
-from syndiff.masks import DataQuality
+from syndiff.masks import DataQuality, format_quality
+from syndiff.moved_wcs import moved_frame
+from syndiff.refinement import refine_displacement
 from syndiff.scene_metadata import part_of_scene, read_scene_metadata
 from syndiff.scene_store import SceneStore
 from syndiff.stage import StageReport, clock
-from syndiff.template import sample_template
-from syndiff.template_file import SIZE_CARD, TemplateRecord, read_header, write_template
+from syndiff.template import Template, follow_template, sample_template
+from syndiff.template_file import (
+    SIZE_CARD,
+    Followed,
+    TemplateRecord,
+    read_header,
+    write_template,
+)
 from syndiff.tiles import TileGrid
 from syndiff.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from astropy.io import fits
+    from numpy.typing import NDArray
 
     from syndiff.config import OffsetList
+    from syndiff.displacement import Displacement
+    from syndiff.following import Candidate, Following
     from syndiff.layout import Layout
     from syndiff.mapping import Mapping
-    from syndiff.observation import Frame
+    from syndiff.observation import Frame, Observation
+    from syndiff.refinement import Refinement
     from syndiff.scene_store import StoredScene
     from syndiff.stage import StageRun
     from syndiff.storage import Place
@@ -34,14 +55,41 @@ __all__ = ["downsample_stage"]
 TEMPLATE_FORMAT = 2
 """Version of the template files' layout."""
 
+_FLAG_REACH_PX = 2
+# Around flagged pixels, the light of what is flagged is wrong too.
+
 
 @dataclass(frozen=True)
 class _Job:
-    """One template."""
+    """One template: at an offset, or with the pointing of an FFI."""
 
     place: Place
-    offset: tuple[float, float]
     digest: str
+    offset: tuple[float, float] = (0.0, 0.0)
+    ffi: Candidate | None = None
+    refine: bool = False
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What all templates of a run have in common."""
+
+    layout: Layout
+    frame: Frame
+    window: Window
+    held: Window
+    roi: Window | None
+    scene: dict[str, Any]
+    content: list[Any]
+    oversample: int
+
+    @functools.cached_property
+    def canvas(self) -> Template:
+        """The whole window; every template fills the same part of it, the pixels in `held`.
+
+        One for all: memory that is given back and asked for again costs a quarter more.
+        """
+        return Template.blank(self.window, self.oversample)
 
 
 def downsample_stage(
@@ -51,8 +99,10 @@ def downsample_stage(
     roi: Window | None,
     run: StageRun,
     overwrite: bool = False,
+    oversample: int = 1,
+    following: Following | None = None,
 ) -> StageReport:
-    """Write the templates of a CCD for a list of offsets.
+    """Write the templates of a CCD for a list of offsets, or of FFIs.
 
     Parameters
     ----------
@@ -66,53 +116,148 @@ def downsample_stage(
         Progress and policy.
     overwrite : bool
         Write again what is there already.
+    oversample : int
+        Samples per pixel and axis.
+    following : Following, optional
+        FFIs whose pointing the templates have, instead of `offsets`.
 
     Returns
     -------
     StageReport
-        What was done; `products` are the templates.
+        What was done; `products` are the templates. FFIs that can't be followed are in its notes,
+        and in `failure` if partial results were not asked for.
 
     Raises
     ------
     MissingInputError
         If the scene is not there for all of the window.
     ConfigError
-        If the region of interest lies outside the science window.
+        If the region of interest lies outside the science window, the samples are too many, or an
+        FFI is of another detector.
     RenderingError
-        If skycells failed and partial results were not asked for, or the scene is damaged.
+        If skycells failed and partial results were not asked for, the scene is damaged, or no FFI
+        can be followed.
     """
     with clock() as seconds:
-        mapping = read_mapping(layout)
-        frame = mapping.frame
-        window, held = _windows(frame, roi)
-        store = SceneStore(layout.scene, frame.science)
-        scene = _scene_under(held, layout, mapping, store)
-        _check_failed(scene, layout, allow_partial=run.allow_partial)
+        store, request = _open(layout, roi, oversample, run)
+        jobs, refused = _jobs(request, offsets, following)
         layout.templates.check_writable()
-        content = [scene["digest"], [int(n) for n in store.rendered_under(held).ravel()]]
-        content.append(scene["stars"]["bright"] if scene.get("stars") is not None else [])
-        jobs = [
-            _Job(layout.template(dx, dy, roi=roi), (dx, dy), _digest(content, window, (dx, dy)))
-            for dx, dy in offsets
-        ]
         sizes = dict(layout.templates.walk())
         todo = [job for job in jobs if overwrite or not _is_done(job, sizes)]
         run.progress("downsample", 0, len(todo))
-        stored = store.read(held) if todo else None
-        for done, job in enumerate(todo, 1):
-            _make(job, stored, TemplateRecord(frame, window, job.offset, scene), held)
-            run.progress("downsample", done, len(todo))
-        figures = _figures([header for job in jobs if (header := read_header(job.place))])
+        stored = store.read(request.held) if todo else None
+        reasons = {job.place: _make(job, stored, request) for job in _through(todo, run)}
+        refused += [reason for reason in reasons.values() if reason]
+        ready = [job for job in jobs if not reasons.get(job.place)]
+        if not ready:
+            raise RenderingError(f"no FFI can be followed: {'; '.join(refused)}")
+        headers = [header for job in ready if (header := read_header(job.place))]
+    failed = any(row["state"] in {"failed", "limited"} for row in request.scene["skycells"])
     return StageReport(
         stage="downsample",
         seconds=seconds(),
-        skipped=not todo,
-        partial=any(row["state"] in {"failed", "limited"} for row in scene["skycells"]),
-        counts={"templates made": len(todo), "templates kept": len(jobs) - len(todo)},
-        figures=figures,
-        notes=_lost(scene),
-        products=tuple(str(job.place) for job in jobs),
+        skipped=not todo and not refused,
+        partial=failed or (bool(refused) and run.allow_partial),
+        failure=_failure(refused) if refused and not run.allow_partial else "",
+        counts={
+            "templates made": len(ready) - len(jobs) + len(todo),
+            "templates kept": len(jobs) - len(todo),
+        }
+        | ({"FFIs not followed": len(refused)} if refused else {}),
+        figures=_figures(headers),
+        notes=(*refused, *_followed_lines(headers), *_lost(request.scene)),
+        products=tuple(str(job.place) for job in ready),
     )
+
+
+def _failure(refused: list[str]) -> str:
+    """Return what to say when some FFIs could not be followed."""
+    return (
+        f"{len(refused)} of the FFIs can't be followed, {refused[0]}; the other templates are "
+        "made: leave those out, or pass --allow-partial to end with exit code 3"
+    )
+
+
+def _open(
+    layout: Layout, roi: Window | None, oversample: int, run: StageRun
+) -> tuple[SceneStore, _Request]:
+    """Return the scene and what it offers, checked."""
+    mapping = read_mapping(layout)
+    window, held = _windows(mapping.frame, roi)
+    _check_samples(window, oversample)
+    store = SceneStore(layout.scene, mapping.frame.science)
+    scene = _scene_under(held, layout, mapping, store)
+    _check_failed(scene, layout, allow_partial=run.allow_partial)
+    content = [
+        scene["digest"],
+        [int(n) for n in store.rendered_under(held).ravel()],
+        scene["stars"]["bright"] if scene.get("stars") is not None else [],
+    ]
+    request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
+    return store, request
+
+
+def _check_samples(window: Window, oversample: int) -> None:
+    samples = window.shape[0] * window.shape[1] * oversample**2
+    if samples > MAX_SAMPLES:
+        raise ConfigError(
+            f"--oversample {oversample} of the window {window} is {samples / 1e6:.0f} million "
+            f"samples, {MAX_SAMPLES / 1e6:.0f} million are allowed: give a smaller --roi or less "
+            "oversampling"
+        )
+
+
+def _jobs(
+    request: _Request, offsets: OffsetList, following: Following | None
+) -> tuple[list[_Job], list[str]]:
+    """Return the templates to make, and why FFIs can't be followed."""
+    layout, roi, oversample = request.layout, request.roi, request.oversample
+    if following is None:
+        return [
+            _Job(
+                layout.template(*offset, roi=roi, oversample=oversample),
+                _digest(request, offset),
+                offset,
+            )
+            for offset in offsets
+        ], []
+    candidates = read_candidates(following.ffis)
+    check_detector(candidates, layout.detector)
+    jobs, refused = [], []
+    for ffi in candidates:
+        reason = reason_against(ffi, request.frame, request.held)
+        if reason or ffi.observation is None:
+            refused.append(reason)
+            continue
+        place = layout.template_following(
+            ffi.name, roi=roi, oversample=oversample, is_refined=following.refine
+        )
+        found = [ffi.name, ffi.observation.frame.digest, ffi.observation.date_obs]
+        content = _sha256(ffi.observation.path) if following.refine else ""
+        identity = [*found, content]
+        jobs.append(_Job(place, _digest(request, identity), ffi=ffi, refine=following.refine))
+    return jobs, refused
+
+
+def _followed_lines(headers: list[fits.Header]) -> tuple[str, ...]:
+    """Return a line for each template that follows an FFI."""
+    lines = []
+    for header in headers:
+        if "FOLLOWS" not in header:
+            continue
+        line = (
+            "{FOLLOWS}: dx {DX_SHIFT:+.4f}, dy {DY_SHIFT:+.4f} px, roll {SHIFTROL:+.2f} arcsec, "
+            "largest {SHIFTMAX:.4f} px".format_map(header)
+        )
+        if "REFORDER" in header:
+            line += (
+                "; stars moved it by {REFDX:+.4f} +- {REFDXERR:.4f}, {REFDY:+.4f} +- {REFDYERR:.4f}"
+                " px (order {REFORDER})".format_map(header)
+            )
+        if header["FFIQUAL"]:
+            line += f"; DQUALITY {header['FFIQUAL']} ({format_quality(header['FFIQUAL'])})"
+        lines.append(line)
+    return tuple(lines)
 
 
 def _scene_under(
@@ -177,8 +322,14 @@ def _windows(frame: Frame, roi: Window | None) -> tuple[Window, Window]:
     return window, held
 
 
-def _digest(content: list[Any], window: Window, offset: tuple[float, float]) -> str:
-    return digest([TEMPLATE_FORMAT, content, str(window), list(offset)])
+def _digest(request: _Request, pointing: Sequence[object]) -> str:
+    sampling = [str(request.window), request.oversample, list(pointing)]
+    return digest([TEMPLATE_FORMAT, request.content, *sampling])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
@@ -188,19 +339,114 @@ def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
     return bool(header.get("CFGDIG") == job.digest)
 
 
-def _make(job: _Job, stored: StoredScene | None, record: TemplateRecord, held: Window) -> None:
-    """Sample and write one template."""
+def _through(jobs: list[_Job], run: StageRun) -> Iterator[_Job]:
+    """Yield jobs and tell how many are done."""
+    for done, job in enumerate(jobs, 1):
+        yield job
+        run.progress("downsample", done, len(jobs))
+
+
+def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
+    """Sample and write one template; return why it can't be, or nothing."""
     if stored is None:
-        return
-    template = sample_template(
-        stored.strip, origin=stored.origin, window=held, offset=job.offset
-    ).embedded(held, record.window)
-    stars = record.scene.get("stars")
+        return ""
+    canvas = request.canvas
+    held = canvas.part(request.held, request.window)
+    if job.ffi is not None and job.ffi.observation is not None:
+        try:
+            template, record = _follow(job.ffi.observation, stored, request, is_refined=job.refine)
+        except (GeometryError, RenderingError) as error:
+            return f"{job.ffi.name}: {error}"
+        held.fill(template)
+    else:
+        sample_template(
+            stored.strip,
+            origin=stored.origin,
+            window=request.held,
+            offset=job.offset,
+            oversample=request.oversample,
+            out=held,
+        )
+        frame, window = request.frame, request.window
+        record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
+    _flag_detector(canvas.quality, record, request)
+    write_template(job.place, canvas, record, job.digest)
+    return ""
+
+
+def _flag_detector(quality: NDArray[np.int32], record: TemplateRecord, request: _Request) -> None:
+    """Add what TESS's own detector spoils, the same for all samples of a pixel."""
+    stars = request.scene.get("stars")
+    flags = np.zeros(request.window.shape, np.int32)
     flag_detector(
-        template.quality,
-        record.window,
-        record.frame.science,
+        flags,
+        request.window,
+        request.frame.science,
         bright=stars["bright"] if stars is not None else (),
-        offset=job.offset,
+        offset=record.offset,
     )
-    write_template(job.place, template, record, job.digest)
+    for axis in (0, 1):
+        flags = np.repeat(flags, request.oversample, axis)
+    quality |= flags
+
+
+def _follow(
+    ffi: Observation, stored: StoredScene, request: _Request, *, is_refined: bool
+) -> tuple[Template, TemplateRecord]:
+    """Sample a template with the pointing of an FFI."""
+    frame = ffi.frame
+    cards: tuple[tuple[str, float | int | str, str], ...] = ()
+    displacement = displacement_of(ffi, request.frame, request.held)
+    if is_refined:
+        refinement, displacement = _refine(ffi, stored, displacement, request)
+        frame = moved_frame(frame, *refinement.linear()[:2])
+        cards = tuple(refinement.cards())
+    template = follow_template(
+        stored.strip,
+        origin=stored.origin,
+        window=request.held,
+        displacement=displacement,
+        oversample=request.oversample,
+    )
+    shift = displacement.shift(request.held)
+    name = Reference.of(ffi).name
+    times = ffi.date_obs, ffi.date_end, ffi.tmid
+    followed = Followed(name, *times, ffi.quality, shift, cards)
+    offset = shift.dx, shift.dy
+    record = TemplateRecord(
+        frame, request.window, offset, request.scene, request.oversample, followed
+    )
+    return template, record
+
+
+def _refine(
+    ffi: Observation, stored: StoredScene, displacement: Displacement, request: _Request
+) -> tuple[Refinement, Displacement]:
+    """Let the FFI's stars correct the displacement."""
+    held = request.held
+    image = ffi.read_image()[held.slices]
+    if ffi.kind == "SPOC":
+        uncertainty = ffi.read_uncertainty()[held.slices]
+    else:
+        # In electrons, that is the photons' noise; only ratios matter.
+        uncertainty = np.sqrt(np.maximum(image, 1))
+    quality = follow_template(
+        stored.strip, origin=stored.origin, window=held, displacement=displacement
+    ).quality
+    return refine_displacement(
+        stored.strip,
+        image,
+        uncertainty,
+        _apart_from(quality),
+        origin=stored.origin,
+        window=held,
+        displacement=displacement,
+    )
+
+
+def _apart_from(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return the pixels without flags, and not beside those where light is missing."""
+    from scipy.ndimage import binary_dilation
+
+    spoilt = quality & ~np.int32(DataQuality.MISSING_BAND) != 0
+    return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))

@@ -15,6 +15,7 @@ __all__ = [
     "MissingInputError",
     "ObservationError",
     "RenderingError",
+    "ResponseError",
     "SkycellNotFoundError",
     "StorageError",
     "SyndiffError",
@@ -68,6 +69,10 @@ class IncompleteAtlasError(AtlasError):
 
 class RenderingError(SyndiffError):
     """A scene or template can't be made as asked."""
+
+
+class ResponseError(SyndiffError):
+    """Files of a measured pixel response that are missing or can't be trusted."""
 
 
 class StorageError(SyndiffError, OSError):

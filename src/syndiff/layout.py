@@ -11,7 +11,7 @@ from syndiff.storage import Place
 if TYPE_CHECKING:
     from syndiff.window import Window
 
-__all__ = ["Detector", "Layout", "format_offset"]
+__all__ = ["Detector", "Layout", "difference_name", "format_offset"]
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +60,35 @@ class Detector:
     def arguments(self) -> str:
         """Form for the command line, e.g. ``20 3 3``."""
         return f"{self.sector} {self.camera} {self.ccd}"
+
+
+def difference_name(ffi: str, roi: Window | None) -> str:
+    """Return what a difference image is called.
+
+    Parameters
+    ----------
+    ffi : str
+        File name of the FFI.
+    roi : Window, optional
+        FFI pixels that it holds; None for the full frame.
+
+    Returns
+    -------
+    str
+        For example ``syndiff_difference_tess2020019135923-s0020-3-3-0165-s_ffic``, without ending:
+        ``.fits`` is the image, ``_stars.ecsv`` the table, ``_stars.png`` the figure.
+
+    Examples
+    --------
+    >>> difference_name("tess2020019135923-s0020-3-3-0165-s_ffic.fits.gz", None)
+    'syndiff_difference_tess2020019135923-s0020-3-3-0165-s_ffic'
+    """
+    stem = ffi.removesuffix(".gz").removesuffix(".fits")
+    return f"syndiff_difference_{stem}{_format_window(roi)}"
+
+
+def _format_window(roi: Window | None) -> str:
+    return "" if roi is None else f"_{roi.x0}-{roi.y0}-{roi.x1}-{roi.y1}"
 
 
 def format_offset(dx: float, dy: float) -> str:
@@ -235,6 +264,11 @@ class Layout:
         return self.convolved / "cell_metadata.json"
 
     @property
+    def pixel_response(self) -> Place:
+        """The measured pixel responses that the scene is made with."""
+        return self.convolved / "pixel_response.npz"
+
+    @property
     def star_catalogue(self) -> Place:
         """The stars that the scene was made with, as `StarCatalogue.pack` packs them."""
         return self.convolved / "star_catalogue.npy"
@@ -279,6 +313,52 @@ class Layout:
         """Folder of the downsample stage."""
         return self.templates_root / self.detector.folder
 
+    def template_following(
+        self, ffi: str, *, roi: Window | None = None, oversample: int = 1, is_refined: bool = False
+    ) -> Place:
+        """Return where the template that follows an FFI lies.
+
+        Parameters
+        ----------
+        ffi : str
+            File name of the FFI.
+        roi : Window, optional
+            Region of interest; None for the full frame.
+        oversample : int
+            Samples per TESS pixel and axis.
+        is_refined : bool
+            Whether the FFI's own stars decided where it looks.
+
+        Returns
+        -------
+        Place
+            The FITS file.
+        """
+        stem = ffi.removesuffix(".gz").removesuffix(".fits")
+        name = f"syndiff_template_{self.detector.tag}_{stem}" + "_refined" * is_refined
+        return self.templates / f"{name}{_ending(roi, oversample)}"
+
+    @property
+    def drift(self) -> Place:
+        """Folder of what `syndiff drift` finds, unless another is given."""
+        return self.data_root / "drift" / self.detector.folder
+
+    def drift_files(self, folder: Place) -> tuple[Place, Place]:
+        """Return where the table and the plot of a field's drift lie.
+
+        Parameters
+        ----------
+        folder : Place
+            `drift`, or another folder.
+
+        Returns
+        -------
+        table, plot : Place
+            ECSV and PNG.
+        """
+        stem = f"syndiff_drift_{self.detector.tag}"
+        return folder / f"{stem}.ecsv", folder / f"{stem}.png"
+
     def template(
         self, dx: float, dy: float, *, roi: Window | None = None, oversample: int = 1
     ) -> Place:
@@ -299,8 +379,9 @@ class Layout:
             The FITS file.
         """
         name = f"syndiff_template_{self.detector.tag}_{format_offset(dx, dy)}"
-        if roi is not None:
-            name += f"_{roi.x0}-{roi.y0}-{roi.x1}-{roi.y1}"
-        if oversample != 1:
-            name += f"_os{oversample}"
-        return self.templates / f"{name}.fits"
+        return self.templates / f"{name}{_ending(roi, oversample)}"
+
+
+def _ending(roi: Window | None, oversample: int) -> str:
+    """Return how the name of a template ends."""
+    return _format_window(roi) + (f"_os{oversample}" if oversample != 1 else "") + ".fits"

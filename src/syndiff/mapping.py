@@ -245,8 +245,9 @@ def refuse_other_frame(mapping: Mapping, frame: Frame, *, ffi: str) -> None:
         f"{ffi} has another pixel grid or WCS than {mapping.reference.name}, the reference FFI of "
         f"{frame.detector} in this data root. To replace the reference and what was made with it, "
         "add --overwrite; to keep both, give another --data-root, with --zarr-output-dir of "
-        "`syndiff download` at this one's ps1_skycells_zarr so that nothing is fetched twice; "
-        "templates of this scene at the other FFI's pointing (--follow) are for a later version"
+        "`syndiff download` at this one's ps1_skycells_zarr so that nothing is fetched twice; for "
+        "a template of this scene at the other FFI's own pointing, run `syndiff downsample "
+        f"{frame.detector.arguments} --follow {ffi}`"
     )
 
 

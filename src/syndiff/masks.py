@@ -7,7 +7,15 @@ from enum import IntFlag
 
 from syndiff.errors import ConfigError
 
-__all__ = ["DataQuality", "StackMask", "format_bits", "parse_bits"]
+__all__ = [
+    "UNTRUSTED_POINTING",
+    "DataQuality",
+    "FfiQuality",
+    "StackMask",
+    "format_bits",
+    "format_quality",
+    "parse_bits",
+]
 
 
 class StackMask(IntFlag):
@@ -53,6 +61,62 @@ class DataQuality(IntFlag):
     TESS_STRAP = 256
     TESS_SATURATED = 512
     TESS_BLEED = 1024
+
+
+class FfiQuality(IntFlag):
+    """Bits of an FFI's DQUALITY card (TESS Archive Manual, data quality flags)."""
+
+    ATTITUDE_TWEAK = 1
+    SAFE_MODE = 2
+    COARSE_POINT = 4
+    EARTH_POINT = 8
+    ARGABRIGHTENING = 16
+    DESATURATION = 32
+    APERTURE_COSMIC = 64
+    MANUAL_EXCLUDE = 128
+    DISCONTINUITY = 256
+    IMPULSIVE_OUTLIER = 512
+    COLLATERAL_COSMIC = 1024
+    STRAY_LIGHT = 2048
+    SCATTERED_LIGHT = 4096
+    PLANET_SEARCH_EXCLUDE = 8192
+    BAD_CALIBRATION = 16384
+    INSUFFICIENT_TARGETS = 32768
+
+
+UNTRUSTED_POINTING = (
+    FfiQuality.ATTITUDE_TWEAK
+    | FfiQuality.SAFE_MODE
+    | FfiQuality.COARSE_POINT
+    | FfiQuality.EARTH_POINT
+    | FfiQuality.DESATURATION
+    | FfiQuality.MANUAL_EXCLUDE
+    | FfiQuality.DISCONTINUITY
+    | FfiQuality.BAD_CALIBRATION
+    | FfiQuality.INSUFFICIENT_TARGETS
+)
+"""Of an FFI with one of these, the WCS may not tell where it looked; others spoil light only."""
+
+
+def format_quality(value: int) -> str:
+    """Return the names of the flags in an FFI's DQUALITY, separated by commas.
+
+    Parameters
+    ----------
+    value : int
+        A combination of `FfiQuality` bits; others have no name.
+
+    Returns
+    -------
+    str
+        For example ``"COARSE_POINT,STRAY_LIGHT"``; empty for 0.
+
+    Examples
+    --------
+    >>> format_quality(2052)
+    'COARSE_POINT,STRAY_LIGHT'
+    """
+    return ",".join(bit.name or "" for bit in FfiQuality if value & bit)
 
 
 def parse_bits(text: str) -> int:

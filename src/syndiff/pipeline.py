@@ -9,26 +9,34 @@ from typing import TYPE_CHECKING
 
 from syndiff.catalogue import find_catalogue, open_tessellation
 from syndiff.config import parse_offsets, parse_target
+from syndiff.difference_stage import difference_stage
 from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
-from syndiff.errors import ConfigError
+from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
+from syndiff.following import Following, check_detector, read_candidates
 from syndiff.gaia import GaiaService, find_gaia_stars
+from syndiff.layout import Layout
 from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
 from syndiff.observation import read_observation
 from syndiff.pixelmap import sky_to_pixel
-from syndiff.prf import GaussianResponse
+from syndiff.prf import response_for
+from syndiff.prf_files import keep_prf_grid
 from syndiff.process import SceneJob, process_stage
 from syndiff.stage import StageReport, StageRun
 from syndiff.star_files import read_star_file
 from syndiff.star_input import store_stars
+from syndiff.storage import Place
 from syndiff.transport import ArchiveConfig, connect
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from syndiff.config import SceneConfig
+    from syndiff.difference_stage import DifferenceJob
+    from syndiff.drift import Drift
     from syndiff.frame import Frame
     from syndiff.layout import Detector
     from syndiff.observation import Observation
@@ -37,10 +45,13 @@ if TYPE_CHECKING:
     from syndiff.stars import StarCatalogue
 
 __all__ = [
+    "DriftReport",
     "RunReport",
     "region",
+    "run_difference",
     "run_download",
     "run_downsample",
+    "run_drift",
     "run_mapping",
     "run_pipeline",
     "run_process",
@@ -120,6 +131,11 @@ class RunReport:
         """Whether something that failed is left out."""
         return any(stage.partial for stage in self.stages)
 
+    @property
+    def failure(self) -> str:
+        """What could not be made although the rest was; empty if nothing."""
+        return "; ".join(stage.failure for stage in self.stages if stage.failure)
+
 
 @contextlib.contextmanager
 def _open_run(settings: Settings, progress: Progress | None) -> Iterator[StageRun]:
@@ -157,8 +173,8 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     window = region(settings, observation.frame)
     detector = observation.frame.detector
     _check_archive(settings)
-    GaussianResponse(observation.frame, settings.psf_sigma)
     layout = settings.layout(detector)
+    scene = _scene(settings, observation.frame)
     open_tessellation(find_catalogue(layout, settings.catalogue))
     # Asked for before anything is fetched: what can't be had is said now.
     _stars(settings, observation.frame, window)
@@ -167,7 +183,7 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
         stages = (
             _logged(_map(observation, settings, window, run)),
             _logged(_download(detector, settings, window, run)),
-            _logged(_process(detector, settings, window, run)),
+            _logged(_process(detector, settings, scene, window, run)),
             _logged(_downsample(detector, settings, window, run)),
         )
     return RunReport(detector, stages)
@@ -250,8 +266,9 @@ def run_process(
         What was done.
     """
     window = _window(detector, settings)
+    scene = _scene(settings, read_mapping(settings.layout(detector)).frame)
     with _open_run(settings, progress) as run:
-        return RunReport(detector, (_logged(_process(detector, settings, window, run)),))
+        return RunReport(detector, (_logged(_process(detector, settings, scene, window, run)),))
 
 
 def run_downsample(
@@ -278,6 +295,101 @@ def run_downsample(
     if progress is not None:
         run = replace(run, progress=progress)
     return RunReport(detector, (_logged(_downsample(detector, settings, window, run)),))
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What was found out about a field's drift.
+
+    Parameters
+    ----------
+    drift : Drift
+        The drift.
+    products : tuple of str
+        Table and plot.
+    """
+
+    drift: Drift
+    products: tuple[str, ...]
+
+
+def run_drift(
+    ffis: Sequence[str],
+    *,
+    data_root: str,
+    reference: str | None,
+    tolerance_px: float,
+    output: str | None,
+) -> DriftReport:
+    """Tabulate how the field of FFIs drifts, and plot it.
+
+    Parameters
+    ----------
+    ffis : sequence of str
+        FFIs of one sector, camera and CCD.
+    data_root : str
+        Where its reference FFI is known from, and the result goes.
+    reference : str, optional
+        FFI that shifts are counted from; default: that of the data root, or else the first.
+    tolerance_px : float
+        How far an offset may be from the field of an FFI that it stands for.
+    output : str, optional
+        Folder for table and plot.
+
+    Returns
+    -------
+    DriftReport
+        The drift and where it is written.
+
+    Raises
+    ------
+    ConfigError
+        If FFIs are of several detectors.
+    ObservationError
+        If none of them, or not the reference, tells where it looks.
+    """
+    from syndiff.drift import find_drift
+    from syndiff.plots import draw_drift
+
+    candidates = read_candidates(ffis)
+    given = read_observation(reference) if reference is not None else None
+    first = given or next((c.observation for c in candidates if not c.reason), None)
+    if first is None:
+        raise ObservationError(
+            f"none of {len(candidates)} FFIs tells where it looks: {candidates[0].reason}"
+        )
+    detector = first.frame.detector
+    check_detector(candidates, detector)
+    layout = Layout.under(data_root, detector)
+    frame, name = first.frame, first.path.name
+    if given is None and layout.skycell_list.exists():
+        mapping = read_mapping(layout)
+        frame, name = mapping.frame, mapping.reference.name
+    drift = find_drift(candidates, frame, name, tolerance_px=tolerance_px)
+    places = layout.drift_files(Place.at(output) if output is not None else layout.drift)
+    for place, content in zip(places, (drift.table(), draw_drift(drift)), strict=True):
+        place.write(content)
+    return DriftReport(drift, tuple(str(place) for place in places))
+
+
+def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
+    """Subtract a template from an FFI.
+
+    Parameters
+    ----------
+    job : DifferenceJob
+        What to subtract from what.
+    settings : Settings
+        Where the data root is.
+
+    Returns
+    -------
+    RunReport
+        What was found.
+    """
+    settings.check()
+    detector = read_observation(job.ffi).frame.detector
+    return RunReport(detector, (_logged(difference_stage(job, settings)),))
 
 
 def _check_archive(settings: Settings) -> None:
@@ -321,6 +433,19 @@ def _download(
     return download_stage(job, roi=window, run=run)
 
 
+def _scene(settings: Settings, frame: Frame) -> SceneConfig:
+    """Return how the scene is made; raise for a response that can't be had or rendered.
+
+    Measured responses are read here, once, and kept under the data root for every worker.
+    """
+    scene, kept = settings.scene, settings.layout(frame.detector).pixel_response
+    if scene.psf == "prf":
+        grid = keep_prf_grid(settings.prf_dir, frame.detector, kept, again=settings.overwrite)
+        scene = replace(scene, prf_digest=grid.digest)
+    response_for(frame, scene, kept)
+    return scene
+
+
 def _stars(settings: Settings, frame: Frame, window: Window | None) -> StarCatalogue | None:
     """Return the stars that the settings ask for; None for none."""
     if settings.stars == "none":
@@ -332,13 +457,17 @@ def _stars(settings: Settings, frame: Frame, window: Window | None) -> StarCatal
 
 
 def _process(
-    detector: Detector, settings: Settings, window: Window | None, run: StageRun
+    detector: Detector,
+    settings: Settings,
+    scene: SceneConfig,
+    window: Window | None,
+    run: StageRun,
 ) -> StageReport:
     layout = settings.layout(detector)
     stars = _stars(settings, read_mapping(layout).frame, window)
     if stars is not None:
         store_stars(layout, stars)
-    job = SceneJob(layout, settings.reduction, settings.scene, limit=settings.limit)
+    job = SceneJob(layout, settings.reduction, scene, limit=settings.limit)
     return process_stage(job, roi=window, run=run, overwrite=settings.overwrite)
 
 
@@ -351,4 +480,6 @@ def _downsample(
         roi=window,
         run=run,
         overwrite=settings.overwrite,
+        oversample=settings.oversample,
+        following=Following(settings.follow, settings.refine) if settings.follow else None,
     )

@@ -27,13 +27,13 @@ from syndiff.inventory import Inventory
 from syndiff.locks import locked
 from syndiff.mapping_files import read_mapping
 from syndiff.pixelmap import PixelMap
-from syndiff.prf import GaussianResponse
+from syndiff.prf import response_for
 from syndiff.replacement import known_cells
 from syndiff.scene import SceneRenderer
 from syndiff.scene_metadata import write_scene_metadata
 from syndiff.scene_store import SCENE_FORMAT, SceneStore
 from syndiff.sharing import Sharing, sharing_of
-from syndiff.stage import StageReport, clock, run_tasks
+from syndiff.stage import StageReport, clock, release_memory, run_tasks
 from syndiff.star_input import StarInput, write_replaced_stars
 from syndiff.tiles import MARGIN_PX, TileGrid
 from syndiff.window import Window
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from syndiff.mapping import Mapping, Member
     from syndiff.pixelmap import Lattice
     from syndiff.stage import StageRun
-    from syndiff.tessellation import Skycell
+    from syndiff.tessellation import Skycell, Tessellation
 
 __all__ = ["SceneJob", "process_stage"]
 
@@ -149,6 +149,7 @@ def process_stage(
         outcomes = run_tasks(run, "process", _render_rows, tasks, core_s=_CORE_S * todo.sum())
         failures = [outcome for outcome in outcomes if outcome.error]
         _worker.cache_clear()  # what this process holds, if it rendered itself
+        release_memory()
         if failures:
             raise RenderingError(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "
@@ -254,7 +255,8 @@ class _Inputs:
     def renderer(self) -> SceneRenderer:
         """Return what renders the tiles."""
         frame = self.mapping.frame
-        return SceneRenderer(frame, GaussianResponse(frame, self.job.config.psf_sigma_px))
+        response = response_for(frame, self.job.config, self.job.layout.pixel_response)
+        return SceneRenderer(frame, response)
 
     @functools.cached_property
     def scene_digest(self) -> str:
@@ -307,8 +309,7 @@ class _Inputs:
             "config": self.job.config.to_dict(),
             "reduction": self.job.reduction.to_dict(),
             "response": {
-                "model": "gaussian",
-                "sigma_px": self.job.config.psf_sigma_px,
+                **renderer.response.provenance,
                 "nodes_per_px": renderer.nodes_per_px,
                 "margin_px": renderer.margin_px,
             },
@@ -383,9 +384,16 @@ class _Worker:
         self._store = SceneStore(job.layout.scene, self._inputs.mapping.frame.science)
         self._renderer = self._inputs.renderer()
         self._combine = CombineConfig(
-            job.config.background, job.reduction.ignore_mask_bits, job.config.star_scale_mag
+            job.config.background,
+            job.reduction.ignore_mask_bits,
+            diffuse_arcsec=job.config.diffuse_arcsec,
+            star_scale_mag=job.config.star_scale_mag,
         )
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
+        # A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
+        # Not a cache of a method: one belongs to the class, and would keep the worker for ever.
+        read = functools.partial(_read_invalid, self._inputs, self._tessellation)
+        self._invalid = functools.lru_cache(maxsize=160)(read)
 
     def render(self, row: int, first_column: int, digests: tuple[int, ...]) -> None:
         """Render and store neighbouring tiles of a row."""
@@ -446,16 +454,14 @@ class _Worker:
                 holes[name] = self._invalid(name)
         return holes
 
-    # A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
-    @functools.lru_cache(maxsize=160)  # noqa: B019 - one worker object per process and job
-    def _invalid(self, name: str) -> NDArray[np.uint8]:
-        atlas, stars = self._inputs.atlas, self._inputs.stars
-        skycell = self._tessellation[name]
-        mask, valid = atlas.read_flags(atlas.key(skycell, self._inputs.job.reduction))
-        if stars is not None:
-            placed = stars.place(skycell, self._inputs.record(skycell).meta)
-            valid = known_cells(mask, valid, placed)
-        return invalid_bands(valid)
+
+def _read_invalid(inputs: _Inputs, tessellation: Tessellation, name: str) -> NDArray[np.uint8]:
+    """Return which bands a reduced skycell lacks, cell by cell."""
+    skycell = tessellation[name]
+    mask, valid = inputs.atlas.read_flags(inputs.atlas.key(skycell, inputs.job.reduction))
+    if inputs.stars is not None:
+        valid = known_cells(mask, valid, inputs.stars.place(skycell, inputs.record(skycell).meta))
+    return invalid_bands(valid)
 
 
 @functools.lru_cache(maxsize=1)

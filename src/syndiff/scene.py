@@ -114,12 +114,12 @@ class SceneRenderer:
         self.grid = TileGrid(frame.science)
         self.nodes_per_px = max(_MIN_NODES_PER_PX, math.ceil(4 * response.cut))
         self.margin_px = 4 * math.ceil((EDGE_PX + response.reach_px) / 4)
-        self._response = response
+        self.response = response
         self._side_px = TILE_PX + 2 * self.margin_px
         highest = round(response.cut * self._side_px)
         self._kx = np.arange(highest + 1) / self._side_px
         self._ky = np.concatenate([self._kx, -self._kx[:0:-1]])
-        self._transfers: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self._transfers: dict[tuple[int, ...], NDArray[np.float32] | NDArray[np.complex64]] = {}
         self._corner_jacobians = self._all_corner_jacobians()
 
     def _all_corner_jacobians(self) -> NDArray[np.float64]:
@@ -129,30 +129,50 @@ class SceneRenderer:
         y = self.frame.science.y0 + TILE_PX * np.arange(rows + 1.0)
         return sky_jacobian(self.frame, *np.meshgrid(x, y))
 
-    def transfer(self, row: int, column: int) -> NDArray[np.float32]:
+    def transfer(
+        self, row: int, column: int, patch: tuple[int, int]
+    ) -> NDArray[np.float32] | NDArray[np.complex64]:
         """Return what the light's spectrum is multiplied by at a corner of the tiles.
 
         Parameters
         ----------
         row, column : int
             The corner that tile (row, column) starts at.
+        patch : (int, int)
+            Patch of the response that a tile at this corner is on.
 
         Returns
         -------
-        (nky, nkx) float32
-            Response with the blur of cells and splat undone.
+        (nky, nkx) float32 or complex64
+            Response with the blur of cells and splat undone; complex where it is not symmetric.
         """
-        key = row, column
+        key = row, column, *patch
         if key not in self._transfers:
             jacobian = self._corner_jacobians[row, column]
             blur = _CELL_VARIANCE_PX2 * jacobian @ jacobian.T
             blur += _SPLAT_VARIANCE / self.nodes_per_px**2 * np.eye(2)
-            x = self.frame.science.x0 + TILE_PX * column
-            y = self.frame.science.y0 + TILE_PX * row
-            response = self._response.transfer(x, y, jacobian, self._kx, self._ky)
-            product = response * gaussian_transfer(-blur, self._kx, self._ky)
-            self._transfers[key] = product.astype(np.float32)
+            product = self._corner_response(row, column, patch)
+            product = product * gaussian_transfer(-blur, self._kx, self._ky)
+            self._transfers[key] = (
+                product.astype(np.complex64)
+                if np.iscomplexobj(product)
+                else product.astype(np.float32)
+            )
         return self._transfers[key]
+
+    def _corner_response(
+        self, row: int, column: int, patch: tuple[int, int]
+    ) -> NDArray[np.float64] | NDArray[np.complex128]:
+        """Return the transform of the response at the corner that tile (row, column) starts at."""
+        science = self.frame.science
+        place = science.x0 + TILE_PX * column, science.y0 + TILE_PX * row
+        jacobian = self._corner_jacobians[row, column]
+        return self.response.transfer(place, patch, jacobian, self._kx, self._ky)
+
+    def _patch(self, row: int, column: int) -> tuple[int, int]:
+        """Return the patch of the response that the middle of a tile is on."""
+        tile = self.window(row, range(column, column + 1))
+        return self.response.patch((tile.x0 + tile.x1 - 1) / 2, (tile.y0 + tile.y1 - 1) / 2)
 
     def forget_rows_before(self, row: int) -> None:
         """Free the responses of corners above a row of tiles.
@@ -277,10 +297,13 @@ class SceneRenderer:
         )
         place = (np.arange(samples) / SAMPLES_PER_PX - self.margin_px) / TILE_PX
         down = place[inner, None].astype(np.float32)
+        patch = self._patch(row, column)
         sides = []
         for side in (0, 1):
             top, bottom = (
-                self._inverse_rows(spectrum * self.transfer(row + k, column + side), samples)[inner]
+                self._inverse_rows(
+                    spectrum * self.transfer(row + k, column + side, patch), samples
+                )[inner]
                 for k in (0, 1)
             )
             sides.append(scipy.fft.irfft(top + (bottom - top) * down, n=samples, axis=1)[:, inner])
@@ -353,14 +376,8 @@ class SceneRenderer:
         """
         fine = 2 * AUX_SAMPLES_PER_PX
         samples = self._side_px * fine
-        transfer = self._response.transfer(
-            self.frame.science.x0 + TILE_PX * column,
-            self.frame.science.y0 + TILE_PX * row,
-            self._corner_jacobians[row, column],
-            self._kx,
-            self._ky,
-        )
-        padded = np.zeros((samples, samples // 2 + 1))
+        transfer = self._corner_response(row, column, self._patch(row, column))
+        padded = np.zeros((samples, samples // 2 + 1), transfer.dtype)
         padded[self._kept_rows(samples), : self._kx.size] = transfer
         sampled = scipy.fft.irfft2(padded, s=(samples, samples)) * fine**2
         return np.asarray(sampled, np.float64)

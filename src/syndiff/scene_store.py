@@ -43,12 +43,12 @@ class StoredScene:
     ----------
     strip : SceneStrip
         Its samples.
-    origin : (float, float)
+    origin : (int, int)
         FFI pixel (x, y) of the first sample.
     """
 
     strip: SceneStrip
-    origin: tuple[float, float]
+    origin: tuple[int, int]
 
 
 class SceneStore:
@@ -260,10 +260,7 @@ class SceneStore:
         tiles = self._grid.covering(window)
         around = self._grid.pixels(tiles).grown(EDGE_PX)
         with self._reading(), self._place.telling("read"):
-            planes = {
-                name: np.asarray(self._array(name, "r")[self._slices(around, samples)])
-                for name, samples in _ARRAYS.items()
-            }
+            planes = {name: self._read_plane(name, around) for name in _ARRAYS}
             stored = np.asarray(self._array("checksum", "r")[:])
         strip = SceneStrip(**planes)
         for row in range(tiles.y0, tiles.y1):
@@ -276,6 +273,19 @@ class SceneStore:
             for (name, samples), plane in zip(_ARRAYS.items(), planes.values(), strict=True)
         }
         return StoredScene(SceneStrip(**cut), (grown.x0, grown.y0))
+
+    def _read_plane(self, name: str, window: Window) -> NDArray[Any]:
+        """Read a part of an array, one row of objects after another: all at once are held twice."""
+        samples, array = _ARRAYS[name], self._array(name, "r")
+        lead, rows, columns = self._slices(window, samples)
+        size = TILE_PX * samples
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        out = np.empty((*array.shape[:-2], *shape), array.dtype)
+        for first in range(rows.start // size * size, rows.stop, size):
+            part = slice(max(first, rows.start), min(first + size, rows.stop))
+            held = slice(part.start - rows.start, part.stop - rows.start)
+            out[lead, held, :] = array[lead, part, columns]
+        return out
 
     def _corner(self, window: Window, samples: int) -> tuple[int, int]:
         """Return row and column, in an array, of a window's first sample."""

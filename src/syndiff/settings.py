@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from syndiff.config import (
     DEFAULT_ARCHIVE,
     DEFAULT_GAIA_TAP,
+    DEFAULT_PRF_DIR,
+    MAX_OVERSAMPLE,
     ReductionConfig,
     SceneConfig,
     parse_offsets,
@@ -18,7 +20,7 @@ from syndiff.masks import parse_bits
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from syndiff.config import Background, StarSource
+    from syndiff.config import Background, PsfModel, StarSource
 
 __all__ = ["Settings"]
 
@@ -53,8 +55,14 @@ class Settings:
         PS1 mask bits whose pixels are left out, numbers or names.
     background : {"matched", "sep", "none"}
         What counts as light.
+    diffuse : float
+        Width in arcsec by which undetected light is smoothed before it is added; 0: left out.
+    psf : {"gaussian", "prf"}
+        The response of TESS's pixels: a Gaussian, or the measured one.
     psf_sigma : float
         Standard deviation of the Gaussian response in PS1 pixels.
+    prf_dir : str
+        Where the measured responses are: ``https://``, ``s3://`` or a folder.
     stars : str
         Star catalogue: a file, ``gaia`` or ``none``.
     star_scale : float, optional
@@ -63,6 +71,12 @@ class Settings:
         TAP service that ``gaia`` asks.
     offsets : str
         ``dx,dy,dx,dy,...`` in TESS pixels.
+    oversample : int
+        Samples per TESS pixel and axis of the templates.
+    follow : tuple of str
+        FFIs to make templates for, each at its own WCS; instead of `offsets`.
+    refine : bool
+        Whether the stars of those FFIs decide where they look, not their WCS alone.
     keep_raw : bool
         Keep the stack planes losslessly too.
     allow_partial : bool
@@ -88,11 +102,17 @@ class Settings:
     size: int = 64
     ignore_mask_bits: str = "12"
     background: Background = "matched"
+    diffuse: float = 0.0
+    psf: PsfModel = "gaussian"
     psf_sigma: float = 40.0
+    prf_dir: str = DEFAULT_PRF_DIR
     stars: str = "none"
     star_scale: float | None = None
     gaia_url: str = DEFAULT_GAIA_TAP
     offsets: str = "0.0,0.0"
+    oversample: int = 1
+    follow: tuple[str, ...] = ()
+    refine: bool = False
     keep_raw: bool = False
     allow_partial: bool = False
     overwrite: bool = False
@@ -122,17 +142,30 @@ class Settings:
 
     @property
     def scene(self) -> SceneConfig:
-        """How reduced skycells become a scene."""
+        """How reduced skycells become a scene; the files of a measured response not read yet."""
         named: dict[str, StarSource] = {"none": "none", "gaia": "gaia"}
-        source = named.get(self.stars, "file")
         return SceneConfig(
-            self.psf_sigma, self.background, stars=source, star_scale_mag=self.star_scale
+            self.psf_sigma,
+            self.background,
+            self.diffuse,
+            psf=self.psf,
+            stars=named.get(self.stars, "file"),
+            star_scale_mag=self.star_scale,
         )
 
     @property
     def reduction(self) -> ReductionConfig:
         """How skycells are reduced."""
         return ReductionConfig(parse_bits(self.ignore_mask_bits), self.scene.detection)
+
+    def _check_follow(self) -> None:
+        if self.follow and self.offsets != type(self).offsets:
+            raise ConfigError(
+                "--follow and --multi-offset-array are both given: a template that follows an FFI "
+                "has that FFI's own pointing, give one of them"
+            )
+        if self.refine and not self.follow:
+            raise ConfigError("--refine is for FFIs that are followed: give them with --follow")
 
     def check(self) -> None:
         """Raise for every bad value before any work is done.
@@ -143,6 +176,9 @@ class Settings:
             The first bad value.
         """
         parse_offsets(self.offsets)
+        if not 1 <= self.oversample <= MAX_OVERSAMPLE:
+            raise ConfigError(f"oversample {self.oversample}: give 1 to {MAX_OVERSAMPLE}")
+        self._check_follow()
         _ = self.reduction
         for name in ("jobs", "cores", "size"):
             if getattr(self, name) < 1:

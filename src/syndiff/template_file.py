@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.fits_images import pack_hdus, packed_size
+from syndiff.frame import Frame
+from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
 from syndiff.template import MIN_COVERAGE, Template
 
@@ -22,11 +25,20 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from numpy.typing import NDArray
 
-    from syndiff.observation import Frame
+    from syndiff.displacement import Shift
     from syndiff.storage import Place
     from syndiff.window import Window
 
-__all__ = ["SIZE_CARD", "TemplateRecord", "read_header", "read_template", "write_template"]
+__all__ = [
+    "SIZE_CARD",
+    "Followed",
+    "TemplateRecord",
+    "read_header",
+    "read_template",
+    "template_frame",
+    "template_offset",
+    "write_template",
+]
 
 _PLANES = (
     ("FLUX_SUM", "flux", np.float32, "0.36308 uJy"),
@@ -50,6 +62,8 @@ _STATES = (
     ("NLIMITED", "limited"),
 )
 
+_SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)")
+
 _HEADER_BYTES = 40 * 2880
 """More than a primary header takes."""
 
@@ -61,19 +75,72 @@ class TemplateRecord:
     Parameters
     ----------
     frame : Frame
-        The FFI's pixel grid.
+        The pixel grid of the FFI that the scene was made for, or of the one that is followed.
     window : Window
         FFI pixels of the template.
     offset : (float, float)
-        (dx, dy) in TESS pixels.
+        (dx, dy) in TESS pixels; of a template that follows an FFI, the mean over the window.
     scene : dict
         The scene's metadata, as `cell_metadata.json` holds them.
+    oversample : int
+        Samples per pixel and axis.
+    followed : Followed, optional
+        The FFI whose own pointing the template has.
     """
 
     frame: Frame
     window: Window
     offset: tuple[float, float]
     scene: dict[str, Any]
+    oversample: int = 1
+    followed: Followed | None = None
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a template says of the FFI that it follows.
+
+    Parameters
+    ----------
+    name : str
+        File name.
+    date_obs, date_end : str
+        Its start and end, UTC.
+    btjd : float
+        Its middle, in days since JD 2457000.
+    quality : int
+        Its DQUALITY.
+    shift : Shift
+        How the sky lies in it, against the scene's reference FFI.
+    cards : tuple of (str, object, str)
+        More to say in the header.
+    """
+
+    name: str
+    date_obs: str
+    date_end: str
+    btjd: float
+    quality: int
+    shift: Shift
+    cards: tuple[tuple[str, float | int | str, str], ...] = ()
+
+    def header_cards(self) -> Iterator[tuple[str, float | int | str, str]]:
+        """Yield the cards.
+
+        Yields
+        ------
+        (str, object, str)
+            Keyword, value and comment.
+        """
+        yield "FOLLOWS", self.name, ""  # names of TICA's FFIs leave no room for a comment
+        yield "FFIBEG", self.date_obs, "start of that FFI, UTC"
+        yield "FFIEND", self.date_end, "its end, UTC"
+        yield "FFIBTJD", self.btjd, "[d] its middle, JD - 2457000"
+        yield "FFIQUAL", self.quality, "its DQUALITY"
+        yield "SHIFTMAX", self.shift.largest_px, "[pix] largest shift along x or y"
+        yield "SHIFTROL", self.shift.roll_arcsec, "[arcsec] turn from +x to +y"
+        yield "SHIFTSCL", self.shift.scale_ppm, "[1e-6] growth of distances in pixels"
+        yield from self.cards
 
 
 def write_template(place: Place, template: Template, record: TemplateRecord, digest: str) -> None:
@@ -203,8 +270,10 @@ def _common_header(record: TemplateRecord) -> fits.Header:
     """Return WCS, identification and geometry, the same in every extension."""
     header = record.frame.header()
     (dx, dy), window = record.offset, record.window
-    header["CRPIX1"] += dx - window.x0
-    header["CRPIX2"] += dy - window.y0
+    is_moved = record.followed is None
+    header["CRPIX1"] += is_moved * dx - window.x0
+    header["CRPIX2"] += is_moved * dy - window.y0
+    _magnify(header, record.oversample)
     detector = record.frame.detector
     for key, value, comment in (
         ("SECTOR", detector.sector, "TESS sector"),
@@ -219,12 +288,72 @@ def _common_header(record: TemplateRecord) -> fits.Header:
         ("XMAX", window.x1, "one past the last FFI column"),
         ("YMIN", window.y0, "first FFI row, 0-based"),
         ("YMAX", window.y1, "one past the last FFI row"),
-        ("OVERSAMP", 1, "samples per TESS pixel and axis"),
+        ("OVERSAMP", record.oversample, "samples per TESS pixel and axis"),
         ("PHOTZP", 25.0, "magnitude of flux 1"),
         ("PHOTSYS", "AB", "magnitude system"),
     ):
         header[key] = (value, comment)
     return header
+
+
+def template_frame(header: fits.Header, shape: tuple[int, int], science: Window) -> Frame:
+    """Return the pixel grid of the FFI that a template stands for.
+
+    Parameters
+    ----------
+    header : Header
+        Of FLUX_SUM.
+    shape : (int, int)
+        Rows and columns of the FFI.
+    science : Window
+        Its science pixels.
+
+    Returns
+    -------
+    Frame
+        The FFI that the template follows, or the one that the scene was made for: offset, window
+        and samples are taken out of the WCS, to rounding.
+    """
+    own = header.copy()
+    _magnify(own, 1 / header["OVERSAMP"])
+    dx, dy = template_offset(header)
+    own["CRPIX1"] += header["XMIN"] - dx
+    own["CRPIX2"] += header["YMIN"] - dy
+    detector = Detector(header["SECTOR"], header["CAMERA"], header["CCD"])
+    return Frame.from_header(own, detector, shape, science)
+
+
+def template_offset(header: fits.Header) -> tuple[float, float]:
+    """Return how far sources stand in a template from where the FFI's WCS has them.
+
+    Parameters
+    ----------
+    header : Header
+        Of FLUX_SUM.
+
+    Returns
+    -------
+    (float, float)
+        (dx, dy) in pixels; zero for one that follows its FFI.
+    """
+    return (0.0, 0.0) if "FOLLOWS" in header else (header["DX_SHIFT"], header["DY_SHIFT"])
+
+
+def _magnify(header: fits.Header, oversample: float) -> None:
+    """Turn a WCS of pixels into that of samples: the middle of a pixel stays where it is.
+
+    With U the offset from the reference pixel in samples and u = U/N in pixels, the polynomial's
+    term c u^p v^q is N c (U/N)^p (V/N)^q in samples.
+    """
+    for key in ("CRPIX1", "CRPIX2"):
+        header[key] = oversample * (header[key] - 0.5) + 0.5
+    is_scaled = "CDELT1" in header
+    linear = ("CDELT1", "CDELT2") if is_scaled else ("CD1_1", "CD1_2", "CD2_1", "CD2_2")
+    for key in linear:
+        header[key] /= oversample
+    for key in header:
+        if match := _SIP_TERM.fullmatch(key):
+            header[key] /= float(oversample) ** (int(match[1]) + int(match[2]) - 1)
 
 
 def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
@@ -235,13 +364,14 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     header = fits.Header()
     for key, value, comment in _time_cards(scene):
         header[key] = (value, comment)
-    response = scene["response"]
-    header["PSFMODEL"] = (response["model"], "response on top of PS1 seeing")
-    header["PSFSIGMA"] = (response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation")
+    for key, value, comment in _response_cards(scene["response"]):
+        header[key] = (value, comment)
     for k, (band, weight) in enumerate(zip(BANDS, BAND_WEIGHTS, strict=True), 1):
         header[f"BAND{k}"] = (band, "PS1 band")
         header[f"BANDW{k}"] = (weight, "its weight on flux")
     header["BACKGRND"] = (scene["config"]["background"], "what counts as light")
+    diffuse = scene["config"]["diffuse_arcsec"]
+    header["DIFFUSE"] = (diffuse, "[arcsec] undetected light smoothed, 0: left out")
     bits = int(scene["reduction"]["ignore_mask_bits"])
     header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
     header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")
@@ -253,11 +383,35 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     lacking = "failed" in states or "limited" in states
     header["PARTIAL"] = (lacking, "made although skycells failed or were left out")
     header["FFI"] = (scene["ffi"], "reference FFI")
+    header["SCENEDIG"] = (scene["sampled"], "digest of the scene's tiles under it")
+    if record.followed is not None:
+        for key, value, comment in record.followed.header_cards():
+            header[key] = (value, comment)
     header["SWVER"] = (f"syndiff {__version__}", "software")
     header["CFGDIG"] = (digest, "digest of inputs and configuration")
     for line in _history(scene, states):
         header["HISTORY"] = line
     return header
+
+
+def _response_cards(response: dict[str, Any]) -> list[tuple[str, object, str]]:
+    """Return what TESS's pixels are taken to do to light."""
+    if response["model"] == "gaussian":
+        return [
+            ("PSFMODEL", "gaussian", "response on top of PS1 seeing"),
+            ("PSFSIGMA", response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation"),
+        ]
+    seeing = response["seeing_variance_px2"]
+    source = response["source"].encode("ascii", "backslashreplace").decode()
+    return [
+        ("PSFMODEL", "prf", "measured response, in place of PS1 seeing"),
+        ("PRFSET", response["set"], "how the names of its files begin"),
+        ("PRFDIR", source, "where they came from"),
+        ("PRFDIG", response["digest"], "digest of their content"),
+        ("PRFCUT", response["cut"], "[1/pix] its spectrum ends here"),
+        ("PRFLOST", response["discarded"], "part of its peak that is beyond"),
+        ("PS1VAR", seeing, "[(0.25 arcsec)2] blur of PS1 taken out"),
+    ]
 
 
 def _history(scene: dict[str, Any], states: list[str]) -> Iterator[str]:
@@ -273,8 +427,9 @@ def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
     from astropy.io import fits
 
     held = record.window.intersection(record.frame.science) or record.window
-    y, x = held.y0 - record.window.y0, held.x0 - record.window.x0
-    inside = np.s_[y : y + held.shape[0], x : x + held.shape[1]]
+    n = record.oversample
+    y, x = n * (held.y0 - record.window.y0), n * (held.x0 - record.window.x0)
+    inside = np.s_[y : y + n * held.shape[0], x : x + n * held.shape[1]]
     header = fits.Header()
     covered = np.isfinite(template.flux[inside]).mean()
     header["COVERED"] = (round(float(covered), 6), "part of the science pixels that has a flux")

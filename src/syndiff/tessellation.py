@@ -129,7 +129,8 @@ class Tessellation:
         self.table = table
         matrices = pixel_to_direction(table)
         middle = np.concatenate([(table.size - 1) / 2, np.ones((len(table), 1))], axis=1)
-        self._centres = _unit(np.einsum("nij,nj->ni", matrices, middle))
+        # Column by column: neighbours are looked for among all.
+        self._centres = np.asfortranarray(_unit(np.einsum("nij,nj->ni", matrices, middle)))
         corners = _unit(_corners(table, matrices))
         self._radii = _angle(corners, self._centres[:, None]).max(axis=1)
         self._largest = float(self._radii.max())
@@ -328,7 +329,8 @@ class Tessellation:
     def _near(self, centre: NDArray[np.float64], radius: float) -> NDArray[np.intp]:
         """Return the rows whose bounding circle meets a circle on the sky (radians)."""
         # Not a matrix product: BLAS would start its threads for it, slower beside other workers.
-        cosines = np.einsum("ni,i->n", self._centres, centre)
+        x, y, z = self._centres.T
+        cosines = x * centre[0] + y * centre[1] + z * centre[2]
         rows = np.flatnonzero(cosines >= np.cos(min(self._largest + radius, np.pi)) - 1e-12)
         limits = np.cos(np.minimum(self._radii[rows] + radius, np.pi)) - 1e-12
         return np.asarray(rows[cosines[rows] >= limits], dtype=np.intp)

@@ -74,6 +74,8 @@ class ArchiveConfig:
         Wait before the second attempt; it doubles with every further one, up to 60 s.
     connect_timeout_s, read_timeout_s, total_timeout_s : float
         Limits on connecting, on silence while reading, and on one attempt at a file.
+    option : str
+        The option that gives the address, for messages.
 
     Raises
     ------
@@ -88,6 +90,7 @@ class ArchiveConfig:
     connect_timeout_s: float = 15.0
     read_timeout_s: float = 60.0
     total_timeout_s: float = 900.0
+    option: str = "--archive"
 
     def __post_init__(self) -> None:
         if self.connections < 1:
@@ -154,6 +157,9 @@ class Transport(Protocol):
     def read(self, path: str, stop: threading.Event) -> bytes | memoryview:
         """Return the file's bytes, or raise what came instead; `stop` ends a slow one early."""
 
+    def names(self, folder: str) -> list[str] | None:
+        """Return the names of a folder's files, or None where it can't be listed."""
+
     def close(self) -> None:
         """Give back connections."""
 
@@ -198,8 +204,8 @@ class _FolderTransport:
         self._root = Path(config.url).expanduser().absolute()
         if not self._root.is_dir():
             raise ConfigError(
-                f"archive folder {self._root} does not exist: give a folder that holds PS1 stack "
-                "files, or an https:// or s3:// URL"
+                f"archive folder {self._root} does not exist: give {config.option} a folder that "
+                "holds the files, or an https:// or s3:// URL"
             )
 
     def address(self, path: str) -> str:
@@ -218,6 +224,11 @@ class _FolderTransport:
                 raise TransientError(f"{error.strerror} ({candidate})") from error
         raise SkycellNotFoundError(f"{self.address(path)} does not exist")
 
+    def names(self, folder: str) -> list[str]:
+        """Return the files of a folder, none where there is no such folder."""
+        path = self._root / folder
+        return sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
@@ -225,14 +236,14 @@ class _FolderTransport:
 class _HttpTransport:
     """An HTTP server."""
 
-    remedy = (
-        "the server refuses this address: check --archive, or ask its operators whether your "
-        "network is blocked"
-    )
-
     def __init__(self, config: ArchiveConfig) -> None:
         import urllib3
 
+        self._option = config.option
+        self.remedy = (
+            f"the server refuses this address: check {config.option}, or ask its operators whether "
+            "your network is blocked"
+        )
         parts = urlsplit(config.url)
         if not parts.hostname or parts.query or parts.fragment:
             raise ConfigError(
@@ -272,7 +283,10 @@ class _HttpTransport:
             response.release_conn()
         except (HTTPError, OSError) as error:
             raise TransientError(_reason(error)) from error
-        raise _meaning(response, address)
+        raise _meaning(response, address, self._option)
+
+    def names(self, folder: str) -> None:
+        """Return None: servers list folders as pages for people, if at all."""
 
     def close(self) -> None:
         self._client.clear()
@@ -435,7 +449,7 @@ def _pieces(
             raise TimeoutError(f"only {response.tell()} bytes had arrived when the time was up")
 
 
-def _meaning(response: urllib3.BaseHTTPResponse, address: str) -> Exception:
+def _meaning(response: urllib3.BaseHTTPResponse, address: str, option: str) -> Exception:
     """Return the error that a status other than 200 means."""
     status = response.status
     text = f"{status} {response.reason or ''}".strip()
@@ -447,7 +461,7 @@ def _meaning(response: urllib3.BaseHTTPResponse, address: str) -> Exception:
         return TransientError(text, _retry_after(response))
     return ArchiveUnavailableError(
         f"{address}: the server answered {text}, which is neither the file nor a temporary "
-        "failure: check --archive"
+        f"failure: check {option}"
     )
 
 
@@ -471,12 +485,11 @@ def _reason(error: Exception) -> str:
 class _S3Transport:
     """A public S3 bucket, read without credentials."""
 
-    remedy = (
-        "the bucket may be requester-pays or want credentials, and syndiff sends none: use "
-        "--archive https://ps1images.stsci.edu/rings.v3.skycell/ or a local copy"
-    )
-
     def __init__(self, config: ArchiveConfig) -> None:
+        self.remedy = (
+            "the bucket may be requester-pays or want credentials, and syndiff sends none: give "
+            f"{config.option} an https:// address or a local copy"
+        )
         if not urlsplit(config.url).netloc:
             raise ConfigError(f"archive {config.url!r} names no bucket: give s3://bucket/prefix/")
         self._root = config.url.rstrip("/") + "/"
@@ -500,6 +513,17 @@ class _S3Transport:
             raise DeniedError("403 Forbidden") from error
         except (BaseError, OSError) as error:
             raise TransientError(_reason(error)) from error
+
+    def names(self, folder: str) -> list[str] | None:
+        """Return the objects of a prefix; many public buckets don't allow to ask."""
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            found = obstore.list_with_delimiter(self._store, folder or None)
+        except (BaseError, OSError):
+            return None
+        return sorted(str(item["path"]).rsplit("/", 1)[-1] for item in found["objects"])
 
     def close(self) -> None:
         """Do nothing: the store closes with its last reference."""

@@ -5,7 +5,13 @@ import pytest
 from scipy.special import erf
 from scipy.stats import multivariate_normal
 
-from syndiff.kernels.gaussians import add_elliptical, add_round, integrate_sources
+from syndiff.kernels.gaussians import (
+    add_elliptical,
+    add_integrated,
+    add_round,
+    integrate_sources,
+    warp_bilinear,
+)
 
 
 def slow_round(shape, stars):
@@ -54,6 +60,41 @@ def test_elliptical_gaussian_matches_its_density(covariance, place):
     np.testing.assert_allclose(image, 100 * density, rtol=1e-10, atol=1.1e-10)
 
 
+def quadrature(count):
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes / 2, weights / 2
+
+
+def test_integrated_gaussians_match_the_exact_integral(stars):
+    image = np.zeros((40, 60))
+    variance = stars[:, 3] ** 2
+    blobs = np.column_stack([stars[:, :3], variance, 0 * variance, variance])
+    add_integrated(image, blobs, 1e-14, *quadrature(8))
+    # Eight nodes are exact to rounding for a sigma of one pixel or more.
+    wanted = slow_round(image.shape, stars)
+    np.testing.assert_allclose(image, wanted, rtol=1e-9, atol=1e-11 * stars[:, 2].max())
+
+
+def test_turned_gaussians_match_a_fine_sum_over_the_pixel():
+    place, covariance, fine = (3.3, 4.1), [[0.5, 0.2], [0.2, 0.3]], 60
+    image = np.zeros((9, 8))
+    blob = [*place, 7.0, covariance[0][0], covariance[0][1], covariance[1][1]]
+    add_integrated(image, np.array([blob]), 1e-14, *quadrature(8))
+    u = (np.arange(8 * fine) + 0.5) / fine - 0.5
+    v = (np.arange(9 * fine) + 0.5) / fine - 0.5
+    density = multivariate_normal(place, covariance).pdf(np.dstack(np.meshgrid(u, v)))
+    wanted = 7 * density.reshape(9, fine, 8, fine).mean((1, 3))
+    # The midpoint rule errs by h^2/24 of the second derivatives, 8 px^-2 of the peak together.
+    np.testing.assert_allclose(image, wanted, rtol=0, atol=1e-4 * wanted.max())
+
+
+def test_integrated_gaussians_end_at_the_level():
+    image = np.zeros((41, 41))
+    add_integrated(image, np.array([[20.0, 20.0, 1.0, 1.0, 0.0, 1.0]]), 1e-4, *quadrature(8))
+    assert image[20, 20 + 4] > 0
+    assert image[20, 20 + 5] == 0
+
+
 def slow_integral(nodes, solid, frames, first, blobs):
     """Return the flux of every source in every pixel, node by node."""
     out = np.zeros(len(nodes))
@@ -89,3 +130,18 @@ def test_sources_out_of_reach_are_skipped():
     blobs = np.array([[2.0, 1.0, 0.0, 1.0]])
     integrate_sources(out, nodes, np.ones((4, 1)), frames, np.array([0.1]), np.array([0, 1]), blobs)
     np.testing.assert_array_equal(out, [2.0, 2.0, 0.0, 0.0])
+
+
+def test_warp_matches_interpolation_by_scipy():
+    from scipy.ndimage import map_coordinates
+
+    rng = np.random.default_rng(5)
+    plane = rng.standard_normal((60, 70)).astype(np.float32)
+    warp = np.array([[0.9, -0.2, 115.0], [0.25, 0.95, -190.0], [1e-4, -5e-5, 1.0]])
+    first = np.array([100.0, -200.0])
+    out = np.empty((30, 40), np.float32)
+    warp_bilinear(plane, warp, first, out)
+    y, x = np.mgrid[:30, :40]
+    u, v, w = np.einsum("ab,bji->aji", warp, np.stack([x, y, np.ones_like(x)]))
+    wanted = map_coordinates(plane.astype(float), [v / w - first[1], u / w - first[0]], order=1)
+    np.testing.assert_allclose(out, wanted, atol=1e-6)

@@ -48,6 +48,8 @@ def test_defaults_are_those_of_the_documentation():
     assert SceneConfig().to_dict() == {
         "psf_sigma_px": 40.0,
         "background": "matched",
+        "diffuse_arcsec": 0.0,
+        "psf": "gaussian",
         "stars": "none",
         "star_scale_mag": None,
     }

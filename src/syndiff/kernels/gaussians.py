@@ -1,4 +1,4 @@
-"""Sums of Gaussians on pixel grids and over solid angles, for the simulator.
+"""Sums of Gaussians on pixel grids and over solid angles, and warped noise, for the simulator.
 
 Nothing of the pipeline uses these loops: they are the independent side of every truth test.
 """
@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from syndiff.kernels.compile import njit
 
-__all__ = ["add_elliptical", "add_round", "integrate_sources"]
+__all__ = [
+    "add_elliptical",
+    "add_integrated",
+    "add_round",
+    "integrate_sources",
+    "warp_bilinear",
+]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -98,6 +104,44 @@ def add_elliptical(image: F64, blobs: F64, floor: float) -> None:
 
 
 @njit(cache=True, nogil=True)
+def add_integrated(image: F64, blobs: F64, level: float, nodes: F64, weights: F64) -> None:
+    """Add elliptical Gaussians integrated over square pixels by a quadrature.
+
+    Parameters
+    ----------
+    image : (ny, nx) float64
+        Flux per pixel; modified.
+    blobs : (n, 6) float64
+        x, y (px), flux, covariance xx, xy, yy (px^2), without the pixel.
+    level : float
+        Part of its peak under which a Gaussian is not drawn any more.
+    nodes, weights : (m,) float64
+        Quadrature along one axis of a pixel, from -1/2 to 1/2; weights sum to one.
+    """
+    ny, nx = image.shape
+    limit = -2.0 * math.log(level)
+    for k in range(blobs.shape[0]):
+        x, y, flux = blobs[k, 0], blobs[k, 1], blobs[k, 2]
+        xx, xy, yy = blobs[k, 3], blobs[k, 4], blobs[k, 5]
+        det = xx * yy - xy * xy
+        peak = flux / (2.0 * math.pi * math.sqrt(det))
+        hx, hy = math.sqrt(limit * xx) + 0.5, math.sqrt(limit * yy) + 0.5
+        x0, x1 = max(0, math.ceil(x - hx)), min(nx, math.floor(x + hx) + 1)
+        y0, y1 = max(0, math.ceil(y - hy)), min(ny, math.floor(y + hy) + 1)
+        a, b, c = 0.5 * yy / det, -xy / det, 0.5 * xx / det
+        for j in range(y0, y1):
+            for i in range(x0, x1):
+                total = 0.0
+                for q in range(nodes.size):
+                    dy = j + nodes[q] - y
+                    for p in range(nodes.size):
+                        dx = i + nodes[p] - x
+                        value = math.exp(-a * dx * dx - b * dx * dy - c * dy * dy)
+                        total += weights[q] * weights[p] * value
+                image[j, i] += peak * total
+
+
+@njit(cache=True, nogil=True)
 def integrate_sources(
     out: F64, nodes: F64, solid: F64, frames: F64, reach2: F64, first: I64, blobs: F64
 ) -> None:
@@ -149,3 +193,32 @@ def integrate_sources(
                     value += blobs[k, 0] * math.exp(-0.5 * q)
                 total += value * solid[p, m] / (c * c * c)
             out[p] += total
+
+
+@njit(cache=True, nogil=True)
+def warp_bilinear(
+    plane: NDArray[np.float32], warp: F64, first: F64, out: NDArray[np.float32]
+) -> None:
+    """Fill an image with a plane's values, interpolated bilinearly.
+
+    Parameters
+    ----------
+    plane : (my, mx) float32
+        Values at the nodes of the plane; all places asked for lie inside.
+    warp : (3, 3) float64
+        Homogeneous matrix from the image's pixels to the plane.
+    first : (2,) float64
+        Where the plane's first node stands: u, v.
+    out : (ny, nx) float32
+        The image.
+    """
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            scale = 1.0 / (warp[2, 0] * i + warp[2, 1] * j + warp[2, 2])
+            u = (warp[0, 0] * i + warp[0, 1] * j + warp[0, 2]) * scale - first[0]
+            v = (warp[1, 0] * i + warp[1, 1] * j + warp[1, 2]) * scale - first[1]
+            a, b = int(np.floor(u)), int(np.floor(v))
+            s, t = u - a, v - b
+            low = plane[b, a] * (1.0 - s) + plane[b, a + 1] * s
+            high = plane[b + 1, a] * (1.0 - s) + plane[b + 1, a + 1] * s
+            out[j, i] = low * (1.0 - t) + high * t

@@ -1,8 +1,8 @@
-"""Interpolate a scene at a constant offset."""
+"""Interpolate a scene at a constant offset, or at a displacement that varies over the FFI."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,22 @@ from syndiff.kernels.compile import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["sample_boxes", "sample_constant"]
+__all__ = ["Places", "pick_flags", "sample_boxes", "sample_constant", "sample_field"]
+
+
+class Places(NamedTuple):
+    """Where a scene is sampled: pixel x of the FFI at x - d(x), d bilinear between nodes."""
+
+    dx: NDArray[np.float64]
+    """(my, mx) displacement in x, FFI pixels, at pixels ``(spacing * i, spacing * j)``."""
+    dy: NDArray[np.float64]
+    """(my, mx) displacement in y."""
+    spacing: int
+    """FFI pixels from one node to the next."""
+    x: float
+    """FFI column of out[0, 0]; a fraction for a sample beside the pixel's centre."""
+    y: float
+    """FFI row of out[0, 0]."""
 
 
 @njit(cache=True, nogil=True)
@@ -132,3 +147,138 @@ def sample_boxes(
             shifted = line[k:]
             for x in range(nx):
                 target[x] |= shifted[step * x]
+
+
+@njit(cache=True, nogil=True)
+def _blend_rows(
+    nodes: NDArray[np.float64], spacing: int, y: float, out: NDArray[np.float64]
+) -> None:
+    """Interpolate the nodes of a lattice along y; beyond the outermost, the last square goes on."""
+    j = min(max(int(np.floor(y / spacing)), 0), nodes.shape[0] - 2)
+    t = y / spacing - j
+    for i in range(out.size):
+        out[i] = nodes[j, i] * (1.0 - t) + nodes[j + 1, i] * t
+
+
+@njit(cache=True, nogil=True)
+def _between(
+    x: float, spacing: int, last: int, left: NDArray[np.int64], part: NDArray[np.float64]
+) -> None:
+    """Find for columns from x on the node to their left, and how far they are past it."""
+    for i in range(left.size):
+        at = (x + i) / spacing
+        left[i] = min(max(int(np.floor(at)), 0), last - 1)
+        part[i] = at - left[i]
+
+
+@njit(cache=True, nogil=True)
+def _blend_taps(table: NDArray[np.float32], fraction: float, out: NDArray[np.float32]) -> None:
+    """Interpolate the table of taps, so that their sum stays what it is in the table."""
+    steps = table.shape[0] - 1
+    k = min(int(fraction * steps), steps - 1)
+    t = np.float32(fraction * steps - k)
+    below, above = table[k], table[k + 1]
+    for m in range(out.size):
+        out[m] = below[m] + t * (above[m] - below[m])
+
+
+@njit(cache=True, nogil=True)
+def sample_field(
+    scene: NDArray[np.float32],
+    corner: tuple[int, int],
+    step: int,
+    table: NDArray[np.float32],
+    places: Places,
+    out: NDArray[np.float32],
+) -> None:
+    """Sample a scene with a separable kernel at a displacement that varies from pixel to pixel.
+
+    Parameters
+    ----------
+    scene : (rows, columns) float32
+        Samples; every tap of every pixel must lie on one.
+    corner : (int, int)
+        Row and column of the scene's first sample, counted from FFI pixel (0, 0) in samples.
+    step : int
+        Samples per FFI pixel.
+    table : (n + 1, taps) float32
+        Kernel weights at fractions 0, 1/n, ... 1 of a sample; between them they are interpolated.
+        An even number of taps; half of them, less one, lie before the place.
+    places : Places
+        Where the pixels are.
+    out : (ny, nx) float32
+        Written.
+
+    Notes
+    -----
+    Twelve columns are summed along the rows side by side, and then added up: both run along
+    memory. What a pixel gets depends on its place in the FFI alone, so that it is bitwise the same
+    in any window.
+    """
+    taps = table.shape[1]
+    before = taps // 2 - 1
+    shift_x, shift_y = np.empty((2, places.dx.shape[1]))
+    across, down = np.empty(taps, np.float32), np.empty(taps, np.float32)
+    line = np.empty(taps, np.float32)
+    node, part = np.empty(out.shape[1], np.int64), np.empty(out.shape[1])
+    _between(places.x, places.spacing, shift_x.size - 1, node, part)
+    for j in range(out.shape[0]):
+        y = places.y + j
+        _blend_rows(places.dx, places.spacing, y, shift_x)
+        _blend_rows(places.dy, places.spacing, y, shift_y)
+        for i in range(out.shape[1]):
+            k, t = node[i], part[i]
+            column = (places.x + i - (shift_x[k] * (1.0 - t) + shift_x[k + 1] * t)) * step
+            row = (y - (shift_y[k] * (1.0 - t) + shift_y[k + 1] * t)) * step
+            left, top = np.floor(column), np.floor(row)
+            _blend_taps(table, column - left, across)
+            _blend_taps(table, row - top, down)
+            first_row = int(top) - before - corner[0]
+            first_column = int(left) - before - corner[1]
+            line[:] = 0
+            for m in range(taps):
+                source = scene[first_row + m, first_column:]
+                weight = down[m]
+                for n in range(taps):
+                    line[n] += weight * source[n]
+            total = np.float32(0)
+            for n in range(taps):
+                total += across[n] * line[n]
+            out[j, i] = total
+
+
+@njit(cache=True, nogil=True)
+def pick_flags(
+    flags: NDArray[np.uint8],
+    corner: tuple[int, int],
+    step: int,
+    places: Places,
+    out: NDArray[np.uint8],
+) -> None:
+    """Take the flags nearest to each pixel's place.
+
+    Parameters
+    ----------
+    flags : (rows, columns) uint8
+        Bits.
+    corner : (int, int)
+        Row and column of the first flag, counted from FFI pixel (0, 0) in flags.
+    step : int
+        Flags per FFI pixel.
+    places : Places
+        Where the pixels are.
+    out : (ny, nx) uint8
+        Written.
+    """
+    shift_x, shift_y = np.empty((2, places.dx.shape[1]))
+    node, part = np.empty(out.shape[1], np.int64), np.empty(out.shape[1])
+    _between(places.x, places.spacing, shift_x.size - 1, node, part)
+    for j in range(out.shape[0]):
+        y = places.y + j
+        _blend_rows(places.dx, places.spacing, y, shift_x)
+        _blend_rows(places.dy, places.spacing, y, shift_y)
+        for i in range(out.shape[1]):
+            k, t = node[i], part[i]
+            column = round((places.x + i - (shift_x[k] * (1.0 - t) + shift_x[k + 1] * t)) * step)
+            row = round((y - (shift_y[k] * (1.0 - t) + shift_y[k + 1] * t)) * step)
+            out[j, i] = flags[int(row) - corner[0], int(column) - corner[1]]

@@ -28,6 +28,12 @@ RESERVE = 0.1
 SHALLOWEST = 0.7071067811865475
 """A depth is this part of the least distance or more: 4^(-1/4), with all four edges as near."""
 
+_STRETCH = 16
+"""Cells of a row that are looked at together."""
+
+_SLACK_PX = 1e-6
+"""More than rounding changes a distance by."""
+
 
 @njit(cache=True, nogil=True)
 def _smoothstep(t: float) -> float:
@@ -70,13 +76,13 @@ def _enter_planes(x: float, y: float, planes: Floats, unions: Floats, places: Fl
     """
     inside = 0
     for g in range(planes.shape[0]):
-        plane = planes[g]
-        scale = 1.0 / (plane[2, 0] * x + plane[2, 1] * y + plane[2, 2])
-        u = (plane[0, 0] * x + plane[0, 1] * y + plane[0, 2]) * scale
-        v = (plane[1, 0] * x + plane[1, 1] * y + plane[1, 2]) * scale
+        scale = 1.0 / (planes[g, 2, 0] * x + planes[g, 2, 1] * y + planes[g, 2, 2])
+        u = (planes[g, 0, 0] * x + planes[g, 0, 1] * y + planes[g, 0, 2]) * scale
+        v = (planes[g, 1, 0] * x + planes[g, 1, 1] * y + planes[g, 1, 2]) * scale
         places[g, 0] = u
         places[g, 1] = v
-        places[g, 2] = _least_distance(u, v, unions[g])
+        across = min(u - unions[g, 0], unions[g, 2] - u)
+        places[g, 2] = min(across, min(v - unions[g, 1], unions[g, 3] - v))
         if places[g, 2] > 0.0:
             inside += 1
     return inside
@@ -117,6 +123,34 @@ def _evident_share(g: int, places: Floats, width: float) -> float:
             return 0.0
         is_far_ahead = is_far_ahead and SHALLOWEST * own - other >= width
     return 1.0 if is_far_ahead else -1.0
+
+
+@njit(cache=True, nogil=True)
+def _evident_stretch(start: Floats, stop: Floats, width: float) -> float:
+    """Return the share of group 0 all along a straight line if it is evidently 0 or 1, else -1.
+
+    The distance to a rectangle's nearest edge is concave, so it is nowhere on the line less than at
+    both ends; and it changes no faster than the place, so it is nowhere more than `most`.
+    """
+    least_own = min(start[0, 2], stop[0, 2])
+    most_own = _most_between(start[0], stop[0])
+    is_far_ahead = least_own > _SLACK_PX
+    for t in range(1, start.shape[0]):
+        least = min(start[t, 2], stop[t, 2])
+        if least > _SLACK_PX and SHALLOWEST * least - most_own >= width + _SLACK_PX:
+            return 0.0
+        most = _most_between(start[t], stop[t])
+        if most >= -_SLACK_PX:
+            is_far_ahead = is_far_ahead and SHALLOWEST * least_own - most >= width + _SLACK_PX
+    return 1.0 if is_far_ahead else -1.0
+
+
+@njit(cache=True, nogil=True)
+def _most_between(start: Floats, stop: Floats) -> float:
+    """Return the largest distance to an edge that is possible on the line between two places."""
+    across, along = stop[0] - start[0], stop[1] - start[1]
+    length = np.sqrt(across * across + along * along)
+    return float(0.5 * (start[2] + stop[2] + length))
 
 
 @njit(cache=True, nogil=True)
@@ -227,7 +261,7 @@ def share_lit(
         Weights.
     """
     planes, unions, _, bounds, ramps, width = geometry
-    places = np.empty((planes.shape[0], 4))
+    places, ends = np.empty((planes.shape[0], 4)), np.empty((planes.shape[0], 4))
     across = np.empty(x.size)
     shift_u, shift_v = planes[0, 0, 2], planes[0, 1, 2]
     middle_u = 0.5 * (ramps[0, 0, 1] + ramps[0, 1, 0])
@@ -238,13 +272,24 @@ def share_lit(
         along = _ramp_share(middle_u, y[j] + shift_v, bounds[0], ramps[0])
         begin, end = _met_by_others(y[j], planes, unions)
         for i in range(x.size):
-            share = 0.0
-            if lit[j, i]:
-                share = across[i] * along
+            out[j, i] = across[i] * along if lit[j, i] else 0.0
+        for first in range(0, x.size, _STRETCH):
+            last = min(first + _STRETCH, x.size) - 1
+            if not lit[j, first : last + 1].any() or x[last] < begin or x[first] > end:
+                continue
+            _enter_planes(x[first], y[j], planes, unions, places)
+            _enter_planes(x[last], y[j], planes, unions, ends)
+            evident = _evident_stretch(places, ends, width[0])
+            if evident == 0.0:
+                out[j, first : last + 1] = 0.0
+            if evident >= 0.0:
+                continue
+            for i in range(first, last + 1):
+                share = across[i] * along if lit[j, i] else 0.0
                 if share > 0.0 and begin <= x[i] <= end:
                     inside = _enter_planes(x[i], y[j], planes, unions, places)
                     share *= _group_share(0, inside, places, unions, width[0])
-            out[j, i] = share
+                    out[j, i] = share
 
 
 @njit(cache=True, nogil=True)
@@ -274,6 +319,9 @@ def mark_lost(
     lost : (ny, nx) uint8
         Bits of this skycell's cells; changed.
     """
+    if plane[0, 0] == plane[1, 1] == plane[2, 2] == 1.0 and _is_shift(plane):
+        _mark_shifted(x, y, plane, bounds, invalid, box, lost)
+        return
     for j in range(box[2], box[3]):
         for i in range(box[0], box[1]):
             scale = 1.0 / (plane[2, 0] * x[i] + plane[2, 1] * y[j] + plane[2, 2])
@@ -283,6 +331,39 @@ def mark_lost(
                 column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
                 row = min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)
                 lost[j, i] |= invalid[row, column]
+
+
+@njit(cache=True, nogil=True)
+def _is_shift(plane: Floats) -> bool:
+    """Tell whether a matrix with a diagonal of ones only shifts."""
+    others = abs(plane[0, 1]) + abs(plane[1, 0]) + abs(plane[2, 0]) + abs(plane[2, 1])
+    return bool(others == 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _mark_shifted(
+    x: Floats,
+    y: Floats,
+    plane: Floats,
+    bounds: Floats,
+    invalid: NDArray[np.uint8],
+    box: NDArray[np.int64],
+    lost: NDArray[np.uint8],
+) -> None:
+    """Do as `mark_lost` where the planes are the same: one column for all rows."""
+    columns = np.empty(x.size, np.int64)
+    for i in range(box[0], box[1]):
+        u = x[i] + plane[0, 2]
+        inside = bounds[0] < u < bounds[2]
+        column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
+        columns[i] = column if inside else -1
+    for j in range(box[2], box[3]):
+        v = y[j] + plane[1, 2]
+        if bounds[1] < v < bounds[3]:
+            cells = invalid[min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)]
+            for i in range(box[0], box[1]):
+                if columns[i] >= 0:
+                    lost[j, i] |= cells[columns[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -304,9 +385,10 @@ def share_again(
         Pixels of the cells' centres.
     geometry : tuple
         See the module's head.
-    invalid : (uint8 array, (k, 3) int64 array)
-        The bits of all skycells' cells in one row; of each skycell: where its cells begin (-1: all
-        valid), its number of rows and of columns. One cell alone stands for all.
+    invalid : (uint8 array, (k, 6) int64 array)
+        The bits of the skycells' cells in one row; of each skycell: where its cells begin (-1: all
+        valid), its number of rows and of columns (one cell alone stands for all), and which of
+        them are there: first row, first column, number of columns.
     out : (bands, n) float32
         Weights of each band; changed where a skycell with a weight is lost. Left alone where no
         skycell has valid data.
@@ -324,18 +406,52 @@ def share_again(
     bits = np.empty(groups.size, dtype=np.int64)
     for i in range(lost.size):
         inside = _enter_planes(x[i], y[i], planes, unions, places)
+        nobody = _look_up_bits(np.int64(lost[i]), places, groups, bounds, cells, index, bits)
+        # Most lost cells lie where no other skycell does, or along edges where weights are zero.
+        gone = 0.0
+        for k in range(groups.size):
+            if bits[k] & ~nobody:
+                gone += _share(k, inside, places, geometry)
+        if gone == 0.0:
+            continue
         for k in range(groups.size):
             u, v = places[groups[k], 0], places[groups[k], 1]
             deep = _smoothstep(_depth(u, v, bounds[k]) / width[0])
             # Outside of a skycell its depth is 0, and so is its weight.
             weights[k, 0] = _share(k, inside, places, geometry) if deep > 0.0 else 0.0
             weights[k, 1] = deep
-            bits[k] = _bits(u, v, bounds[k], cells, index[k]) if deep > 0.0 else 0
         for band in range(out.shape[0]):
             if lost[i] >> band & 1:
                 share = _share_of_valid(weights, bits, band)
                 if share >= 0.0:
                     out[band, i] = share
+
+
+@njit(cache=True, nogil=True)
+def _look_up_bits(
+    lost: np.int64,
+    places: Floats,
+    groups: NDArray[np.int64],
+    bounds: Floats,
+    cells: NDArray[np.uint8],
+    index: NDArray[np.int64],
+    bits: NDArray[np.int64],
+) -> int:
+    """Fill in the bits of all skycells at a point; return those that nobody there has valid.
+
+    Written without slices of arrays: counting the references to them would take most of the time.
+    """
+    nobody = lost
+    for k in range(bits.size):
+        u, v = places[groups[k], 0], places[groups[k], 1]
+        bits[k] = 0
+        if bounds[k, 0] < u < bounds[k, 2] and bounds[k, 1] < v < bounds[k, 3]:
+            if index[k, 0] >= 0:
+                column = min(int((u - bounds[k, 0]) * 0.125), index[k, 2] - 1) - index[k, 4]
+                row = min(int((v - bounds[k, 1]) * 0.125), index[k, 1] - 1) - index[k, 3]
+                bits[k] = cells[index[k, 0] + row * index[k, 5] + column]
+            nobody &= bits[k]
+    return int(nobody)
 
 
 @njit(cache=True, nogil=True)
@@ -351,16 +467,3 @@ def _share_of_valid(weights: Floats, bits: NDArray[np.int64], band: int) -> floa
         return -1.0
     own = (weights[0, 0] + RESERVE * gone * weights[0, 1]) * (1 - (bits[0] >> band & 1))
     return float(own / total)
-
-
-@njit(cache=True, nogil=True)
-def _bits(
-    u: float, v: float, bounds: Floats, cells: NDArray[np.uint8], index: NDArray[np.int64]
-) -> int:
-    """Return the bits of a skycell's cell that holds a point of its group's plane."""
-    begin, rows, columns = index[0], index[1], index[2]
-    if begin < 0:
-        return 0
-    column = min(int((u - bounds[0]) * 0.125), columns - 1)
-    row = min(int((v - bounds[1]) * 0.125), rows - 1)
-    return int(cells[begin + row * columns + column])

@@ -141,12 +141,14 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
     double_1, double_2, double_3 = _array("f8", 1), _array("f8", 2), _array("f8", 3)
     yield projection.project_pixels, (double_2, double_3, double_1, double_2, double_2)
+    yield projection.project_vectors, (double_2, double_3, double_1, double_2, double_2)
     yield projection.unproject_pixels, (double_2, double_3, double_1, double_2, double_2)
+    yield lattice.evaluate_lattice, (double_2, 0, double_1, double_1, double_1)
     yield lattice.index_cells, (double_2, double_2, 0, _array("i8", 1), _array("i4", 2))
 
 
 def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import sample, sharing, splat
+    from syndiff.kernels import combine, convolve, sample, sharing, splat
 
     bytes_1, bytes_2 = _array("u1", 1), _array("u1", 2)
     index_1, index_2 = _array("i8", 1), _array("i8", 2)
@@ -159,11 +161,20 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sharing.mark_lost, lost
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)
     yield sharing.share_again, again
+    yield combine.weigh_bands, (single_3, single_1, single_2)
+    masks = _array("u2", 2, is_readonly=True), _array("u2", 3, is_readonly=True)
+    yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
+    yield combine.sum_changes, (index_1, index_1, single_2, double_3)
     node = (0, double_2, double_2, double_1, 0, index_1)
     yield splat.splat_cells, (single_3, *node, double_3)
     yield splat.splat_flags, (bytes_2, *node, bytes_2)
     yield sample.sample_constant, (single_2, 0, 0, 0, single_1, single_1, single_2)
     yield sample.sample_boxes, (bytes_2, 0, 0, 0, 0, bytes_2)
+    places = sample.Places(double_2, double_2, 0, 0.0, 0.0)
+    yield sample.sample_field, (single_2, (0, 0), 0, single_2, places, single_2)
+    single_4, index_taps = _array("f4", 4), _array("i8", 2)
+    yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)
+    yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -173,6 +184,9 @@ def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     double_1, double_2, double_3 = _array("f8", 1), _array("f8", 2), _array("f8", 3)
     yield gaussians.add_round, (double_2, double_2, 0.0, double_2)
     yield gaussians.add_elliptical, (double_2, double_2, 0.0)
+    yield gaussians.add_integrated, (double_2, double_2, 0.0, double_1, double_1)
     sources = (double_1, double_3, double_2, double_3, double_1, index_1, double_2)
     yield gaussians.integrate_sources, sources
+    single_2 = _array("f4", 2)
+    yield gaussians.warp_bilinear, (single_2, double_2, double_1, single_2)
     yield rice_encoder.encode_rows, (short_2, _array("u1", 1), index_1)

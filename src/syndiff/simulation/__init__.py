@@ -5,6 +5,7 @@ Nothing here shares code with the stages that it tests.
 
 from syndiff.simulation.archive import StackConfig
 from syndiff.simulation.ffi import FfiConfig, Transient
+from syndiff.simulation.prf import PrfConfig
 from syndiff.simulation.profiles import PsfConfig
 from syndiff.simulation.run import (
     FieldKind,
@@ -14,16 +15,18 @@ from syndiff.simulation.run import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation.sky import SkyConfig, TestStar
+from syndiff.simulation.sky import SkyConfig, TestGalaxy, TestStar
 
 __all__ = [
     "FfiConfig",
     "FieldKind",
+    "PrfConfig",
     "PsfConfig",
     "Simulation",
     "SimulationConfig",
     "SkyConfig",
     "StackConfig",
+    "TestGalaxy",
     "TestStar",
     "Transient",
     "isolated_stars",

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from syndiff.config import BANDS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
-from syndiff.kernels.gaussians import add_elliptical, add_round
+from syndiff.kernels.gaussians import add_elliptical, add_round, warp_bilinear
 from syndiff.masks import StackMask
 from syndiff.simulation.grid import skycell_border, skycell_wcs
 from syndiff.simulation.profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
@@ -24,25 +24,33 @@ from syndiff.simulation.stackfile import (
 )
 from syndiff.tessellation import Skycell
 
-__all__ = ["NOISE_CORRELATION", "StackConfig", "render_light", "write_skycell"]
+__all__ = ["NOISE_CORRELATION", "StackConfig", "render_light", "warped_noise", "write_skycell"]
 
 F64 = NDArray[np.float64]
 Mask = NDArray[np.uint16]
 
-NOISE_KERNEL = (0.85, 0.26, 0.26, 0.15)
-NOISE_CORRELATION = sum(NOISE_KERNEL) / math.sqrt(sum(v * v for v in NOISE_KERNEL))
-"""Noise of large sums over what independent pixels would give: 1.62, as warping leaves it."""
+NOISE_CORRELATION = 1.5
+"""Noise of large sums over what independent pixels would give: bilinear warping keeps 4/9 of the
+variance of white noise, averaged over where pixels fall, and all of that of large sums."""
 
 _NOISE = (0.125, 0.14, 0.29, 0.80)
 _EXPOSURES = ((40.0, 16), (45.0, 30), (30.0, 20), (30.0, 17))
 _SATURATION_MAG = (13.5, 13.5, 13.0, 12.0)
 _PS1_MJD = 56200.0
 _GAP_PX = 400
+_TURNED = (-math.cos(0.2), math.sin(0.2), math.sin(0.2), math.cos(0.2))
+_BLOCK = 256
+_FARTHEST = 1 << 20
+# Blocks from a plane's middle: seeds can't be negative.
+_BIG_ARCSEC = 6.0
+_REACH_RADII = 12.0
+_WAVES = 8
+_WAVE_ARCSEC = (60.0, 300.0)
 _HALO_PX = 400
 _HALO_CORE_PX = 20.0
 _HALO_AT_CORE = 1.2e-6
 _CULL_DEG = 2.5 / 60
-# Seeing and galaxies end within 2 arcmin of their middle.
+# Seeing and all but big galaxies end within 2 arcmin of their middle.
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,17 @@ class StackConfig:
         Whether there are blank borders, gaps, flagged patches, saturated stars and spikes.
     background_sigmas : float
         Amplitude of a smooth residual background, in units of a pixel's noise.
+    ripple_sigmas : float
+        Rms, in units of a pixel's noise, of what sky subtraction left: waves of 1 to 5 arcmin that
+        belong to the exposures, and as much of a step from skycell to skycell, band by band.
+    dark_halo : float
+        Part of the flux of galaxies with half-light radii above 6" that sky subtraction took away,
+        as a round Gaussian of four of these radii.
     floor_sigmas : float
         Surface brightness, in units of a pixel's noise, under which light is not drawn.
+    exposures_centre : tuple of float, optional
+        RA and Dec (degrees) around which the exposures' noise is drawn, for skycells of several
+        projections to show the same; None: only skycells of one projection do.
 
     Raises
     ------
@@ -72,13 +89,19 @@ class StackConfig:
     noise: bool = True
     artefacts: bool = True
     background_sigmas: float = 0.0
+    ripple_sigmas: float = 0.0
+    dark_halo: float = 0.0
     floor_sigmas: float = 1e-5
+    exposures_centre: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.floor_sigmas <= 0.1:
             raise ConfigError(f"floor_sigmas {self.floor_sigmas} must be above 0 and at most 0.1")
         if not abs(self.background_sigmas) <= 10:
             raise ConfigError(f"background_sigmas {self.background_sigmas}: give -10 to 10")
+        for name in ("ripple_sigmas", "dark_halo"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} {getattr(self, name)} is out of range: give 0 to 1")
 
 
 def write_skycell(
@@ -105,6 +128,11 @@ def write_skycell(
         light = _render(placed, (skycell.ny, skycell.nx), config, index)
         header = _draw_header(rng, skycell, band, config)
         planes = _observe(rng, light, header, config, placed)
+        _subtract_halos(planes, placed, config, header)
+        if config.ripple_sigmas:
+            _add_ripple(planes, header, config, seed=seed)
+        if config.noise:
+            _add_noise(planes, header, config, seed=seed)
         _write_planes(planes, header, archive, config)
 
 
@@ -142,7 +170,10 @@ class _Placed:
 def _place(skycell: Skycell, sources: Sources) -> _Placed:
     """Find pixels and the local scale of the sources that shine into a skycell."""
     cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
-    sources = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
+    towards = unit_vectors(sources.ra, sources.dec)
+    big = sources.radius_arcsec > _BIG_ARCSEC
+    reach_deg = _REACH_RADII * float(sources.radius_arcsec.max(initial=0.0)) / 3600
+    sources = sources[cap.holds(towards) | (big & cap.holds(towards, reach_deg))]
     if not len(sources):
         return _Placed(sources, np.zeros((0, 2)), np.zeros((0, 2, 2)))
     wcs = skycell_wcs(skycell)
@@ -246,10 +277,6 @@ def _observe(
             _add_spikes(light, mask, xy, (saturation.level, float(excess)))
     if config.background_sigmas:
         light += config.background_sigmas * sigma * _unevenness(light.shape)[::-1, ::-1]
-    if config.noise:
-        noise = _correlated_noise(rng, light.shape)
-        noise *= np.sqrt(variance)
-        light += noise
     light *= exptime
     variance *= exptime**2
     light[lost] = np.nan
@@ -263,15 +290,92 @@ def _unevenness(shape: tuple[int, ...]) -> F64:
     return 1 + np.outer(0.15 * np.cos(np.arange(ny) / 900), np.sin(np.arange(nx) / 700))
 
 
-def _correlated_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return noise of unit variance whose neighbours are correlated, as warping makes it."""
+def _to_exposures(skycell: Skycell, config: StackConfig) -> F64:
+    """Return the matrix from a skycell's pixels to the plane that its exposures are drawn on."""
+    # Turned, so that no projection's pixels run along it.
+    plane = replace(
+        skycell, crval=config.exposures_centre or skycell.crval, crpix=(0.0, 0.0), pc=_TURNED
+    )
+    return np.asarray(np.linalg.inv(plane.pixel_to_direction) @ skycell.pixel_to_direction)
+
+
+def _subtract_halos(
+    planes: _Planes, placed: _Placed, config: StackConfig, header: StackHeader
+) -> None:
+    """Take the dark halos of big galaxies out of the counts."""
+    band = BANDS.index(header.band)
+    ny, nx = planes.counts.shape
+    for k in np.flatnonzero((placed.sources.radius_arcsec > _BIG_ARCSEC) & (config.dark_halo > 0)):
+        sigma = 4 * placed.sources.radius_arcsec[k] / PS1_PIXEL_ARCSEC
+        x, y = placed.xy[k]
+        taken = config.dark_halo * placed.sources.flux[k, band] * header.exptime_s
+        along, across = (
+            np.exp(-0.5 * ((np.arange(n) - middle) / sigma) ** 2) / (math.sqrt(2 * np.pi) * sigma)
+            for n, middle in ((ny, y), (nx, x))
+        )
+        planes.counts[:] -= taken * np.outer(along, across)
+
+
+def _add_ripple(planes: _Planes, header: StackHeader, config: StackConfig, *, seed: int) -> None:
+    """Add what sky subtraction left to the counts: waves of the exposures, a step of the stack."""
+    warp = _to_exposures(header.skycell, config)
+    warp = warp / warp[2, 2]  # a tangent plane is flat enough for waves
+    waves = np.random.default_rng([seed, BANDS.index(header.band), 0x5A7E])
+    name = zlib.crc32(header.skycell.name.encode())
+    own = np.random.default_rng([seed, name, BANDS.index(header.band), 0x57E9])
+    rms = config.ripple_sigmas * planes.noise
+    shortest, longest = (math.log(arcsec) for arcsec in _WAVE_ARCSEC)
+    length = np.exp(waves.uniform(shortest, longest, _WAVES)) / PS1_PIXEL_ARCSEC
+    angle, phase = waves.uniform(0.0, 2 * np.pi, (2, _WAVES))
+    per_px = 2 * np.pi / length * np.stack([np.cos(angle), np.sin(angle)])
+    (kx, ky), start = warp[:2, :2].T @ per_px, phase + warp[:2, 2] @ per_px
+    ny, nx = planes.counts.shape
+    down, right = start + np.outer(np.arange(ny), ky), np.outer(np.arange(nx), kx)
+    # cos(a + b), summed over waves
+    ripple = np.cos(down) @ np.cos(right).T - np.sin(down) @ np.sin(right).T
+    planes.counts[:] += rms * (math.sqrt(2 / _WAVES) * ripple + own.standard_normal())
+
+
+def _add_noise(planes: _Planes, header: StackHeader, config: StackConfig, *, seed: int) -> None:
+    """Add the noise that the sky's exposures have at a skycell's pixels to its counts."""
+    warp = _to_exposures(header.skycell, config)
+    noise = warped_noise(warp, planes.counts.shape, (seed, BANDS.index(header.band)))
+    noise *= np.sqrt(planes.variance)
+    planes.counts[:] += noise
+
+
+def warped_noise(warp: F64, shape: tuple[int, int], seed: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return white noise of a plane as the pixels of another one see it, warped bilinearly.
+
+    Parameters
+    ----------
+    warp : (3, 3) float64
+        Homogeneous matrix from pixels to the plane.
+    shape : tuple of int
+        (ny, nx) of the pixels.
+    seed : tuple of int
+        Of the plane's noise: the same plane has the same noise for whoever looks at it.
+
+    Returns
+    -------
+    (ny, nx) float32
+        Noise of unit variance, on average over where pixels fall between the plane's nodes.
+    """
     ny, nx = shape
-    white = rng.standard_normal((ny + 1, nx + 1), dtype=np.float32)
-    a, b, c, d = (np.float32(v / math.sqrt(sum(u * u for u in NOISE_KERNEL))) for v in NOISE_KERNEL)
-    out = a * white[1:, 1:]
-    out += b * white[:-1, 1:]
-    out += c * white[1:, :-1]
-    out += d * white[:-1, :-1]
+    corners = warp @ np.array([[0, nx, nx, 0], [0, 0, ny, ny], [1, 1, 1, 1]], float)
+    ends = corners[:2] / corners[2]
+    first = np.floor(ends.min(axis=1)).astype(np.int64) // _BLOCK
+    last = np.floor(ends.max(axis=1) + 1).astype(np.int64) // _BLOCK
+    columns, rows = (last - first + 1).tolist()
+    white = np.empty((rows * _BLOCK, columns * _BLOCK), np.float32)
+    for j, i in np.ndindex(rows, columns):
+        place = (int(first[1]) + j + _FARTHEST, int(first[0]) + i + _FARTHEST)
+        rng = np.random.default_rng([*seed, *place])
+        block = np.s_[j * _BLOCK : (j + 1) * _BLOCK, i * _BLOCK : (i + 1) * _BLOCK]
+        white[block] = rng.standard_normal((_BLOCK, _BLOCK), dtype=np.float32)
+    out = np.empty(shape, np.float32)
+    warp_bilinear(white, warp, (first * _BLOCK).astype(np.float64), out)
+    out *= np.float32(NOISE_CORRELATION)
     return out
 
 

@@ -22,6 +22,7 @@ from syndiff.simulation.ffi_header import (
     spoc_primary,
     tica_header,
 )
+from syndiff.simulation.prf import PrfConfig, draw_sources
 from syndiff.simulation.sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.window import Window
@@ -99,12 +100,16 @@ class FfiConfig:
         dx, dy: how far the telescope's pointing moves every source; the header's WCS knows.
     jitter_px : tuple of float
         dx, dy: the same, but the header doesn't know.
+    light_cards : str
+        The WCS by which light falls where the header's `wcs_cards` are wrong; empty: they aren't.
     transients : tuple of Transient
         What shines only here.
     kind : {"SPOC", "TICA"}
         Layout of the file.
     is_gzipped : bool
         Whether the file is compressed.
+    prf : PrfConfig, optional
+        The response in place of the Gaussian.
 
     Raises
     ------
@@ -120,9 +125,11 @@ class FfiConfig:
     sky_e_per_s: float = 100.0
     pointing_px: tuple[float, float] = (0.0, 0.0)
     jitter_px: tuple[float, float] = (0.0, 0.0)
+    light_cards: str = ""
     transients: tuple[Transient, ...] = ()
     kind: Literal["SPOC", "TICA"] = "SPOC"
     is_gzipped: bool = False
+    prf: PrfConfig | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in {"SPOC", "TICA"}:
@@ -382,11 +389,13 @@ def _draw(sources: Sources, config: FfiConfig) -> F64:
         config.pointing_px[0] + config.jitter_px[0],
         config.pointing_px[1] + config.jitter_px[1],
     )
-    sigma = config.psf_sigma_px
-    blobs = blobs_of(
-        _with_transients(sources, config), psf_sigma_px=sigma, seeing=None, year=config.year
-    )
-    flux = integrate(blobs, wcs_of(config.wcs_cards), SCIENCE, offset=offset, psf_sigma_px=sigma)
+    sources, sigma = _with_transients(sources, config), config.psf_sigma_px
+    wcs, year = wcs_of(config.light_cards or config.wcs_cards), config.year
+    if config.prf is not None:
+        flux = draw_sources(sources, config.prf, wcs, SCIENCE, year=year, offset=offset)
+    else:
+        blobs = blobs_of(sources, psf_sigma_px=sigma, seeing=None, year=year)
+        flux = integrate(blobs, wcs, SCIENCE, offset=offset, psf_sigma_px=sigma)
     image[SCIENCE.slices] += E_PER_S_PER_FLUX * flux
     return image
 

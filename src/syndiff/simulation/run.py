@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.config import PsfModel
 from syndiff.errors import ConfigError, MissingInputError, StorageError
 from syndiff.execution import Executor, LocalExecutor
 from syndiff.layout import Detector
@@ -33,8 +34,9 @@ from syndiff.simulation.grid import (
     small_catalogue,
     write_catalogue,
 )
+from syndiff.simulation.prf import PrfConfig, draw_sources, write_prf_files
 from syndiff.simulation.profiles import PsfConfig
-from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
 from syndiff.simulation.sources import (
     PS1_EPOCH_YEAR,
     Sources,
@@ -173,6 +175,11 @@ class Simulation:
         return self.directory / "stars.ecsv"
 
     @property
+    def prf(self) -> Path:
+        """Root of the pixel response files, if the FFI was not made with a Gaussian."""
+        return self.directory / "prf"
+
+    @property
     def star_catalogue(self) -> Path:
         """The ECSV of stars as Gaia would list them, for `--stars`."""
         return self.directory / "gaia_stars.ecsv"
@@ -182,7 +189,8 @@ class Simulation:
         """The command that makes the field's template, with everything kept in the directory."""
         words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
         more = ("--data-root", self.directory / "data", "--roi", self.config.field)
-        return shlex.join(str(word) for word in (*words, *more))
+        prf = ("--psf", "prf", "--prf-dir", self.prf) if self.config.ffi.prf else ()
+        return shlex.join(str(word) for word in (*words, *more, *prf))
 
     @cached_property
     def sources(self) -> Sources:
@@ -193,9 +201,10 @@ class Simulation:
         self,
         window: Window | None = None,
         *,
-        psf_sigma_px: float = 40.0,
+        psf_sigma_px: float | None = None,
         offset: tuple[float, float] = (0.0, 0.0),
         sources: Sources | None = None,
+        ffi: FfiConfig | None = None,
         year: float = PS1_EPOCH_YEAR,
     ) -> F64:
         """Return the template that a perfect pipeline would make.
@@ -204,34 +213,34 @@ class Simulation:
         ----------
         window : Window, optional
             FFI pixels wanted; default: the simulation's field.
-        psf_sigma_px : float
-            Standard deviation of the Gaussian response in PS1 pixels of 0.25", in true angle.
+        psf_sigma_px : float, optional
+            Standard deviation of the Gaussian response in PS1 pixels of 0.25", in true angle;
+            default: the simulation's measured response if it has one, or else 40.
         offset : tuple of float
             dx, dy (px): sources stand this far from where the FFI's WCS puts them.
         sources : Sources, optional
             Some of `self.sources`, for one star's own image; default: all.
+        ffi : FfiConfig, optional
+            The FFI whose WCS and pixels to take; default: the simulation's.
         year : float
             Julian year that sources stand at; the FFI's is ``config.ffi.year``.
 
         Returns
         -------
         (ny, nx) float64
-            Composite flux per TESS pixel at AB zero point 25, PS1's seeing and pixel included,
-            without noise or background.
+            Composite flux per TESS pixel at AB zero point 25, without noise or background.
+            PS1's seeing and pixel are included; with a measured response, only what
+            they differ by from the mean.
         """
-        blobs = blobs_of(
-            self.sources if sources is None else sources,
-            psf_sigma_px=psf_sigma_px,
-            seeing=self.config.stack.psf,
-            year=year,
-        )
-        return integrate(
-            blobs,
-            wcs_of(self.config.ffi.wcs_cards),
-            window or self.config.field,
-            offset=offset,
-            psf_sigma_px=psf_sigma_px,
-        )
+        sources = self.sources if sources is None else sources
+        seeing, window = self.config.stack.psf, window or self.config.field
+        seen = ffi or self.config.ffi
+        wcs, prf = wcs_of(seen.wcs_cards), seen.prf
+        if psf_sigma_px is None and prf is not None:
+            return draw_sources(sources, prf, wcs, window, year=year, seeing=seeing, offset=offset)
+        sigma = 40.0 if psf_sigma_px is None else psf_sigma_px
+        blobs = blobs_of(sources, psf_sigma_px=sigma, seeing=seeing, year=year)
+        return integrate(blobs, wcs, window, offset=offset, psf_sigma_px=sigma)
 
     def add_ffi(self, config: FfiConfig) -> Path:
         """Write another FFI of the same sky.
@@ -296,6 +305,8 @@ def simulate(
         write_star_catalogue(sources, simulation.star_catalogue, seed=config.sky.seed)
         write_catalogue(config.skycells, simulation.catalogue)
         write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
+        if config.ffi.prf is not None:
+            write_prf_files(config.ffi.prf, config.ffi.detector, simulation.prf)
     except OSError as error:
         raise StorageError(f"{directory} can't be written: {error}") from error
     tasks = [_SkycellTask(cell, sources, simulation) for cell in config.skycells]
@@ -334,6 +345,7 @@ def plan_simulation(
     target: tuple[float, float] | None = None,
     size_px: int = 40,
     skycells: Sequence[Skycell] = (),
+    psf: PsfModel = "gaussian",
     seed: int = 1,
 ) -> SimulationConfig:
     """Return the configuration of a small simulation from a few choices.
@@ -359,6 +371,8 @@ def plan_simulation(
         Side of the field in FFI pixels.
     skycells : sequence of Skycell, optional
         Skycells of the archive, real ones for example; default: `small_catalogue`.
+    psf : {"gaussian", "prf"}
+        TESS's response: a Gaussian, or one that varies over the CCD, with files as MAST has them.
     seed : int
         Seed of everything random.
 
@@ -370,11 +384,13 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        If `kind` is unknown, `size_px` too small for one star, or the middle is given twice or
-        lies off the science pixels.
+        If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given
+        twice or lies off the science pixels.
     """
     if kind not in {"field", "crowded", "isolated"}:
         raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
+    if psf not in {"gaussian", "prf"}:
+        raise ConfigError(f"psf {psf!r} is unknown: give 'gaussian' or 'prf'")
     if not size_px >= 4:
         raise ConfigError(f"size_px {size_px} is too small: give 4 or more")
     if header is not None:
@@ -398,8 +414,8 @@ def plan_simulation(
     cells = tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
     return SimulationConfig(
         sky=sky,
-        stack=StackConfig(noise=noise, artefacts=noise),
-        ffi=FfiConfig(detector, cards, noise=noise),
+        stack=StackConfig(noise=noise, artefacts=noise, exposures_centre=skycell_middle(cells)),
+        ffi=FfiConfig(detector, cards, noise=noise, prf=PrfConfig() if psf == "prf" else None),
         skycells=cells,
         field=field,
     )
@@ -471,7 +487,10 @@ def _config_of(record: dict[str, Any]) -> SimulationConfig:
     """Return the configuration that a record holds."""
     sky, stack, ffi = ({k: _tuples(v) for k, v in record[n].items()} for n in _PARTS)
     sky["stars"] = tuple(TestStar(**_plain(star)) for star in sky["stars"])
+    sky["galaxies"] = tuple(TestGalaxy(**_plain(one)) for one in sky["galaxies"])
     stack["psf"] = PsfConfig(**_plain(stack["psf"]))
+    if ffi.get("prf") is not None:
+        ffi["prf"] = PrfConfig(**ffi["prf"])
     ffi["detector"] = Detector(**ffi["detector"])
     ffi["transients"] = tuple(Transient(**_plain(one)) for one in ffi["transients"])
     return SimulationConfig(

@@ -25,7 +25,7 @@ from syndiff.simulation.profiles import (
 from syndiff.simulation.sources import Sources, unit_vectors
 from syndiff.window import Window
 
-__all__ = ["Blobs", "blobs_of", "integrate"]
+__all__ = ["Blobs", "blobs_of", "integrate", "seeing_nodes"]
 
 F64 = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def blobs_of(
     if seeing is None:
         flux, extra = sources.composite_flux[:, None], np.zeros((len(sources), 1))
     else:
-        flux, extra = _seeing_nodes(sources, seeing)
+        flux, extra = seeing_nodes(sources, seeing)
         base += PS1_PIXEL_ARCSEC**2 / 12
     rows: list[F64] = []
     index: list[NDArray[np.int64]] = []
@@ -111,8 +111,21 @@ def blobs_of(
     return _gather(sources, year, np.concatenate(rows), np.concatenate(index))
 
 
-def _seeing_nodes(sources: Sources, seeing: PsfConfig) -> tuple[F64, F64]:
-    """Return (n, k) composite fluxes and extra variances (arcsec^2) of the PS1 seeing."""
+def seeing_nodes(sources: Sources, seeing: PsfConfig) -> tuple[F64, F64]:
+    """Return what stands for PS1's seeing of each source in its composite light.
+
+    Parameters
+    ----------
+    sources : Sources
+        What is in the sky.
+    seeing : PsfConfig
+        PS1's seeing.
+
+    Returns
+    -------
+    flux, variance : (n, k) float64
+        Of k round Gaussians, the variance in arcsec^2.
+    """
     mixtures = [seeing.mixture(band) for band in range(len(BAND_WEIGHTS))]
     weights = np.concatenate(
         [

@@ -1,0 +1,298 @@
+"""The simulated response of TESS's pixels: Gaussians that vary over the CCD, and their files.
+
+The pipeline reads the files only. Images are drawn from the Gaussians themselves, at the exact
+place of each source.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from syndiff.config import BAND_WEIGHTS, PRF_COLUMNS, PRF_ROWS, PS1_PIXEL_ARCSEC
+from syndiff.errors import ConfigError
+from syndiff.kernels.gaussians import add_integrated
+from syndiff.layout import Detector
+from syndiff.simulation.profiles import (
+    FWHM_PER_SIGMA,
+    GALAXY_KINDS,
+    PsfConfig,
+    galaxy_mixture,
+    sky_covariance,
+)
+from syndiff.simulation.sources import Sources, unit_vectors
+from syndiff.simulation.truth import seeing_nodes
+from syndiff.window import Window
+
+__all__ = ["PrfConfig", "draw_sources", "write_prf_files"]
+
+F64 = NDArray[np.float64]
+
+_SAMPLES = 9
+_PIXELS = 13
+_NEGLIGIBLE = 1e-10
+_QUADRATURE = 8
+# Gauss-Legendre nodes an axis: 1e-9 of the peak of a Gaussian of 0.45 px.
+
+_MEAN_SEEING_ARCSEC = (1.2, 1.1, 1.1, 1.0)
+_TAKEN_OUT_ARCSEC2 = PS1_PIXEL_ARCSEC**2 / 12 + sum(
+    weight * (fwhm / FWHM_PER_SIGMA) ** 2
+    for weight, fwhm in zip(BAND_WEIGHTS, _MEAN_SEEING_ARCSEC, strict=True)
+)
+# A template with a measured response has PS1's mean seeing (r, i, z, y) and pixel taken out.
+
+
+@dataclass(frozen=True)
+class PrfConfig:
+    """A response of a round core, a displaced elongated flank and a halo, sharpest in one corner.
+
+    Parameters
+    ----------
+    core_px : float
+        Standard deviation of the core where it is sharpest, TESS pixels.
+    growth_px : float
+        By how much it is wider in the opposite corner.
+
+    Raises
+    ------
+    ConfigError
+        If the core is narrower than the quadrature can integrate, or shrinks.
+    """
+
+    core_px: float = 0.55
+    growth_px: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not self.core_px >= 0.4:
+            raise ConfigError(f"core_px {self.core_px} is too narrow: give 0.4 or more")
+        if not self.growth_px >= 0:
+            raise ConfigError(f"growth_px {self.growth_px} must not be negative")
+
+    def gaussians(self, row: int, column: int) -> F64:
+        """Return the response at one place of the CCD, without the pixel.
+
+        Parameters
+        ----------
+        row, column : int
+            Place, 1-based.
+
+        Returns
+        -------
+        (3, 6) float64
+            Share, displacement x, y (px), covariance xx, xy, yy (px^2).
+        """
+        across = (column - PRF_COLUMNS[0]) / (PRF_COLUMNS[-1] - PRF_COLUMNS[0])
+        up = (row - PRF_ROWS[0]) / (PRF_ROWS[-1] - PRF_ROWS[0])
+        away, angle = np.hypot(across, up) / np.sqrt(2), np.arctan2(up + 0.1, across + 0.2)
+        growth = self.growth_px * away**2
+        core, along = self.core_px + growth, self.core_px + 0.15 + 2 * growth
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        flank = core**2 * np.eye(2) + (along**2 - core**2) * np.outer(direction, direction)
+        shift = (0.2 + 2 * growth) * direction
+        halo = 1.3**2
+        return np.array(
+            [
+                [0.68, -0.1 * across, 0.08 * up, core**2, 0.05 * growth, core**2],
+                [0.25, *shift, flank[0, 0], flank[0, 1], flank[1, 1]],
+                [0.07, 0.0, 0.0, halo, 0.0, halo],
+            ]
+        )
+
+
+def _quadrature() -> tuple[F64, F64]:
+    nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
+    return nodes / 2, weights / 2
+
+
+def write_prf_files(config: PrfConfig, detector: Detector, directory: Path) -> Path:
+    """Write the response as MAST has TESS's: 25 files in a tree of folders.
+
+    Parameters
+    ----------
+    config : PrfConfig
+        The response.
+    detector : Detector
+        Sector, camera and CCD.
+    directory : Path
+        Root of the tree; made if needed.
+
+    Returns
+    -------
+    Path
+        The folder of the files.
+    """
+    edition, stamp = _edition(detector)
+    ccd = f"{detector.camera}-{detector.ccd}"
+    folder = directory / edition / f"cam{detector.camera}_ccd{detector.ccd}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in PRF_ROWS:
+        for column in PRF_COLUMNS:
+            samples = _samples(config.gaussians(row, column))
+            header = _header(detector, row, column)
+            main = fits.PrimaryHDU(samples, header)
+            main.header["DATATYPE"] = ("PRF", "PRF or Uncertainties")
+            errors = fits.ImageHDU(1e-3 * samples + 1e-7, header)
+            errors.header["DATATYPE"] = ("Uncertainties", "PRF or Uncertainties")
+            path = folder / f"tess{stamp}-prf-{ccd}-row{row:04d}-col{column:04d}.fits"
+            fits.HDUList([main, errors]).writeto(path, overwrite=True)
+    return folder
+
+
+def _edition(detector: Detector) -> tuple[str, str]:
+    """Return folder and date of the files at MAST that a CCD's would replace."""
+    place = detector.camera, detector.ccd
+    if detector.sector <= 3:
+        return "start_s0001", "2018243163600" if place < (2, 4) else "2018243163601"
+    if place == (1, 1):
+        return "start_s0004", "2019107181900"
+    return "start_s0004", "2019107181901" if place <= (3, 1) else "2019107181902"
+
+
+def _samples(gaussians: F64) -> F64:
+    """Return what pixels record at every ninth of a pixel from a star, (117, 117)."""
+    out = np.empty((_PIXELS, _SAMPLES, _PIXELS, _SAMPLES))
+    middle = (_PIXELS * _SAMPLES - 1) // 2
+    for j in range(_SAMPLES):
+        for i in range(_SAMPLES):
+            star = np.array([middle - i, middle - j]) / _SAMPLES
+            blobs = np.column_stack([star + gaussians[:, 1:3], gaussians[:, [0, 3, 4, 5]]])
+            image = np.zeros((_PIXELS, _PIXELS))
+            add_integrated(image, blobs, _NEGLIGIBLE, *_quadrature())
+            out[:, j, :, i] = image
+    return out.reshape(_PIXELS * _SAMPLES, _PIXELS * _SAMPLES)
+
+
+def _header(detector: Detector, row: int, column: int) -> fits.Header:
+    """Return the cards of a file, as the mission's own script writes them."""
+    header = fits.Header()
+    header["ORIGIN"] = ("SIMULATION", "organization that generated this file")
+    header["TELESCOP"] = "TESS"
+    if detector.sector > 3:
+        header["VERSION"] = ("UPDATED_2.0", "PRF is valid from Sector 4 and beyond")
+    header["CAM"], header["CCD"] = detector.camera, detector.ccd
+    header["CCD_RREF"] = (row, "CCD row coordinate of center PRF pixel")
+    header["CCD_CREF"] = (column, "CCD column reference of center PRF pixel")
+    header["NSAMP"] = (_SAMPLES, "Number of PRF pixels per TESS pixel")
+    header["PRF_RES"] = (2.35, "resolution of super-sampled PRF (arcseconds)")
+    header["WCSNAMEP"], header["WCSAXESP"] = "PHYSICAL", 2
+    for axis, name, value in ((1, "RAWX", column), (2, "RAWY", row)):
+        header[f"CTYPE{axis}P"], header[f"CUNIT{axis}P"] = name, "PIXEL"
+        header[f"CRPIX{axis}P"] = (_PIXELS * _SAMPLES + 1) // 2
+        header[f"CRVAL{axis}P"], header[f"CDELT{axis}P"] = value, 1 / _SAMPLES
+    return header
+
+
+def draw_sources(
+    sources: Sources,
+    config: PrfConfig,
+    wcs: WCS,
+    window: Window,
+    *,
+    year: float,
+    seeing: PsfConfig | None = None,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> F64:
+    """Return the flux that sources send into each pixel of a window.
+
+    Parameters
+    ----------
+    sources : Sources
+        The sky.
+    config : PrfConfig
+        The response: bilinear in the source's own place, between the places of the files.
+    wcs : astropy.wcs.WCS
+        Of the image.
+    window : Window
+        Pixels wanted; they may lie outside the image.
+    year : float
+        Epoch of the positions, Julian year.
+    seeing : PsfConfig, optional
+        PS1's seeing, of which a template has the mean taken out; None for TESS's own view.
+    offset : tuple of float
+        dx, dy (px): sources stand this far from where `wcs` puts them.
+
+    Returns
+    -------
+    (ny, nx) float64
+        Flux per pixel, in the unit of the sources' flux.
+
+    Notes
+    -----
+    A source's blur on the sky is added to the Gaussians' covariances by the WCS's derivatives at
+    its place; what seeing is sharper than the mean is taken off.
+    """
+    places = np.stack(wcs.all_world2pix(*sources.at(year), 0, tolerance=1e-9, quiet=True), -1)
+    x, y = (places + np.array(offset) - [window.x0, window.y0]).T
+    ny, nx = window.shape
+    near = (x > -_REACH_PX) & (x < nx + _REACH_PX) & (y > -_REACH_PX) & (y < ny + _REACH_PX)
+    image = np.zeros(window.shape)
+    for chosen, flux, blur in _parts(sources[near], places[near], wcs, seeing):
+        for share in _shares(places[near][chosen], config):
+            blobs = np.column_stack([x[near][chosen], y[near][chosen], flux, blur])
+            blobs[:, :3] += np.column_stack([share[:, 1:3], 0 * flux])
+            blobs[:, 2] *= share[:, 0]
+            blobs[:, 3:] += share[:, 3:]
+            add_integrated(image, blobs[share[:, 0] > 0], _NEGLIGIBLE, *_quadrature())
+    return image
+
+
+_REACH_PX = 40.0
+# Farther than a galaxy's outskirts shine.
+
+
+def _shares(places: F64, config: PrfConfig) -> Iterator[F64]:
+    """Yield the Gaussians of the response at some places, (n, 6): share, shift, covariance."""
+    axes = [np.array(nodes) - 1.0 for nodes in (PRF_ROWS, PRF_COLUMNS)]
+    for j, row in enumerate(PRF_ROWS):
+        down = np.interp(places[:, 1], axes[0], np.arange(len(PRF_ROWS)) == j)
+        for i, column in enumerate(PRF_COLUMNS):
+            weight = down * np.interp(places[:, 0], axes[1], np.arange(len(PRF_COLUMNS)) == i)
+            if not weight.any():
+                continue
+            for gaussian in config.gaussians(row, column):
+                share = np.tile(gaussian, (len(places), 1))
+                share[:, 0] *= weight
+                yield share
+
+
+def _parts(
+    sources: Sources, places: F64, wcs: WCS, seeing: PsfConfig | None
+) -> Iterator[tuple[NDArray[np.int64], F64, F64]]:
+    """Yield indices, flux and blur (n, 3: xx, xy, yy in px^2) of parts of sources."""
+    if seeing is None:
+        flux, variance = sources.composite_flux[:, None], np.zeros((len(sources), 1))
+    else:
+        flux, variance = seeing_nodes(sources, seeing)
+        variance = variance + PS1_PIXEL_ARCSEC**2 / 12 - _TAKEN_OUT_ARCSEC2
+    jacobians = _jacobians(places, wcs)
+    shape = sky_covariance(sources.radius_arcsec, sources.axis_ratio, sources.angle_deg)
+    for kind in (0, *GALAXY_KINDS):
+        chosen = np.flatnonzero(sources.sersic == kind)
+        shares, sizes = galaxy_mixture(kind) if kind else (np.ones(1), np.zeros(1))
+        for share, size in zip(shares, sizes, strict=True):
+            for node in range(flux.shape[1]):
+                sky = variance[chosen, node, None, None] * np.eye(2) + size * shape[chosen]
+                blur = jacobians[chosen] @ sky @ jacobians[chosen].transpose(0, 2, 1)
+                if chosen.size:
+                    part = flux[chosen, node] * share
+                    yield chosen, part, blur.reshape(-1, 4)[:, [0, 1, 3]]
+
+
+def _jacobians(places: F64, wcs: WCS) -> F64:
+    """Return pixels per arcsecond to the east and north, (n, 2, 2), by central differences."""
+    x, y = places.T
+
+    def towards(dx: float, dy: float) -> F64:
+        return unit_vectors(*wcs.all_pix2world(x + dx, y + dy, 0))
+
+    middle = towards(0, 0)
+    east = np.stack([-middle[:, 1], middle[:, 0], np.zeros(len(x))], -1)
+    east /= np.linalg.norm(east, axis=1, keepdims=True)
+    frame = np.stack([east, np.cross(middle, east)], 1)
+    steps = [towards(0.5, 0) - towards(-0.5, 0), towards(0, 0.5) - towards(0, -0.5)]
+    slopes = np.stack([np.einsum("nij,nj->ni", frame, step) for step in steps], -1)
+    return np.asarray(np.linalg.inv(np.degrees(slopes) * 3600))

@@ -1,0 +1,50 @@
+"""Kernels of the bands' combination against loops over single cells."""
+
+import numpy as np
+import pytest
+
+from syndiff.kernels.combine import raise_flags, sum_changes, weigh_bands
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_weighted_sum_of_bands(rng):
+    light = rng.normal(0, 100, (4, 13, 17)).astype(np.float32)
+    light[rng.random(light.shape) < 0.5] = 0
+    weights = np.array([0.238, 0.344, 0.283, 0.135], np.float32)
+    total = np.full((13, 17), np.nan, np.float32)
+    weigh_bands(light, weights, total)
+    for place in np.ndindex(13, 17):
+        expected = np.float32(0)
+        for weight, value in zip(weights, light[(slice(None), *place)], strict=True):
+            expected += weight * value
+        assert total[place] == expected
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (13, 18), (3, 1)])
+def test_flags_of_the_mask(rng, shape):
+    mask = rng.integers(0, 8, shape).astype(np.uint16)
+    coarse = [-(-side // 4) for side in shape]
+    left_out = rng.integers(0, 2, (2, *coarse)).astype(np.uint16)
+    found = np.full(shape, 255, np.uint8)
+    raise_flags(mask, left_out, np.array([1, 6], np.uint16), np.array([16, 32], np.uint8), found)
+    for j, i in np.ndindex(*shape):
+        expected = 16 * bool(mask[j, i] & 1)
+        if left_out[:, j // 4, i // 4].any():
+            expected += 32 * bool(mask[j, i] & 6)
+        assert found[j, i] == expected
+
+
+def test_changes_are_summed_in_8_arcsec_cells(rng):
+    row, column = rng.integers(0, 13, 60), rng.integers(0, 10, 60)
+    changes = rng.normal(0, 1, (3, 60)).astype(np.float32)
+    found = np.ones((3, 4, 3))
+    sum_changes(row, column, changes, found)
+    expected = np.ones((3, 4, 3))
+    for plane in range(3):
+        for k in range(60):
+            expected[plane, row[k] // 4, column[k] // 4] += float(changes[plane, k])
+    np.testing.assert_array_equal(found, expected)
