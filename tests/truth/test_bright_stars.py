@@ -3,6 +3,9 @@
 Noise, lost cores, spikes and halos, a catalogue with Gaia's errors, templates at the FFI's epoch.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -12,6 +15,8 @@ from benchmarks.stars import bright_plan, residuals, template
 from syndiff.layout import Detector, Layout
 from syndiff.masks import DataQuality
 from syndiff.simulation import simulate
+
+pytestmark = pytest.mark.full
 
 MAGS = (8.0, 12.0)
 
@@ -71,11 +76,7 @@ def test_what_was_replaced_is_listed_flagged_and_in_the_header(sky, made):
 
 def test_a_part_of_it_is_bitwise_the_same(sky, made):
     """A region of its own data root, of fewer skycells, with two workers."""
-    field = sky.config.field
-    part = field.grown(-4)
-    import subprocess
-    import sys
-
+    part = sky.config.field.grown(-4)
     root = sky.directory / "part"
     words = [sys.executable, "-m", "syndiff", "pipeline", sky.ffi, sky.catalogue, "--archive"]
     words += [sky.archive, "--data-root", root, "--roi", part, "--cores", 2]
