@@ -45,7 +45,7 @@ _FARTHEST = 1 << 20
 _BIG_ARCSEC = 6.0
 _REACH_RADII = 12.0
 _WAVES = 8
-_WAVE_ARCSEC = (60.0, 300.0)
+_LOG_WAVES = (math.log(60.0), math.log(300.0))
 _CULL_DEG = 2.5 / 60
 # Seeing and all but big galaxies end within 2 arcmin of their middle.
 
@@ -319,7 +319,7 @@ def _add_ripple(planes: _Planes, header: StackHeader, config: StackConfig, *, se
     name = zlib.crc32(header.skycell.name.encode())
     own = np.random.default_rng([seed, name, BANDS.index(header.band), 0x57E9])
     rms = config.ripple_sigmas * planes.noise
-    length = np.exp(waves.uniform(*np.log(_WAVE_ARCSEC), _WAVES)) / PS1_PIXEL_ARCSEC
+    length = np.exp(waves.uniform(*_LOG_WAVES, _WAVES)) / PS1_PIXEL_ARCSEC
     angle, phase = waves.uniform(0, 2 * np.pi, (2, _WAVES))
     per_px = 2 * np.pi / length * np.stack([np.cos(angle), np.sin(angle)])
     (kx, ky), start = warp[:2, :2].T @ per_px, phase + warp[:2, 2] @ per_px
