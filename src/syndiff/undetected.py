@@ -45,7 +45,7 @@ the two scatter together hardly more than the noise alone.
 _FRINGES = {"matched": 0.5, "sep": 0.3}
 """Variance of what is cut off around detected light, over that of the noise under it."""
 
-_LEVEL_NOISE = 0.13
+_LEVEL_NOISE = 0.16
 """Variance of the error of the level over a TESS pixel, over that of the pixel's noise.
 
 Undetected light is what is above the level, so that smoothing it brings the level's error in; where
@@ -94,7 +94,7 @@ def counted_variance(
 
 
 def _smoothed_parts(diffuse_arcsec: float) -> tuple[float, float]:
-    """Return the part of the noise that smoothing brings in, and of the light it leaves out."""
+    """Return what smoothing brings in of the noise, and leaves out of the light."""
     if not diffuse_arcsec:
         return 0.0, 1.0
     response, smoothing = _RESPONSE_VARIANCE, diffuse_arcsec**2
