@@ -4,7 +4,6 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NoReturn, Protocol
