@@ -19,6 +19,8 @@ import numpy as np
 
 from benchmarks.measure import Accuracy, measure, position_errors
 from benchmarks.photometry import LightKept, field_plan, measure_light
+from benchmarks.prf_accuracy import SKIES as PRF_SKIES
+from benchmarks.prf_accuracy import PrfRecord, measure_prf_sky, section
 from benchmarks.skies import OFFSETS, Run, Sky, run_command
 from syndiff.simulation import Simulation, simulate
 
@@ -181,6 +183,7 @@ anywhere:
 {by_kind}
 Pixels without a value inside the coverage: {blank}.
 
+{measured}
 ## With noise
 
 A field of {size} x {size} pixels at high galactic latitude, with PS1's noise and artefacts, sigma
@@ -196,7 +199,7 @@ the noise of all light, left out or not.
 {light}"""
 
 
-def page(records: list[Record], kept: dict[str, LightKept]) -> str:
+def page(records: list[Record], measured: list[PrfRecord], kept: dict[str, LightKept]) -> str:
     """Return docs/accuracy.md."""
     return _PAGE.format(
         offsets=", ".join(f"({dx:g}, {dy:g})" for dx, dy in OFFSETS),
@@ -204,6 +207,7 @@ def page(records: list[Record], kept: dict[str, LightKept]) -> str:
         by_sky=_grouped(records, lambda r: (str(r.sky), r.psf_sigma), ["sky", "sigma"]),
         by_kind=_by_kind(records),
         blank=sum(record.accuracy.blank for record in records),
+        measured=section(measured),
         size=field_plan().field.shape[0],
         used=kept["matched"].used,
         light=_light_table(kept),
@@ -226,7 +230,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder to keep the simulations in")
     with _folder(parser.parse_args().work) as work:
         records = [record for sky in SKIES for record in measure_sky(sky, work)]
-        sys.stdout.write(page(records, measure_field(work)))
+        measured = [record for sky in PRF_SKIES for record in measure_prf_sky(sky, work)]
+        sys.stdout.write(page(records, measured, measure_field(work)))
 
 
 if __name__ == "__main__":

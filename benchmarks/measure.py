@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,7 +12,10 @@ from scipy.optimize import least_squares
 from benchmarks.skies import Product
 from syndiff.simulation import Simulation
 from syndiff.simulation.ffi import wcs_of
+from syndiff.simulation.sources import Sources
 from syndiff.window import Window
+
+Draw = Callable[[Window, Sources], np.ndarray]
 
 _CORE_PX = 2
 _REACH_PX = 6
@@ -75,8 +79,9 @@ def measure(
     product: Product,
     simulation: Simulation,
     *,
-    psf_sigma: float,
+    psf_sigma: float | None,
     offset: tuple[float, float],
+    draw: Draw | None = None,
 ) -> Accuracy:
     """Compare a template with the truth.
 
@@ -86,10 +91,12 @@ def measure(
         The template.
     simulation : Simulation
         What it was made of.
-    psf_sigma : float
-        Its response, PS1 pixels.
+    psf_sigma : float or None
+        Its response, PS1 pixels; None for the simulation's measured response.
     offset : (float, float)
         Its offset, TESS pixels.
+    draw : callable, optional
+        What to compare with instead of the simulation's truth: the image of sources in a window.
 
     Returns
     -------
@@ -97,7 +104,13 @@ def measure(
         The errors.
     """
     window, flux = product.window, product.flux
-    truth = simulation.truth(window, psf_sigma_px=psf_sigma, offset=offset)
+
+    def true(window: Window, sources: Sources) -> np.ndarray:
+        if draw is not None:
+            return draw(window, sources)
+        return simulation.truth(window, psf_sigma_px=psf_sigma, offset=offset, sources=sources)
+
+    truth = true(window, simulation.sources)
     residual = flux - truth
     x, y = star_pixels(simulation, offset)
     rows = []
@@ -105,9 +118,7 @@ def measure(
         stamp = _stamp(x[k], y[k], window)
         if stamp is None:
             continue
-        own = simulation.truth(
-            stamp, psf_sigma_px=psf_sigma, offset=offset, sources=simulation.sources[k : k + 1]
-        )
+        own = true(stamp, simulation.sources[k : k + 1])
         errors = residual[
             stamp.y0 - window.y0 : stamp.y1 - window.y0, stamp.x0 - window.x0 : stamp.x1 - window.x0
         ]

@@ -33,8 +33,9 @@ from syndiff.window import Window
 OFFSETS = ((0.0, 0.0), (0.37, -0.21), (-0.5, 0.5))
 """Offsets that every sky is measured at."""
 
-PLACES = {"centre": (1003.5, 1023.5), "corner": (2091.5, 2047.5)}
-"""FFI pixels: where four tiles of the CCD meet near its middle, and the science window's corner.
+PLACES = {"centre": (1003.5, 1023.5), "corner": (2091.5, 2047.5), "node": (1579.5, 1535.5)}
+"""FFI pixels: where four tiles of the CCD meet near its middle, the science window's corner, and
+where a measured response's interpolation has its kinks, one pixel beside the corner of four tiles.
 
 The corner is the one farthest from the WCS's reference pixel, where the distortion is largest.
 """
@@ -57,15 +58,19 @@ class Sky:
         Its profile.
     size_px : int
         Side of the field in TESS pixels.
+    psf : {"gaussian", "prf"}
+        TESS's response: with ``prf`` its files are made too.
     """
 
     place: str = "centre"
     fwhm_arcsec: float = 1.3
     shape: str = "moffat"
     size_px: int = 28
+    psf: str = "gaussian"
 
     def __str__(self) -> str:
-        return f'{self.place}, {self.shape} {self.fwhm_arcsec}"'
+        response = ", prf" if self.psf == "prf" else ""
+        return f'{self.place}, {self.shape} {self.fwhm_arcsec}"{response}'
 
     @cached_property
     def plan(self) -> SimulationConfig:
@@ -74,7 +79,7 @@ class Sky:
         if self.place == "corner":
             x, y = x - self.size_px / 2, y - self.size_px / 2
         plain = plan_simulation(
-            kind="isolated", noise=False, centre_px=(x, y), size_px=self.size_px
+            kind="isolated", noise=False, centre_px=(x, y), size_px=self.size_px, psf=self.psf
         )
         psf = PsfConfig((self.fwhm_arcsec,) * 4, self.shape)
         return replace(plain, stack=replace(plain.stack, psf=psf))
@@ -175,8 +180,8 @@ class Run:
 
     Parameters
     ----------
-    psf_sigma : float
-        PS1 pixels.
+    psf_sigma : float or None
+        PS1 pixels; None for the simulation's measured response.
     background : str
         As the command takes it.
     offsets : tuple of (float, float)
@@ -187,7 +192,7 @@ class Run:
         Worker processes.
     """
 
-    psf_sigma: float = 40.0
+    psf_sigma: float | None = 40.0
     background: str = "none"
     offsets: tuple[tuple[float, float], ...] = OFFSETS
     roi: Window | None = None
@@ -200,7 +205,7 @@ class Run:
         options = {
             "--data-root": root,
             "--archive": simulation.archive,
-            "--psf-sigma": self.psf_sigma,
+            **self._response(simulation),
             "--background": self.background,
             "--cores": self.cores,
             "--multi-offset-array": ",".join(f"{dx},{dy}" for dx, dy in self.offsets),
@@ -208,6 +213,11 @@ class Run:
         if self.roi is not None:
             options["--roi"] = self.roi
         return arguments + [str(part) for option in options.items() for part in option]
+
+    def _response(self, simulation: Simulation) -> dict[str, object]:
+        if self.psf_sigma is None:
+            return {"--psf": "prf", "--prf-dir": simulation.prf}
+        return {"--psf-sigma": self.psf_sigma}
 
 
 @dataclass(frozen=True)

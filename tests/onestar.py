@@ -14,7 +14,10 @@ from syndiff.combine import COARSE_PLANES, Contribution
 from syndiff.layout import Detector
 from syndiff.observation import Frame
 from syndiff.pixelmap import PixelMap
-from syndiff.simulation.ffi import example_cards
+from syndiff.simulation.ffi import example_cards, example_wcs
+from syndiff.simulation.prf import PrfConfig, draw_sources
+from syndiff.simulation.profiles import PsfConfig
+from syndiff.simulation.sources import Sources
 from syndiff.template import sample_template
 from syndiff.tessellation import Skycell
 from syndiff.tiles import EDGE_PX
@@ -113,6 +116,21 @@ def exact_flux(frame, star, sigma_px, window, offset=(0.0, 0.0), seeing_px=SEEIN
     variance = sigma_px**2 + seeing_px**2 + 1 / 12
     density = np.exp(-(place**2).sum(axis=0) / (2 * variance)) / (2 * np.pi * variance)
     return star[2] * np.einsum("yxab,a,b->yx", density * np.abs(a[0] * b[1] - a[1] * b[0]), w, w)
+
+
+def prf_flux(star, window, offset=(0.0, 0.0), config=None, seeing_px=SEEING_PX):
+    """What the pixels of a window record of a star (x, y, flux) with the simulated response.
+
+    Of PS1's seeing, what it differs by from the mean that a measured response takes out.
+    """
+    wcs = example_wcs()
+    ra, dec = (np.atleast_1d(v) for v in wcs.all_pix2world(star[0], star[1], 0))
+    none = np.zeros(1)
+    shape = np.zeros(1, int), none, np.ones(1), none
+    sources = Sources(ra, dec, none, none, np.full((1, 4), star[2]), *shape)
+    seeing = PsfConfig((seeing_px * 2.3548 / 4,) * 4, "gaussian")
+    response = config or PrfConfig()
+    return draw_sources(sources, response, wcs, window, year=2012.75, seeing=seeing, offset=offset)
 
 
 def render_window(renderer, window, contributions):

@@ -15,6 +15,9 @@ FOLDER = "start_s0004/cam3_ccd3"
 STEM = "tess2019107181902-prf-3-3"
 
 
+USUAL = PrfConfig()
+
+
 @functools.cache
 def _folder(config, detector):
     """Where the files lie until the process ends."""
@@ -24,13 +27,13 @@ def _folder(config, detector):
     return root
 
 
-def prf_tree(root, config=PrfConfig(), detector=DETECTOR):
+def prf_tree(root, config=USUAL, detector=DETECTOR):
     """Put a tree of files at a place of the test's own; returns it."""
     shutil.copytree(_folder(config, detector), root, dirs_exist_ok=True)
     return root
 
 
 @functools.cache
-def prf_grid(config=PrfConfig()):
+def prf_grid(config=USUAL):
     """The responses of sector 20, camera 3, CCD 3 as the files hold them."""
     return read_prf_files(str(_folder(config, DETECTOR)), DETECTOR)

@@ -31,11 +31,11 @@ class Rendered(NamedTuple):
 
     sky: Sky
     simulation: Simulation
-    products: dict[float, Products]
+    products: dict[float | None, Products]
 
 
-def render(sky: Sky, folder: Path, *sigmas: float) -> Rendered:
-    """Simulate a sky and make its templates with the command."""
+def render(sky: Sky, folder: Path, *sigmas: float | None) -> Rendered:
+    """Simulate a sky and make its templates with the command; None is the measured response."""
     simulation = sky.make(folder / "sky")
     products = {
         sigma: run_command(simulation, folder / "data", Run(psf_sigma=sigma, roi=sky.plan.field))
@@ -52,10 +52,10 @@ def check_stars(errors, label):
     assert errors.shift_px.max() <= SHIFT_PX, label
 
 
-def check_templates(rendered: Rendered, psf_sigma: float) -> None:
+def check_templates(rendered: Rendered, psf_sigma: float | None) -> None:
     """Compare the templates of one response, at every offset, with the truth."""
     for offset, product in rendered.products[psf_sigma].items():
-        label = f"{rendered.sky}, sigma {psf_sigma:g}, offset {offset}"
+        label = f"{rendered.sky}, sigma {psf_sigma}, offset {offset}"
         found = measure(product, rendered.simulation, psf_sigma=psf_sigma, offset=offset)
         assert len(found.stars.star) >= 4, label
         check_stars(found.stars, label)
@@ -63,7 +63,9 @@ def check_templates(rendered: Rendered, psf_sigma: float) -> None:
         assert np.isfinite(product.flux).all(), label
         assert product.planes["COVERAGE"].min() == 1, label
         assert not product.planes["DQ"].any(), label
-        assert position_errors(product, rendered.simulation).max() <= POSITION_PX, label
+        # Measured responses are asymmetric: where a star seems to be is not where it is.
+        if psf_sigma is not None:
+            assert position_errors(product, rendered.simulation).max() <= POSITION_PX, label
 
 
 def check_same(products: Products, wanted: Products) -> None:

@@ -41,6 +41,22 @@ def small_frame(ra=0.0, dec=40.0, *, roll_deg=25.0, science=SMALL_SCIENCE, shape
     return Frame.from_header(header, Detector(20, 3, 3), shape, science)
 
 
+def turned(frame, *, roll_arcsec=0.0, scale=1.0, crval=(0.0, 0.0), crpix=(0.0, 0.0)):
+    """A frame that points a little elsewhere; crval in arcsec on the sky."""
+    header = frame.header()
+    keys = [[f"{'CD' if 'CD1_1' in header else 'PC'}{i}_{j}" for j in (1, 2)] for i in (1, 2)]
+    matrix = np.array([[header[key] for key in row] for row in keys])
+    angle = np.deg2rad(roll_arcsec / 3600)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    for row, values in zip(keys, scale * turn @ matrix, strict=True):
+        header.update(zip(row, values.tolist(), strict=True))
+    header["CRVAL1"] += crval[0] / 3600 / np.cos(np.deg2rad(header["CRVAL2"]))
+    header["CRVAL2"] += crval[1] / 3600
+    header["CRPIX1"] += crpix[0]
+    header["CRPIX2"] += crpix[1]
+    return Frame.from_header(header, frame.detector, frame.shape, frame.science)
+
+
 def small_catalogue(ra=0.0, dec=40.0, *, side=1000, overlap=200, across=4):
     """CSV of two turned projections of `across` x `across` skycells that meet at (ra, dec)."""
     rows = [CATALOGUE_COLUMNS]

@@ -40,6 +40,8 @@ _SPOILT = (
     | DataQuality.SATURATED_IN_PS1
     | DataQuality.FAILED_SKYCELL
 )
+_OF_TESS = DataQuality.TESS_STRAP | DataQuality.TESS_SATURATED | DataQuality.TESS_BLEED
+# What TESS's detectors do to FFIs; templates are none.
 _SPOILT_REACH_PX = 2
 # The response of 0.5 px (standard deviation) hands light on that far.
 _STEP_PX = 1e-3
@@ -121,7 +123,7 @@ def clean_pixels(template: Template) -> NDArray[np.bool_]:
 
     spoilt = (template.quality & _SPOILT) != 0
     far = ~binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
-    return np.asarray(far & (template.quality == 0))
+    return np.asarray(far & ((template.quality & ~np.int32(_OF_TESS)) == 0))
 
 
 @dataclass(frozen=True)

@@ -303,8 +303,8 @@ class Atlas:
         """
         return self._read(key, self._read_planes)
 
-    def read_valid(self, key: AtlasKey) -> NDArray[np.uint8]:
-        """Return the plane `valid` of a reduced skycell, without reading the others.
+    def read_flags(self, key: AtlasKey) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Return the planes `mask` and `valid` of a reduced skycell, without reading the others.
 
         Parameters
         ----------
@@ -313,7 +313,7 @@ class Atlas:
 
         Returns
         -------
-        (n2y, n2x) uint8
+        mask, valid : (n2y, n2x) uint16, uint8
             As in `ReducedSkycell`.
 
         Raises
@@ -323,7 +323,7 @@ class Atlas:
         AtlasError
             If it is damaged, or of another format version.
         """
-        return self._read(key, self._read_valid)
+        return self._read(key, self._read_flags)
 
     def _read(self, key: AtlasKey, read: Callable[[AtlasKey, AtlasRecord], T]) -> T:
         """Read what a record names; another run may replace it between the two reads."""
@@ -393,9 +393,12 @@ class Atlas:
     def _folder(self, key: AtlasKey) -> Place:
         return self.place / key.name / key.digest
 
-    def _read_valid(self, key: AtlasKey, record: AtlasRecord) -> NDArray[np.uint8]:
+    def _read_flags(
+        self, key: AtlasKey, record: AtlasRecord
+    ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         folder = self._folder(key) / record.data
-        return dict(_read_arrays(folder, record, ["flags"]))["valid"]
+        planes = dict(_read_arrays(folder, record, ["flags"]))
+        return planes["mask"], planes["valid"]
 
     def _read_planes(self, key: AtlasKey, record: AtlasRecord) -> ReducedSkycell:
         from syndiff.reduction import ReducedSkycell

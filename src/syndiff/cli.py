@@ -160,6 +160,19 @@ Follow = Annotated[
 Refine = Annotated[
     bool, typer.Option("--refine", help="Let the stars of each FFI correct where its WCS looks.")
 ]
+Stars = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|gaia|none", help="Catalogue of the stars that stand in for saturated ones."
+    ),
+]
+StarScale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MAG", help="AB less TESS magnitude of those stars. Default: measured on others."
+    ),
+]
+GaiaUrl = Annotated[str, typer.Option(metavar="URL", help="TAP service of `--stars gaia`.")]
 Offsets = Annotated[
     str, typer.Option(metavar="DX,DY,...", help="Offsets of the templates in TESS pixels.")
 ]
@@ -215,6 +228,9 @@ def pipeline(
     prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
     diffuse: Diffuse = _DEFAULT.diffuse,
+    stars: Stars = _DEFAULT.stars,
+    star_scale: StarScale = None,
+    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
     keep_raw: KeepRaw = _DEFAULT.keep_raw,
     allow_partial: AllowPartial = _DEFAULT.allow_partial,
     scheduler: Scheduler = None,
@@ -315,6 +331,9 @@ def process(
     prf_dir: PrfDir = _DEFAULT.prf_dir,
     background: Background = _DEFAULT.background,
     diffuse: Diffuse = _DEFAULT.diffuse,
+    stars: Stars = _DEFAULT.stars,
+    star_scale: StarScale = None,
+    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
     ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
     roi: Roi = None,
     target: Target = None,
@@ -394,6 +413,85 @@ def downsample(
 
         detector = Detector(sector, camera, ccd)
         terminal.show(run_downsample(detector, settings, terminal.progress))
+
+
+@app.command()
+def drift(
+    ffis: Annotated[
+        list[str], typer.Argument(metavar="FFI...", help="TESS FFIs of one sector, camera, CCD.")
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FFI",
+            help="Count shifts from this FFI. Default: the data root's reference FFI, or else the "
+            "first one given.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(metavar="PX", help="How far an offset may be from an FFI's field.")
+    ] = 0.02,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Folder of table and plot. Default: DATA_ROOT/drift/sector_.../..."),
+    ] = None,
+    data_root: DataRoot = _DEFAULT.data_root,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Tabulate how the field shifts from FFI to FFI; find few offsets that stand for them."""
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.pipeline import run_drift
+
+        report = run_drift(
+            ffis,
+            data_root=data_root,
+            reference=reference,
+            tolerance_px=tolerance,
+            output=output,
+        )
+        terminal.show_drift(report)
+
+
+@app.command()
+def difference(
+    tess_fits: Ffi,
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Template of the FFI's CCD, .fits.")
+    ],
+    data_root: DataRoot = _DEFAULT.data_root,
+    convolved_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of the scenes. Default: DATA_ROOT/convolved_results."),
+    ] = None,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            metavar="fitted|none",
+            help="Fit a kernel that varies over the field, or scale and background only.",
+        ),
+    ] = "fitted",
+    stars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Measure the residuals of this catalogue's stars. Default: the template's own.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Difference file. Default: beside the template.")
+    ] = None,
+    verbose: Verbose = 0,
+    json: Json = False,
+) -> None:
+    """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
+    settings = _settings(locals(), convolved=convolved_dir)
+    with _terminal(verbose, as_json=json) as terminal:
+        from syndiff.difference_stage import DifferenceJob
+        from syndiff.pipeline import run_difference
+
+        job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
+        terminal.show(run_difference(job, settings))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.kernels import combine as kernels
 from syndiff.masks import DataQuality, StackMask
 from syndiff.reduction import asinh_decode, variance_decode
+from syndiff.replacement import replace_stars
 from syndiff.sharing import share_cells, share_lost_cells, share_valid_cells
+from syndiff.standing_in import ALL_BANDS, own_colour, stand_in_weights
 from syndiff.undetected import counted_variance, smooth_faint_light
 
 if TYPE_CHECKING:
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
     from syndiff.config import Background
     from syndiff.reduction import ReducedSkycell
+    from syndiff.replacement import Replacement
     from syndiff.sharing import LostCells, Sharing
+    from syndiff.skycell_stars import PlacedStars
     from syndiff.tessellation import Skycell
 
     FloatPlane = NDArray[np.float32]
@@ -39,15 +44,13 @@ COARSE_PLANES = ("variance", "count", "flagged", "full", "missing")
 """Planes on 8" cells: variance of the light; PS1 pixels that contribute, that carry a mask bit,
 that a complete sky would have, and that nobody has."""
 
-_TYPICAL_COLOURS = np.array([1.0, 1.32, 1.51, 1.63])
-"""Relative flux per unit frequency in r, i, z, y of a star with r-i 0.3, i-z 0.15, z-y 0.08.
-
-An early K dwarf (Tonry et al. 2012, ApJ 750, 99), the most common star at PS1's depth; used only
-for a band that a skycell lacks altogether.
-"""
-
-_ALL_BANDS = (1 << len(BANDS)) - 1
 _WEIGHTS = np.array(BAND_WEIGHTS)
+
+_BESIDE = 2
+"""Cells between a hole and bright light for the hole to hold some of it."""
+
+_BRIGHT_SIGMAS = 20.0
+"""Flux of cells whose colour is looked at, over their noise."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,15 @@ class CombineConfig:
     diffuse_arcsec : float
         Width of the Gaussian that smooths undetected light before it is added to the detected
         light; 0 leaves it out.
+    star_scale_mag : float, optional
+        AB magnitude of the composite less TESS magnitude, for stars that are put back; None to
+        measure it.
     """
 
     background: Background
     ignore_mask_bits: int
     diffuse_arcsec: float = 0.0
+    star_scale_mag: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,17 @@ class Contribution:
         `COARSE_PLANES` on 8" cells.
     flags : (n2y, n2x) uint8
         `DataQuality` bits on 2" cells.
+    replacement : Replacement, optional
+        The stars that were taken out and put back; None where none was asked for.
+    star_errors : (n, 3) float64, optional
+        x, y in PS1 pixels and squared flux error, shared, of each star that is put back.
     """
 
     light: FloatPlane
     coarse: FloatPlane
     flags: NDArray[np.uint8]
+    replacement: Replacement | None = None
+    star_errors: NDArray[np.float64] | None = None
 
 
 def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -100,9 +113,9 @@ def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     (n2y, n2x) uint8
-        Bit b set: less than half of the cell's pixels are valid in band ``config.BANDS[b]``.
+        Bit b set: pixels of the cell lack data in band ``config.BANDS[b]``, more than a few.
     """
-    return ~valid & np.uint8(_ALL_BANDS)
+    return ~valid & np.uint8(ALL_BANDS)
 
 
 def combine(
@@ -112,6 +125,7 @@ def combine(
     sharing: Sharing,
     holes: Mapping[str, NDArray[np.uint8] | int],
     config: CombineConfig,
+    stars: PlacedStars | None = None,
 ) -> Contribution:
     """Combine the bands of a skycell and take its share of the overlaps.
 
@@ -128,42 +142,137 @@ def combine(
         neighbour that is absent. Where a neighbour has no data, this skycell takes its share.
     config : CombineConfig
         What counts as light.
+    stars : PlacedStars, optional
+        Catalogue stars near the skycell: those that PS1 saturates are put right.
 
     Returns
     -------
     Contribution
         Light, variance, counts and flags.
+
+    Raises
+    ------
+    RenderingError
+        If stars can't be put back.
     """
     light = _band_light(reduced, config)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
-    total, sums = _weighted_sum(light)
+    put = _replace(light, reduced, stars, config) if stars is not None else None
+    if put is not None:
+        invalid[put.known] &= ~_bits_of(reduced.bands)
+        # What was left out there is put back.
+        flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
+        flags |= put.flags
+    total = _weighted_sum(light)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
-    share, lost = share_lost_cells(sharing, (total != 0) | (flags != 0), lacking)
-    own_flags = flags[lost.row, lost.column]
+    share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
+    is_bright = (invalid == 0) & (total > _bright_flux(reduced))
     total *= share
-    flags *= share != 0
-
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
     shares = np.stack([plain] * len(BANDS))
+    noise = np.ones_like(plain)
     if lost.row.size:
-        bits = invalid[lost.row, lost.column]
-        missing = _has_bits(bits) & (lost.shares > 0)
+        missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
+        bits = np.packbits(missing, axis=0, bitorder="little")[0]
+        bright = light[:, is_bright].sum(axis=1, dtype=np.float64)
+        weights, more_noise = _stand_ins(reduced, bright)
         there = light[:, lost.row, lost.column] * lost.shares
-        standing_in = _standing_in(missing, _colours(sums))
-        total[lost.row, lost.column] = _weighted_sum(there[:, None])[0][0] * standing_in
-        own_flags[missing.any(axis=0) & ~missing.all(axis=0)] |= np.uint8(DataQuality.MISSING_BAND)
-        own_flags[~(lost.shares > 0).any(axis=0)] = 0
-        flags[lost.row, lost.column] = own_flags
+        total[lost.row, lost.column] = (weights[:, bits] * there).sum(axis=0)
+        lost_flags = flags[lost.row, lost.column] | _flags_of_lost(bits, lost, is_bright)
+        lost_flags[~(lost.shares > 0).any(axis=0)] = 0
         changes = lost.shares - share[lost.row, lost.column]
         shares += _coarse_changes(lost, changes, flags.shape)
+        noise += _coarse_changes(lost, more_noise[None, bits] - 1, flags.shape)[0]
+    flags *= share != 0
+    if lost.row.size:
+        flags[lost.row, lost.column] = lost_flags
     counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
     coarse = _coarse_planes(reduced, shares, full, counted)
-    if lost.row.size:
-        coarse[0] *= 1 + _coarse_changes(lost, standing_in[None] ** 2 - 1, flags.shape)[0]
+    coarse[0] *= noise
+    if put is not None:
+        # Stars are put back whole: bands that others have here are the others' part of them.
+        share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
+        total += share * put.added
+        kept = _to_coarse(np.stack([~put.cut, ~put.known]))
+        coarse[0] *= kept[0]
+        coarse[4] *= kept[1]
     coarse[3] = plain * full
-    return Contribution(total, coarse, flags)
+    errors = _share_errors(put, share) if put is not None else None
+    return Contribution(total, coarse, flags, put, errors)
+
+
+def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
+    """Return the cells that add anything."""
+    lit: NDArray[np.bool_] = (total != 0) | (flags != 0)
+    return lit if put is None else lit | (put.added != 0)
+
+
+def _share_errors(put: Replacement, share: FloatPlane) -> NDArray[np.float64]:
+    """Return the skycell's part of the squared errors of its stars' flux.
+
+    A star's error is the same wherever its light goes and in every skycell that shows it: its
+    square is shared as the light is, not as noise.
+    """
+    cell = np.floor((put.errors[:, :2] + 0.5) / 8).astype(int)
+    column, row = cell.T
+    inside = (row >= 0) & (row < share.shape[0]) & (column >= 0) & (column < share.shape[1])
+    x, y, square = put.errors[inside].T
+    shared = np.stack([x, y, square * share[row[inside], column[inside]]], -1)
+    return np.asarray(shared[shared[:, 2] > 0], np.float64)
+
+
+def _bits_of(bands: tuple[str, ...]) -> np.uint8:
+    """Return the bits of bands in validity planes."""
+    return np.uint8(sum(1 << BANDS.index(band) for band in bands))
+
+
+def _replace(
+    light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, config: CombineConfig
+) -> Replacement:
+    """Take saturated stars out of the bands' light, which is modified, and find what to put."""
+    absent = ALL_BANDS & ~int(_bits_of(reduced.bands))
+    weights = stand_in_weights()[absent].astype(np.float32)
+    return replace_stars(
+        light,
+        np.tensordot(weights, light, axes=1),
+        mask=reduced.mask,
+        valid=reduced.valid,
+        stars=stars,
+        scale_mag=config.star_scale_mag,
+    )
+
+
+def _flags_of_lost(
+    bits: NDArray[np.uint8], lost: LostCells, is_bright: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return the flags of cells that lack bands.
+
+    Parameters
+    ----------
+    bits : (n,) uint8
+        Bands that nobody has.
+    lost : LostCells
+        The cells.
+    is_bright : (n2y, n2x) bool
+        Cells of the skycell with bright light in all bands.
+
+    Returns
+    -------
+    (n,) uint8
+        Some bands missing: `MISSING_BAND`. All of them, beside bright light: that of a star reaches
+        into the hole, so that some is left out, whatever part of a pixel the hole is.
+    """
+    beside = np.pad(is_bright, _BESIDE)
+    reach = range(2 * _BESIDE + 1)
+    has_rim = np.zeros(bits.shape, bool)
+    for j, i in itertools.product(reach, reach):
+        has_rim |= beside[lost.row + j, lost.column + i]
+    some = (bits > 0) & (bits < ALL_BANDS)
+    flags = np.where(some, np.uint8(DataQuality.MISSING_BAND), np.uint8(0))
+    flags[(bits == ALL_BANDS) & has_rim] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    return flags
 
 
 def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
@@ -219,7 +328,7 @@ def contribute_nothing(
         No light; the pixels that nobody has, and flags.
     """
     shape = -(-skycell.ny // 8), -(-skycell.nx // 8)
-    nobody = {**holes, skycell.name: _ALL_BANDS}
+    nobody = {**holes, skycell.name: ALL_BANDS}
     shares = np.stack(share_valid_cells(sharing, np.ones(shape, bool), nobody))
     full = _full_counts(skycell)
     coarse = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
@@ -255,11 +364,11 @@ def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> Floa
     return np.asarray(faint + level * count, np.float32)
 
 
-def _weighted_sum(light: FloatPlane) -> tuple[FloatPlane, NDArray[np.float64]]:
-    """Return the bands' weighted sum, and the sum of each band over all cells."""
-    total, sums = np.empty(light.shape[1:], np.float32), np.empty(len(light))
-    kernels.weigh_bands(light, _WEIGHTS.astype(np.float32), total, sums)
-    return total, sums
+def _weighted_sum(light: FloatPlane) -> FloatPlane:
+    """Return the bands' weighted sum, in float32: a matrix product would go through float64."""
+    total = np.empty(light.shape[1:], np.float32)
+    kernels.weigh_bands(light, _WEIGHTS.astype(np.float32), total)
+    return total
 
 
 def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
@@ -290,25 +399,40 @@ def _has_bits(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.stack([(bits >> band) & 1 == 1 for band in range(len(BANDS))])
 
 
-def _colours(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the relative flux of each band, measured on the skycell's own light."""
-    known = totals > 0
-    if not known.any():
-        return _TYPICAL_COLOURS
-    scale = totals[known].sum() / _TYPICAL_COLOURS[known].sum()
-    return np.asarray(np.where(known, totals, scale * _TYPICAL_COLOURS), np.float64)
+def _bright_flux(reduced: ReducedSkycell) -> float:
+    """Return the flux of a 2" cell in which neither noise nor sky has a say in the colour."""
+    weights = np.array([BAND_WEIGHTS[BANDS.index(band)] for band in reduced.bands])
+    return float(_BRIGHT_SIGMAS * np.sqrt((weights**2) @ (reduced.light_sigma**2)))
 
 
-def _standing_in(missing: NDArray[np.bool_], colours: NDArray[np.float64]) -> FloatPlane:
-    """Return what the bands that are there are multiplied by to stand for those that nobody has.
+def _stand_ins(
+    reduced: ReducedSkycell, bright: NDArray[np.float64]
+) -> tuple[FloatPlane, FloatPlane]:
+    """Return the weights of bands that stand in for others, and what they do to the variance.
 
-    By the colour of the light around; where every band is missing there is nothing to multiply.
+    Parameters
+    ----------
+    reduced : ReducedSkycell
+        The skycell.
+    bright : (4,) float64
+        Its bright light in each band, where it has all.
+
+    Returns
+    -------
+    weights : (4, 16) float32
+        On each band, for each set of missing ones.
+    noise : (16,) float32
+        Variance over that with the usual weights on the same bands.
     """
-    expected = _WEIGHTS * colours
-    known = np.tensordot(expected, ~missing, axes=1)
-    factor: NDArray[np.float64] = np.ones_like(known)
-    np.divide(expected.sum(), known, out=factor, where=known > 0)
-    return factor.astype(np.float32)
+    weights = stand_in_weights() * own_colour(bright)[:, None]
+    variance = np.zeros(len(BANDS))
+    for k, band in enumerate(reduced.bands):
+        total = variance_decode(reduced.variance[k], reduced.variance_sigma[k]).sum(axis=0)
+        variance[BANDS.index(band)] = np.median(total)
+    usual = np.where(stand_in_weights() != 0, _WEIGHTS, 0) ** 2 @ variance
+    noise = np.ones(len(weights))
+    np.divide(weights**2 @ variance, usual, out=noise, where=usual > 0)
+    return weights.T.astype(np.float32), noise.astype(np.float32)
 
 
 def _full_counts(skycell: Skycell) -> FloatPlane:

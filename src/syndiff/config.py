@@ -13,6 +13,7 @@ __all__ = [
     "BANDS",
     "BAND_WEIGHTS",
     "DEFAULT_ARCHIVE",
+    "DEFAULT_GAIA_TAP",
     "DEFAULT_PRF_DIR",
     "PRF_COLUMNS",
     "PRF_ROWS",
@@ -22,6 +23,7 @@ __all__ = [
     "PsfModel",
     "ReductionConfig",
     "SceneConfig",
+    "StarSource",
     "digest",
     "parse_offsets",
     "parse_pixel",
@@ -51,6 +53,9 @@ PRF_ROWS = (1, 513, 1025, 1536, 2048)
 PRF_COLUMNS = (45, 557, 1069, 1580, 2092)
 """Where on a CCD its 25 pixel responses were measured, 1-based as in the files' names."""
 
+DEFAULT_GAIA_TAP = "https://gea.esac.esa.int/tap-server/tap"
+"""ESA's Gaia archive, Table Access Protocol."""
+
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
 
@@ -66,6 +71,7 @@ of 64" nothing is left to smooth."""
 
 Background = Literal["matched", "sep", "none"]
 PsfModel = Literal["gaussian", "prf"]
+StarSource = Literal["none", "file", "gaia"]
 OffsetList = tuple[tuple[float, float], ...]
 
 
@@ -152,6 +158,10 @@ class SceneConfig:
         The response: a Gaussian on top of PS1's seeing, or TESS's measured one in its place.
     prf_digest : str
         Digest of the measured responses; empty for a Gaussian.
+    stars : {"none", "file", "gaia"}
+        Where the stars come from that stand in for what PS1 saturates.
+    star_scale_mag : float, optional
+        AB magnitude of the composite less TESS magnitude; None to measure it.
 
     Raises
     ------
@@ -164,6 +174,8 @@ class SceneConfig:
     diffuse_arcsec: float = 0.0
     psf: PsfModel = "gaussian"
     prf_digest: str = ""
+    stars: StarSource = "none"
+    star_scale_mag: float | None = None
 
     def __post_init__(self) -> None:
         if self.psf not in {"gaussian", "prf"}:
@@ -186,6 +198,11 @@ class SceneConfig:
             raise ConfigError(
                 f"diffuse {self.diffuse_arcsec} with background 'none': undetected light is all in "
                 "already; give background 'matched' or 'sep'"
+            )
+        if self.star_scale_mag is not None and not abs(self.star_scale_mag) <= 2:
+            raise ConfigError(
+                f"star-scale {self.star_scale_mag} is no AB less TESS magnitude: give about 0.4 "
+                "(-2 to 2)"
             )
 
     @property

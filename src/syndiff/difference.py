@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.clipped_fit import Clipping, fit_clipped
 from syndiff.errors import ConfigError, RenderingError
 
 if TYPE_CHECKING:
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Difference", "DifferenceConfig", "subtract_template"]
+    from syndiff.matching import VaryingKernel
+
+__all__ = ["Difference", "DifferenceConfig", "check_scale", "subtract_template"]
 
 TEMPLATE_ZERO_POINT = 25.0
 """AB magnitude of flux 1 in a template."""
-
-_MAD_TO_SIGMA = 1.4826
-# Standard deviation over median absolute deviation of a normal distribution.
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Difference:
     ----------
     image : (ny, nx) float64
         Image - scale * template - background, in the image's unit; NaN where either is unknown.
+    model : (ny, nx) float64
+        The template as it was subtracted, in the image's unit.
     background : (ny, nx) float64
         In the image's unit.
     used : (ny, nx) bool
@@ -73,14 +75,21 @@ class Difference:
     scatter : float
         Robust standard deviation of ``image / uncertainty`` over `used`: 1 where the uncertainty
         is right and the template subtracts perfectly.
+    kernel : VaryingKernel or None
+        What the template was convolved with, in the image's unit; its sum is the scale.
+    stars : int
+        How many stars told the kernel.
     """
 
     image: NDArray[np.float64]
+    model: NDArray[np.float64]
     background: NDArray[np.float64]
     used: NDArray[np.bool_]
     scale: float
     scale_error: float
     scatter: float
+    kernel: VaryingKernel | None = None
+    stars: int = 0
 
     @property
     def zero_point(self) -> float:
@@ -132,8 +141,8 @@ def subtract_template(
     -----
     Linear least squares with weights ``uncertainty**-2``: ``image = scale * template + sum of c_jk
     P_j(x) P_k(y)``, P Legendre polynomials over the window. Pixels are clipped by their residual in
-    units of the uncertainty, against the median absolute deviation of all. The template is the
-    first column of a list: a kernel's images of it would be more columns.
+    units of the uncertainty, against the median absolute deviation of all. `match_template` of
+    `matched_difference` fits a kernel besides.
     """
     config = config or DifferenceConfig()
     for name, plane in (("uncertainty", uncertainty), ("template", template)):
@@ -146,28 +155,69 @@ def subtract_template(
     if excluded is not None:
         good &= ~excluded
     columns = [np.asarray(template, float), *_polynomials(image.shape, config.background_order)]
-    fit = _fit_clipped(np.asarray(image, float), uncertainty, columns, good, config)
-    scale, error = fit.values[0], fit.errors[0]
+    fit = fit_clipped(
+        _Columns(np.stack([column[good] for column in columns], -1)),
+        image[good].astype(float),
+        uncertainty[good].astype(float),
+        clipping=Clipping(config.clip_sigma, config.rounds),
+    )
+    scale, error = float(fit.values[0]), math.sqrt(fit.covariance[0, 0])
+    check_scale(scale)
+    background = sum(
+        (v * c for v, c in zip(fit.values[1:], columns[1:], strict=True)), np.zeros(())
+    )
+    model = scale * columns[0]
+    residual = image - model - background
+    used = np.zeros(good.shape, np.bool_)
+    used[good] = fit.used
+    return Difference(residual, model, background, used, scale, error, fit.scatter)
+
+
+def check_scale(scale: float) -> float:
+    """Return a scale after making sure that it can be one.
+
+    Parameters
+    ----------
+    scale : float
+        What flux 1 of a template is in an image.
+
+    Returns
+    -------
+    float
+        The same.
+
+    Raises
+    ------
+    RenderingError
+        If it is not above 0.
+    """
     if not (math.isfinite(scale) and scale > 0):
         raise RenderingError(
             f"the template's scale comes out as {scale:g}, it must be above 0: is the template of "
             "the same field as the image?"
         )
-    background = sum(
-        (v * c for v, c in zip(fit.values[1:], columns[1:], strict=True)), np.zeros(())
-    )
-    residual = image - scale * columns[0] - background
-    return Difference(residual, background, fit.used, scale, error, fit.scatter)
+    return scale
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """Coefficients, their errors, the pixels used and the residuals' scatter."""
+class _Columns:
+    """A design that is held as a whole."""
 
-    values: list[float]
-    errors: list[float]
-    used: NDArray[np.bool_]
-    scatter: float
+    matrix: NDArray[np.float64]
+
+    @property
+    def pixels(self) -> int:
+        return len(self.matrix)
+
+    @property
+    def columns(self) -> int:
+        return int(self.matrix.shape[1])
+
+    def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
+        return self.matrix[pixels]
+
+    def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(self.matrix[pixels] @ values)
 
 
 def _polynomials(shape: tuple[int, ...], order: int) -> Iterator[NDArray[np.float64]]:
@@ -178,53 +228,3 @@ def _polynomials(shape: tuple[int, ...], order: int) -> Iterator[NDArray[np.floa
     for total in range(order + 1):
         for j in range(total + 1):
             yield np.outer(y[:, total - j], x[:, j])
-
-
-def _fit_clipped(
-    image: NDArray[np.float64],
-    uncertainty: NDArray[np.floating],
-    columns: list[NDArray[np.float64]],
-    good: NDArray[np.bool_],
-    config: DifferenceConfig,
-) -> _Fit:
-    """Fit columns to an image again and again, without the pixels that stand out."""
-    matrix = np.stack([column[good] for column in columns], -1) / uncertainty[good, None]
-    target = image[good] / uncertainty[good]
-    kept = np.ones(len(target), np.bool_)
-    for _ in range(config.rounds):
-        values, covariance = _solve(matrix[kept], target[kept])
-        pulls = target - matrix @ values
-        scatter = _MAD_TO_SIGMA * float(np.median(np.abs(pulls[kept] - np.median(pulls[kept]))))
-        before, kept = kept, np.abs(pulls) <= config.clip_sigma * scatter
-        if scatter == 0:
-            kept = before  # an exact fit has nothing to clip by
-        if np.array_equal(kept, before):
-            break
-    used = np.zeros(good.shape, np.bool_)
-    used[good] = before
-    errors = scatter * np.sqrt(np.diag(covariance))
-    return _Fit(values.tolist(), errors.tolist(), used, scatter)
-
-
-def _solve(
-    matrix: NDArray[np.float64], target: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Solve linear least squares; return the coefficients and their covariance."""
-    if len(target) < 2 * matrix.shape[1]:
-        raise RenderingError(
-            f"{len(target)} pixels are known and unflagged, too few to fit {matrix.shape[1]} "
-            "numbers: give a larger window or a lower background_order"
-        )
-    norms = np.linalg.norm(matrix, axis=0)
-    if not norms.all():
-        raise RenderingError("the template is empty, it has no light to fit: give another window")
-    scaled = matrix / norms
-    normal = scaled.T @ scaled
-    if not np.linalg.cond(normal) < 1e12:
-        raise RenderingError(
-            "the template can't be told from the background: give a larger window or a lower "
-            "background_order"
-        )
-    inverse = np.linalg.inv(normal)
-    values = inverse @ (scaled.T @ target)
-    return values / norms, inverse / np.outer(norms, norms)

@@ -70,7 +70,9 @@ class Displacement:
     spacing: int = SPACING_PX
 
     @classmethod
-    def constant(cls, offset: tuple[float, float], shape: tuple[int, int]) -> Displacement:
+    def constant(
+        cls, offset: tuple[float, float], shape: tuple[int, int], *, spacing_px: int = SPACING_PX
+    ) -> Displacement:
         """Return the field that is the same everywhere.
 
         Parameters
@@ -79,14 +81,17 @@ class Displacement:
             (dx, dy) in FFI pixels.
         shape : (int, int)
             Rows and columns of the FFI.
+        spacing_px : int
+            Distance of the nodes.
 
         Returns
         -------
         Displacement
             The field.
         """
-        nodes = tuple(math.ceil(side / SPACING_PX) + 1 for side in shape)
-        return cls(np.full(nodes, float(offset[0])), np.full(nodes, float(offset[1])))
+        nodes = tuple(math.ceil(side / spacing_px) + 1 for side in shape)
+        dx, dy = (np.full(nodes, float(value)) for value in offset)
+        return cls(dx, dy, spacing_px)
 
     def __call__(
         self, x: ArrayLike, y: ArrayLike
@@ -192,8 +197,9 @@ class Displacement:
             columns, np.stack([dx, dy], -1), rcond=None
         )[0]
         return Shift(
-            dx=float(mean_x),
-            dy=float(mean_y),
+            # Newton leaves 1e-10 px, which would print as -0.
+            dx=round(float(mean_x), 9) + 0.0,
+            dy=round(float(mean_y), 9) + 0.0,
             roll_arcsec=math.degrees(float(y_x - x_y) / 2) * 3600,
             scale_ppm=float(x_x + y_y) / 2 * 1e6,
             largest_px=self.largest(window),
@@ -237,7 +243,9 @@ def _sampled(window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return across, down
 
 
-def displacement_between(reference: Frame, frame: Frame) -> Displacement:
+def displacement_between(
+    reference: Frame, frame: Frame, *, spacing_px: int = SPACING_PX
+) -> Displacement:
     """Return how the sky lies in a frame against a reference frame.
 
     Parameters
@@ -246,6 +254,8 @@ def displacement_between(reference: Frame, frame: Frame) -> Displacement:
         The FFI that the scene was made for.
     frame : Frame
         The FFI to follow, of the same detector.
+    spacing_px : int
+        Distance of the nodes; what lies between them errs with its square.
 
     Returns
     -------
@@ -267,7 +277,7 @@ def displacement_between(reference: Frame, frame: Frame) -> Displacement:
             f"{frame.detector} can't be followed with a scene of {reference.detector}: give FFIs "
             "of one sector, camera and CCD"
         )
-    field = Displacement.constant((0.0, 0.0), frame.shape)
+    field = Displacement.constant((0.0, 0.0), frame.shape, spacing_px=spacing_px)
     x, y = field.nodes()
     there_x, there_y = sky_to_pixel(reference, *frame.pixel_to_sky(x, y))
     if not (np.isfinite(there_x).all() and np.isfinite(there_y).all()):

@@ -7,12 +7,17 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from syndiff.config import MAX_SAMPLES, digest
+from syndiff.detector_flags import flag_detector
 from syndiff.errors import ConfigError, GeometryError, RenderingError
 from syndiff.following import check_detector, displacement_of, read_candidates, reason_against
 from syndiff.mapping import Reference
 from syndiff.mapping_files import read_mapping
 from syndiff.masks import DataQuality, format_quality
+from syndiff.moved_wcs import moved_frame
+from syndiff.refinement import refine_displacement
 from syndiff.scene_metadata import part_of_scene, read_scene_metadata
 from syndiff.scene_store import SceneStore
 from syndiff.stage import StageReport, clock
@@ -32,20 +37,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from astropy.io import fits
+    from numpy.typing import NDArray
 
     from syndiff.config import OffsetList
+    from syndiff.displacement import Displacement
     from syndiff.following import Candidate, Following
     from syndiff.layout import Layout
     from syndiff.mapping import Mapping
     from syndiff.observation import Frame, Observation
+    from syndiff.refinement import Refinement
     from syndiff.scene_store import StoredScene
     from syndiff.stage import StageRun
     from syndiff.storage import Place
 
 __all__ = ["downsample_stage"]
 
-TEMPLATE_FORMAT = 1
+TEMPLATE_FORMAT = 2
 """Version of the template files' layout."""
+
+_FLAG_REACH_PX = 2
+# Around flagged pixels, the light of what is flagged is wrong too.
 
 
 @dataclass(frozen=True)
@@ -177,7 +188,11 @@ def _open(
     store = SceneStore(layout.scene, mapping.frame.science)
     scene = _scene_under(held, layout, mapping, store)
     _check_failed(scene, layout, allow_partial=run.allow_partial)
-    content = [scene["digest"], [int(n) for n in store.rendered_under(held).ravel()]]
+    content = [
+        scene["digest"],
+        [int(n) for n in store.rendered_under(held).ravel()],
+        scene["stars"]["bright"] if scene.get("stars") is not None else [],
+    ]
     request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
     return store, request
 
@@ -339,7 +354,7 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
     held = canvas.part(request.held, request.window)
     if job.ffi is not None and job.ffi.observation is not None:
         try:
-            template, record = _follow(job.ffi.observation, stored, request)
+            template, record = _follow(job.ffi.observation, stored, request, is_refined=job.refine)
         except (GeometryError, RenderingError) as error:
             return f"{job.ffi.name}: {error}"
         held.fill(template)
@@ -354,16 +369,38 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
         )
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
+    _flag_detector(canvas.quality, record, request)
     write_template(job.place, canvas, record, job.digest)
     return ""
 
 
+def _flag_detector(quality: NDArray[np.int32], record: TemplateRecord, request: _Request) -> None:
+    """Add what TESS's own detector spoils, the same for all samples of a pixel."""
+    stars = request.scene.get("stars")
+    flags = np.zeros(request.window.shape, np.int32)
+    flag_detector(
+        flags,
+        request.window,
+        request.frame.science,
+        bright=stars["bright"] if stars is not None else (),
+        offset=record.offset,
+    )
+    for axis in (0, 1):
+        flags = np.repeat(flags, request.oversample, axis)
+    quality |= flags
+
+
 def _follow(
-    ffi: Observation, stored: StoredScene, request: _Request
+    ffi: Observation, stored: StoredScene, request: _Request, *, is_refined: bool
 ) -> tuple[Template, TemplateRecord]:
     """Sample a template with the pointing of an FFI."""
     frame = ffi.frame
+    cards: tuple[tuple[str, float | int | str, str], ...] = ()
     displacement = displacement_of(ffi, request.frame, request.held)
+    if is_refined:
+        refinement, displacement = _refine(ffi, stored, displacement, request)
+        frame = moved_frame(frame, *refinement.linear()[:2])
+        cards = tuple(refinement.cards())
     template = follow_template(
         stored.strip,
         origin=stored.origin,
@@ -374,9 +411,42 @@ def _follow(
     shift = displacement.shift(request.held)
     name = Reference.of(ffi).name
     times = ffi.date_obs, ffi.date_end, ffi.tmid
-    followed = Followed(name, *times, ffi.quality, shift)
+    followed = Followed(name, *times, ffi.quality, shift, cards)
     offset = shift.dx, shift.dy
     record = TemplateRecord(
         frame, request.window, offset, request.scene, request.oversample, followed
     )
     return template, record
+
+
+def _refine(
+    ffi: Observation, stored: StoredScene, displacement: Displacement, request: _Request
+) -> tuple[Refinement, Displacement]:
+    """Let the FFI's stars correct the displacement."""
+    held = request.held
+    image = ffi.read_image()[held.slices]
+    if ffi.kind == "SPOC":
+        uncertainty = ffi.read_uncertainty()[held.slices]
+    else:
+        # In electrons, that is the photons' noise; only ratios matter.
+        uncertainty = np.sqrt(np.maximum(image, 1))
+    quality = follow_template(
+        stored.strip, origin=stored.origin, window=held, displacement=displacement
+    ).quality
+    return refine_displacement(
+        stored.strip,
+        image,
+        uncertainty,
+        _apart_from(quality),
+        origin=stored.origin,
+        window=held,
+        displacement=displacement,
+    )
+
+
+def _apart_from(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return the pixels without flags, and not beside those where light is missing."""
+    from scipy.ndimage import binary_dilation
+
+    spoilt = quality & ~np.int32(DataQuality.MISSING_BAND) != 0
+    return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))

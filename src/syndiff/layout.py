@@ -11,7 +11,7 @@ from syndiff.storage import Place
 if TYPE_CHECKING:
     from syndiff.window import Window
 
-__all__ = ["Detector", "Layout", "format_offset"]
+__all__ = ["Detector", "Layout", "difference_name", "format_offset"]
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +60,35 @@ class Detector:
     def arguments(self) -> str:
         """Form for the command line, e.g. ``20 3 3``."""
         return f"{self.sector} {self.camera} {self.ccd}"
+
+
+def difference_name(ffi: str, roi: Window | None) -> str:
+    """Return what a difference image is called.
+
+    Parameters
+    ----------
+    ffi : str
+        File name of the FFI.
+    roi : Window, optional
+        FFI pixels that it holds; None for the full frame.
+
+    Returns
+    -------
+    str
+        For example ``syndiff_difference_tess2020019135923-s0020-3-3-0165-s_ffic``, without ending:
+        ``.fits`` is the image, ``_stars.ecsv`` the table, ``_stars.png`` the figure.
+
+    Examples
+    --------
+    >>> difference_name("tess2020019135923-s0020-3-3-0165-s_ffic.fits.gz", None)
+    'syndiff_difference_tess2020019135923-s0020-3-3-0165-s_ffic'
+    """
+    stem = ffi.removesuffix(".gz").removesuffix(".fits")
+    return f"syndiff_difference_{stem}{_format_window(roi)}"
+
+
+def _format_window(roi: Window | None) -> str:
+    return "" if roi is None else f"_{roi.x0}-{roi.y0}-{roi.x1}-{roi.y1}"
 
 
 def format_offset(dx: float, dy: float) -> str:
@@ -240,6 +269,46 @@ class Layout:
         return self.convolved / "pixel_response.npz"
 
     @property
+    def star_catalogue(self) -> Place:
+        """The stars that the scene was made with, as `StarCatalogue.pack` packs them."""
+        return self.convolved / "star_catalogue.npy"
+
+    def star_record(self, name: str) -> Place:
+        """Return where the record of one skycell's stars lies.
+
+        Parameters
+        ----------
+        name : str
+            Skycell name.
+
+        Returns
+        -------
+        Place
+            The JSON file.
+        """
+        return self.convolved / "stars" / f"{name}.json"
+
+    @property
+    def replaced_stars(self) -> Place:
+        """List of the stars that the scene holds in place of what PS1 saw, ECSV."""
+        return self.convolved / f"tess_{self.detector.tag}_replaced_stars.ecsv"
+
+    def gaia_results(self, service: str) -> Place:
+        """Return the folder of what a Gaia service answered about this CCD.
+
+        Parameters
+        ----------
+        service : str
+            Digest of the service and of what is asked of it.
+
+        Returns
+        -------
+        Place
+            The folder; a file for each region.
+        """
+        return self.data_root / "star_catalogues" / self.detector.folder / f"gaia_{service}"
+
+    @property
     def templates(self) -> Place:
         """Folder of the downsample stage."""
         return self.templates_root / self.detector.folder
@@ -315,5 +384,4 @@ class Layout:
 
 def _ending(roi: Window | None, oversample: int) -> str:
     """Return how the name of a template ends."""
-    region = "" if roi is None else f"_{roi.x0}-{roi.y0}-{roi.x1}-{roi.y1}"
-    return region + (f"_os{oversample}" if oversample != 1 else "") + ".fits"
+    return _format_window(roi) + (f"_os{oversample}" if oversample != 1 else "") + ".fits"

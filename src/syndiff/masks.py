@@ -56,6 +56,11 @@ class DataQuality(IntFlag):
     LEFT_OUT_LIGHT = 8
     SATURATED_IN_PS1 = 16
     FAILED_SKYCELL = 32
+    REPLACED_STAR = 64
+    HIGH_PROPER_MOTION = 128
+    TESS_STRAP = 256
+    TESS_SATURATED = 512
+    TESS_BLEED = 1024
 
 
 class FfiQuality(IntFlag):

@@ -125,6 +125,17 @@ class Observation:
             )
         return self._read_plane(self.image_hdu + 1)
 
+    def per_second(self) -> float:
+        """Return what the image is multiplied by to be in electrons per second.
+
+        Returns
+        -------
+        float
+            1 for SPOC; for TICA, whose images are electrons in an exposure, the inverse of
+            `exposure_s`.
+        """
+        return 1 / self.exposure_s if self.kind == "TICA" else 1.0
+
     def _read_plane(self, hdu: int) -> NDArray[np.float32]:
         from astropy.io import fits
 

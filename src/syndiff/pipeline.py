@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from syndiff.catalogue import find_catalogue, open_tessellation
 from syndiff.config import parse_offsets, parse_target
+from syndiff.difference_stage import difference_stage
 from syndiff.download import DownloadJob, download_stage
 from syndiff.downsample import downsample_stage
-from syndiff.errors import ConfigError
+from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
-from syndiff.following import Following
+from syndiff.following import Following, check_detector, read_candidates
+from syndiff.gaia import GaiaService, find_gaia_stars
+from syndiff.layout import Layout
 from syndiff.mapping_files import read_mapping
 from syndiff.mapping_stage import mapping_stage
 from syndiff.observation import read_observation
@@ -22,24 +25,33 @@ from syndiff.prf import response_for
 from syndiff.prf_files import keep_prf_grid
 from syndiff.process import SceneJob, process_stage
 from syndiff.stage import StageReport, StageRun
+from syndiff.star_files import read_star_file
+from syndiff.star_input import store_stars
+from syndiff.storage import Place
 from syndiff.transport import ArchiveConfig, connect
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from syndiff.config import SceneConfig
+    from syndiff.difference_stage import DifferenceJob
+    from syndiff.drift import Drift
     from syndiff.frame import Frame
     from syndiff.layout import Detector
     from syndiff.observation import Observation
     from syndiff.settings import Settings
     from syndiff.stage import Progress
+    from syndiff.stars import StarCatalogue
 
 __all__ = [
+    "DriftReport",
     "RunReport",
     "region",
+    "run_difference",
     "run_download",
     "run_downsample",
+    "run_drift",
     "run_mapping",
     "run_pipeline",
     "run_process",
@@ -164,6 +176,8 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     layout = settings.layout(detector)
     scene = _scene(settings, observation.frame)
     open_tessellation(find_catalogue(layout, settings.catalogue))
+    # Asked for before anything is fetched: what can't be had is said now.
+    _stars(settings, observation.frame, window)
     with _open_run(settings, progress) as run:
         layout.check_writable()
         stages = (
@@ -283,6 +297,101 @@ def run_downsample(
     return RunReport(detector, (_logged(_downsample(detector, settings, window, run)),))
 
 
+@dataclass(frozen=True)
+class DriftReport:
+    """What was found out about a field's drift.
+
+    Parameters
+    ----------
+    drift : Drift
+        The drift.
+    products : tuple of str
+        Table and plot.
+    """
+
+    drift: Drift
+    products: tuple[str, ...]
+
+
+def run_drift(
+    ffis: Sequence[str],
+    *,
+    data_root: str,
+    reference: str | None,
+    tolerance_px: float,
+    output: str | None,
+) -> DriftReport:
+    """Tabulate how the field of FFIs drifts, and plot it.
+
+    Parameters
+    ----------
+    ffis : sequence of str
+        FFIs of one sector, camera and CCD.
+    data_root : str
+        Where its reference FFI is known from, and the result goes.
+    reference : str, optional
+        FFI that shifts are counted from; default: that of the data root, or else the first.
+    tolerance_px : float
+        How far an offset may be from the field of an FFI that it stands for.
+    output : str, optional
+        Folder for table and plot.
+
+    Returns
+    -------
+    DriftReport
+        The drift and where it is written.
+
+    Raises
+    ------
+    ConfigError
+        If FFIs are of several detectors.
+    ObservationError
+        If none of them, or not the reference, tells where it looks.
+    """
+    from syndiff.drift import find_drift
+    from syndiff.plots import draw_drift
+
+    candidates = read_candidates(ffis)
+    given = read_observation(reference) if reference is not None else None
+    first = given or next((c.observation for c in candidates if not c.reason), None)
+    if first is None:
+        raise ObservationError(
+            f"none of {len(candidates)} FFIs tells where it looks: {candidates[0].reason}"
+        )
+    detector = first.frame.detector
+    check_detector(candidates, detector)
+    layout = Layout.under(data_root, detector)
+    frame, name = first.frame, first.path.name
+    if given is None and layout.skycell_list.exists():
+        mapping = read_mapping(layout)
+        frame, name = mapping.frame, mapping.reference.name
+    drift = find_drift(candidates, frame, name, tolerance_px=tolerance_px)
+    places = layout.drift_files(Place.at(output) if output is not None else layout.drift)
+    for place, content in zip(places, (drift.table(), draw_drift(drift)), strict=True):
+        place.write(content)
+    return DriftReport(drift, tuple(str(place) for place in places))
+
+
+def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
+    """Subtract a template from an FFI.
+
+    Parameters
+    ----------
+    job : DifferenceJob
+        What to subtract from what.
+    settings : Settings
+        Where the data root is.
+
+    Returns
+    -------
+    RunReport
+        What was found.
+    """
+    settings.check()
+    detector = read_observation(job.ffi).frame.detector
+    return RunReport(detector, (_logged(difference_stage(job, settings)),))
+
+
 def _check_archive(settings: Settings) -> None:
     """Raise for an archive's address that can't be used; nothing is asked of the archive."""
     connect(_archive(settings)).close()
@@ -337,6 +446,16 @@ def _scene(settings: Settings, frame: Frame) -> SceneConfig:
     return scene
 
 
+def _stars(settings: Settings, frame: Frame, window: Window | None) -> StarCatalogue | None:
+    """Return the stars that the settings ask for; None for none."""
+    if settings.stars == "none":
+        return None
+    if settings.stars == "gaia":
+        service = GaiaService(settings.gaia_url)
+        return find_gaia_stars(settings.layout(frame.detector), frame, window, service)
+    return read_star_file(settings.stars)
+
+
 def _process(
     detector: Detector,
     settings: Settings,
@@ -344,7 +463,11 @@ def _process(
     window: Window | None,
     run: StageRun,
 ) -> StageReport:
-    job = SceneJob(settings.layout(detector), settings.reduction, scene, limit=settings.limit)
+    layout = settings.layout(detector)
+    stars = _stars(settings, read_mapping(layout).frame, window)
+    if stars is not None:
+        store_stars(layout, stars)
+    job = SceneJob(layout, settings.reduction, scene, limit=settings.limit)
     return process_stage(job, roi=window, run=run, overwrite=settings.overwrite)
 
 

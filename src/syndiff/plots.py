@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from syndiff.drift import Drift
     from syndiff.window import Window
 
-__all__ = ["Plane", "Stretch", "draw_panel"]
+__all__ = ["Plane", "StarPoints", "Stretch", "draw_drift", "draw_panel", "draw_residuals"]
 
 Stretch = Literal["light", "signed", "fraction"]
 
 _DPI = 150
+_ALONE = {"color": "k", "marker": "x"}
 _MAD_TO_SIGMA = 1.4826
 # Standard deviation over median absolute deviation of a normal distribution.
 
@@ -51,6 +53,29 @@ class Plane:
     unit: str
     stretch: Stretch
     crossed: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class StarPoints:
+    """Stars of a difference image, one value each.
+
+    Parameters
+    ----------
+    x, y : (n,) float
+        FFI pixels.
+    mag : (n,) float
+        Magnitudes.
+    aperture, aperture_error, peak, peak_error : (n,) float
+        Residuals as parts of the star, and their noise.
+    """
+
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    mag: NDArray[np.floating]
+    aperture: NDArray[np.floating]
+    aperture_error: NDArray[np.floating]
+    peak: NDArray[np.floating]
+    peak_error: NDArray[np.floating]
 
 
 def draw_panel(
@@ -104,6 +129,73 @@ def draw_panel(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
+
+
+def draw_residuals(plane: Plane, window: Window, stars: StarPoints, *, title: str) -> bytes:
+    """Draw what is left of stars against their magnitude and over the field, and the image of it.
+
+    Parameters
+    ----------
+    plane : Plane
+        The difference image.
+    window : Window
+        FFI pixels that it holds.
+    stars : StarPoints
+        What is left of each star.
+    title : str
+        Above everything.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.5, 9.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    for number, (name, values, noise, limit) in enumerate(
+        (
+            ("aperture, 5 x 5 pixels", np.abs(stars.aperture), stars.aperture_error, 0.01),
+            ("largest pixel, over the peak", stars.peak, stars.peak_error, 0.02),
+        ),
+        1,
+    ):
+        axes = figure.add_subplot(2, 2, number)
+        axes.plot(stars.mag, values, ".", ms=4, color="tab:blue", label="isolated stars")
+        axes.plot(stars.mag, noise, ".", ms=2, color="0.6", label="noise")
+        axes.axhline(limit, color="tab:orange", lw=1, label=f"{100 * limit:g} %")
+        axes.set(title=f"Residual: {name}", xlabel="TESS magnitude", ylabel="part of the star")
+        axes.set_yscale("log")
+        axes.legend(fontsize=8)
+    _draw(figure, figure.add_subplot(2, 2, 3), (plane, window), ())
+    _draw_field(figure, figure.add_subplot(2, 2, 4), window, stars)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _draw_field(
+    figure: Any,  # noqa: ANN401
+    axes: Any,  # noqa: ANN401
+    window: Window,
+    stars: StarPoints,
+) -> None:
+    """Draw the stars' residuals where they stand."""
+    shown = axes.scatter(
+        stars.x, stars.y, c=100 * stars.aperture, s=12, cmap="RdBu_r", vmin=-1, vmax=1
+    )
+    axes.set(
+        title="Residual: aperture, over the field",
+        xlabel="FFI column (px)",
+        ylabel="FFI row (px)",
+        xlim=(window.x0 - 0.5, window.x1 - 0.5),
+        ylim=(window.y0 - 0.5, window.y1 - 0.5),
+        aspect="equal",
+    )
+    figure.colorbar(shown, ax=axes, label="% of the star", shrink=0.9, extend="both")
 
 
 def _draw(
@@ -164,3 +256,66 @@ def _look(plane: Plane) -> tuple[str, Any]:
         return np.sinh(value) * width + low
 
     return "cividis", FuncNorm((forward, inverse), low, high if high > low else low + 1.0)
+
+
+def draw_drift(drift: Drift) -> bytes:
+    """Draw how a field drifts with time, and the offsets that stand for its FFIs.
+
+    Parameters
+    ----------
+    drift : Drift
+        The drift.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    known = [(row.btjd, row.shift, row.group) for row in drift.rows if row.shift is not None]
+    time = np.array([row[0] for row in known])
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"{drift.detector}, against {drift.reference}", fontsize=11)
+    axes = figure.subplots(2, 2)
+    for place, label, names in (
+        (axes[0, 0], "mean shift (px)", {"dx": "x", "dy": "y"}),
+        (axes[1, 0], "largest shift (px)", {"largest_px": "along x or y"}),
+        (axes[1, 1], "change", {"roll_arcsec": "roll (arcsec)", "scale_ppm": "scale (1e-6)"}),
+    ):
+        for name, legend in names.items():
+            place.plot(time, [getattr(row[1], name) for row in known], ".", ms=4, label=legend)
+        unknown = [row.btjd for row in drift.rows if row.shift is None and row.btjd == row.btjd]
+        for moment in unknown:
+            place.axvline(moment, color="0.8", lw=0.8, zorder=0)
+        place.set(xlabel="BTJD (d); grey: no shift known", ylabel=label)
+        place.ticklabel_format(useOffset=False)
+        place.legend(fontsize=8)
+    _draw_groups(axes[0, 1], drift)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _draw_groups(
+    axes: Any,  # noqa: ANN401 - matplotlib is loaded only when something is drawn
+    drift: Drift,
+) -> None:
+    """Draw the shifts in the plane, and the squares within the tolerance of an offset."""
+    from matplotlib.patches import Rectangle
+
+    rows = [(row.shift, row.group) for row in drift.rows if row.shift is not None]
+    for group in sorted({group for _, group in rows}):
+        x, y = zip(*((shift.dx, shift.dy) for shift, own in rows if own == group), strict=True)
+        look = {"color": f"C{group % 10}", "marker": "."} if group >= 0 else _ALONE
+        axes.plot(x, y, ls="", **look)
+    reach = drift.tolerance_px
+    for k, (dx, dy) in enumerate(drift.offsets):
+        corner = (dx - reach, dy - reach)
+        axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec=f"C{k % 10}", lw=1))
+    title = f"{len(drift.offsets)} offsets within {reach:g} px; crosses: none"
+    axes.set(xlabel="mean shift in x (px)", ylabel="in y (px)", title=title)
+    axes.autoscale_view()
+    axes.set_aspect("equal", "datalim")

@@ -470,7 +470,9 @@ def measured_cut(nodes: NDArray[np.float64]) -> tuple[float, float]:
     cut, discarded = 0.25, math.inf
     while discarded > CUT_TOLERANCE and cut < MAX_MEASURED_CUT:
         cut += 0.25
-        beyond = (ky[:, None] > cut) | (kx > cut)
+        # A frequency stands for its surroundings: half of those at the cut lie below it.
+        below_y, below_x = (np.clip((cut - k) / kx[1] + 0.5, 0, 1) for k in (ky, kx))
+        beyond = 1 - below_y[:, None] * below_x
         changes = scipy.fft.irfft2(spectra * beyond, s=(size, size))
         discarded = float((np.abs(changes).max(axis=(2, 3)) / peaks).max())
     return cut, discarded

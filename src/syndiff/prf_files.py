@@ -108,12 +108,12 @@ def read_prf_files(where: str, detector: Detector) -> PrfGrid:
     ArchiveError
         If the server doesn't answer, or what arrives is no FITS file.
     """
-    archive = open_archive(ArchiveConfig(where, option="--prf-dir"))
-    stem = _find(archive, where, detector)
+    archive = _open(where)
+    stem = _find(archive, detector)
     images = _fetch(archive, stem, detector)
     samples = np.stack(images).reshape(len(PRF_ROWS), len(PRF_COLUMNS), *images[0].shape)
     x, y = (np.array(places, float) - 1 for places in (PRF_COLUMNS, PRF_ROWS))
-    return PrfGrid(x, y, samples, stem.name, _join(where, stem.folder))
+    return PrfGrid(x, y, samples, stem.name, _address(archive, stem.folder))
 
 
 def keep_prf_grid(where: str, detector: Detector, kept: Place, *, again: bool) -> PrfGrid:
@@ -144,7 +144,7 @@ def keep_prf_grid(where: str, detector: Detector, kept: Place, *, again: bool) -
     """
     if "://" in where and not again and kept.exists():
         held = PrfGrid.unpack(kept.read(), kept)
-        if held.source in [_join(where, folder) for folder in _folders(detector)]:
+        if held.source in _addresses(_open(where), detector):
             return held
     grid = read_prf_files(where, detector)
     kept.write(grid.pack())
@@ -157,12 +157,22 @@ def _folders(detector: Detector) -> tuple[str, ...]:
     return f"{prf_set(detector.sector).folder}/{ccd}", ccd, ""
 
 
-def _join(where: str, folder: str) -> str:
+def _open(where: str) -> Archive:
+    """Return this process's archive at an address; nothing is asked of it yet."""
+    return open_archive(ArchiveConfig(where, option="--prf-dir"))
+
+
+def _address(archive: Archive, folder: str) -> str:
     """Return the address of a folder below the root."""
-    return f"{where.rstrip('/')}/{folder}".rstrip("/")
+    return archive.address(folder).rstrip("/")
 
 
-def _find(archive: Archive, where: str, detector: Detector) -> _Stem:
+def _addresses(archive: Archive, detector: Detector) -> list[str]:
+    """Return where the files may be, the likeliest first."""
+    return [_address(archive, folder) for folder in _folders(detector)]
+
+
+def _find(archive: Archive, detector: Detector) -> _Stem:
     """Return the stem of the CCD's files, from a listing or else by asking for one of them."""
     for folder in _folders(detector):
         names = archive.names(folder)
@@ -170,7 +180,7 @@ def _find(archive: Archive, where: str, detector: Detector) -> _Stem:
         name = next(iter(stems), None)
         if name is not None:
             return _Stem(folder, name)
-    folders = ", ".join(_join(where, folder) for folder in _folders(detector))
+    folders = ", ".join(_addresses(archive, detector))
     raise ResponseError(f"no pixel response files of {detector} in {folders}: {_remedy(detector)}")
 
 

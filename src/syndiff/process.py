@@ -28,11 +28,13 @@ from syndiff.locks import locked
 from syndiff.mapping_files import read_mapping
 from syndiff.pixelmap import PixelMap
 from syndiff.prf import response_for
+from syndiff.replacement import known_cells
 from syndiff.scene import SceneRenderer
 from syndiff.scene_metadata import write_scene_metadata
 from syndiff.scene_store import SCENE_FORMAT, SceneStore
 from syndiff.sharing import Sharing, sharing_of
 from syndiff.stage import StageReport, clock, release_memory, run_tasks
+from syndiff.star_input import StarInput, write_replaced_stars
 from syndiff.tiles import MARGIN_PX, TileGrid
 from syndiff.window import Window
 
@@ -153,7 +155,10 @@ def process_stage(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "
                 f"{failures[0].error}"
             )
-        write_scene_metadata(job.layout, inputs.metadata(renderer, store.rendered()))
+        metadata = inputs.metadata(renderer, store.rendered())
+        write_scene_metadata(job.layout, metadata)
+        if metadata["stars"] is not None:
+            write_replaced_stars(job.layout, metadata["stars"])
     return StageReport(
         stage="process",
         seconds=seconds(),
@@ -181,6 +186,9 @@ class _Inputs:
         self.mapping = mapping
         self.entries = entries
         self.atlas = Atlas(job.layout.atlas, job.layout.detector)
+        self.stars = (
+            StarInput.read(job.layout, mapping.reference) if job.config.stars != "none" else None
+        )
         self._records: dict[str, AtlasRecord] = {}
         self._touching: dict[tuple[int, int], tuple[Member, ...]] = {}
         self.members = self._limited(job.limit)
@@ -196,7 +204,8 @@ class _Inputs:
     def stamp(self) -> str:
         """Digest of the inputs, by which workers notice that they changed."""
         content = [[e.name, e.state, e.content_digest] for e in self.entries.values()]
-        return digest([self.scene_digest, content])
+        stars = [self.stars.year, self.stars.stars.digest] if self.stars is not None else []
+        return digest([self.scene_digest, content, stars])
 
     def record(self, skycell: Skycell) -> AtlasRecord:
         """Return what the atlas says of a reduced skycell."""
@@ -271,8 +280,10 @@ class _Inputs:
         return out
 
     def _tile_digest(self, row: int, column: int) -> int:
-        names = [member.skycell.name for member in self._tile_members(row, column)]
-        content = [[name, self.state(name), self._content(name)] for name in names]
+        skycells = [member.skycell for member in self._tile_members(row, column)]
+        content = [[c.name, self.state(c.name), self._content(c.name)] for c in skycells]
+        if self.stars is not None:
+            content += [[self.stars.digest(skycell)] for skycell in skycells]
         return int(digest([self.scene_digest, content]), 16) or 1
 
     def _tile_members(self, row: int, column: int) -> tuple[Member, ...]:
@@ -320,6 +331,7 @@ class _Inputs:
             "digest": self.scene_digest,
             "tiles": [[*tile, f"{number:016x}"] for tile, number in tiles.items()],
             "mapped": len(self.mapping.members),
+            "stars": self.stars.describe(self.mapping, used) if self.stars is not None else None,
             "skycells": [
                 self._describe_member(member)
                 for member in self.mapping.members
@@ -339,8 +351,14 @@ class _Inputs:
             "digest": self._content(name),
             "message": entry.message if entry is not None else "",
             "noise_correlation": record.noise_correlation if record is not None else None,
+            "star_scale": self._star_scale(member.skycell) if record is not None else None,
             "bands": [_describe_band(band, state, record) for band in BANDS],
         }
+
+    def _star_scale(self, skycell: Skycell) -> dict[str, Any] | None:
+        """Return the scale of the stars put back in a skycell, as its record has it."""
+        recorded = self.stars.recorded(skycell) if self.stars is not None else None
+        return recorded["scale"] if recorded is not None else None
 
 
 def _describe_band(band: str, state: str, record: AtlasRecord | None) -> dict[str, Any]:
@@ -366,7 +384,10 @@ class _Worker:
         self._store = SceneStore(job.layout.scene, self._inputs.mapping.frame.science)
         self._renderer = self._inputs.renderer()
         self._combine = CombineConfig(
-            job.config.background, job.reduction.ignore_mask_bits, job.config.diffuse_arcsec
+            job.config.background,
+            job.reduction.ignore_mask_bits,
+            diffuse_arcsec=job.config.diffuse_arcsec,
+            star_scale_mag=job.config.star_scale_mag,
         )
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
         # A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
@@ -404,7 +425,19 @@ class _Worker:
             return contribute_nothing(skycell, sharing=sharing, holes=holes, failed=failed)
         atlas = self._inputs.atlas
         reduced = atlas.read(atlas.key(skycell, self._inputs.job.reduction))
-        return combine(reduced, skycell=skycell, sharing=sharing, holes=holes, config=self._combine)
+        stars = self._inputs.stars
+        placed = stars.place(skycell, reduced.meta) if stars is not None else None
+        made = combine(
+            reduced,
+            skycell=skycell,
+            sharing=sharing,
+            holes=holes,
+            config=self._combine,
+            stars=placed,
+        )
+        if stars is not None:
+            stars.record(skycell, made)
+        return made
 
     def _holes(self, sharing: Sharing) -> dict[str, NDArray[np.uint8] | int]:
         """Return which neighbours lack valid data, and where.
@@ -424,8 +457,11 @@ class _Worker:
 
 def _read_invalid(inputs: _Inputs, tessellation: Tessellation, name: str) -> NDArray[np.uint8]:
     """Return which bands a reduced skycell lacks, cell by cell."""
-    key = inputs.atlas.key(tessellation[name], inputs.job.reduction)
-    return invalid_bands(inputs.atlas.read_valid(key))
+    skycell = tessellation[name]
+    mask, valid = inputs.atlas.read_flags(inputs.atlas.key(skycell, inputs.job.reduction))
+    if inputs.stars is not None:
+        valid = known_cells(mask, valid, inputs.stars.place(skycell, inputs.record(skycell).meta))
+    return invalid_bands(valid)
 
 
 @functools.lru_cache(maxsize=1)

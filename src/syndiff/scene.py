@@ -12,6 +12,7 @@ import scipy.fft
 from syndiff.combine import COARSE_PLANES
 from syndiff.kernels.splat import splat_cells, splat_flags
 from syndiff.prf import gaussian_transfer, sky_jacobian
+from syndiff.star_noise import add_star_noise, located_errors
 from syndiff.tiles import EDGE_PX, TILE_PX, TileGrid
 from syndiff.window import Window
 
@@ -77,6 +78,16 @@ class SceneStrip:
     flux: NDArray[np.float32]
     aux: NDArray[np.float32]
     flags: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class _Grids:
+    """What skycells add to a strip: light and `COARSE_PLANES` on nodes, flags, star errors."""
+
+    light: NDArray[np.float64]
+    aux: NDArray[np.float64]
+    flags: NDArray[np.uint8]
+    errors: NDArray[np.float64]
 
 
 class SceneRenderer:
@@ -199,6 +210,7 @@ class SceneRenderer:
         """
         light, aux, flags = self._empty_grids(len(columns))
         origin = np.array([self.frame.science.x0, self.frame.science.y0], float) - self.margin_px
+        errors = [np.zeros((0, 3))]
         for lattice, contribution in contributions:
             for values, per_square, nodes, out in (
                 (contribution.light[None], 8, self.nodes_per_px, light),
@@ -217,7 +229,9 @@ class SceneRenderer:
                 first,
                 flags,
             )
-        return self._render_grids(row, columns, light[0], aux, flags)
+            errors.append(located_errors(lattice, contribution))
+        grids = _Grids(light[0], aux, flags, np.concatenate(errors))
+        return self._render_grids(row, columns, grids)
 
     def _empty_grids(
         self, tiles: int
@@ -230,30 +244,24 @@ class SceneRenderer:
             np.zeros((self._side_px * coarse, width * coarse), np.uint8),
         )
 
-    def _render_grids(
-        self,
-        row: int,
-        columns: range,
-        light: NDArray[np.float64],
-        aux: NDArray[np.float64],
-        flags: NDArray[np.uint8],
-    ) -> SceneStrip:
+    def _render_grids(self, row: int, columns: range, grids: _Grids) -> SceneStrip:
         height, width = TILE_PX + 2 * EDGE_PX, TILE_PX * len(columns) + 2 * EDGE_PX
         flux = np.zeros((height * SAMPLES_PER_PX, width * SAMPLES_PER_PX), np.float32)
         planes = np.zeros(
             (len(AUX_PLANES), height * AUX_SAMPLES_PER_PX, width * AUX_SAMPLES_PER_PX), np.float32
         )
         for k, column in enumerate(columns):
-            tile_light = self._cut(light, k, self.nodes_per_px)
-            tile_aux = self._cut(aux, k, AUX_SAMPLES_PER_PX)
+            tile_light = self._cut(grids.light, k, self.nodes_per_px)
+            tile_aux = self._cut(grids.aux, k, AUX_SAMPLES_PER_PX)
             if tile_light.any():
                 rendered = self._render_tile(tile_light.astype(np.float32), row, column)
                 self._place(rendered, flux, k, len(columns), SAMPLES_PER_PX)
             if tile_aux.any():
-                rendered = self._render_aux(tile_aux, row, column)
+                rendered = self._render_aux(tile_aux, row, column, grids.errors)
                 self._place(rendered, planes, k, len(columns), AUX_SAMPLES_PER_PX)
         drop = (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX
-        inner = flags[drop : flags.shape[0] - drop, drop : flags.shape[1] - drop]
+        rows, width = grids.flags.shape
+        inner = grids.flags[drop : rows - drop, drop : width - drop]
         return SceneStrip(flux, planes, np.ascontiguousarray(inner))
 
     def _cut(self, grid: NDArray[np.float64], k: int, nodes: int) -> NDArray[np.float64]:
@@ -313,7 +321,9 @@ class SceneRenderer:
         padded[self._kept_rows(samples)] = spectrum
         return np.asarray(scipy.fft.ifft(padded, axis=0, overwrite_x=True), np.complex64)
 
-    def _render_aux(self, aux: NDArray[np.float64], row: int, column: int) -> NDArray[np.float32]:
+    def _render_aux(
+        self, aux: NDArray[np.float64], row: int, column: int, errors: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
         """Return `AUX_PLANES` of one tile and its edge, (4, rows, columns) float32.
 
         Variance is convolved with the square of the response at the tile's first corner, the
@@ -323,7 +333,8 @@ class SceneRenderer:
             (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX,
             (self.margin_px + TILE_PX + EDGE_PX) * AUX_SAMPLES_PER_PX,
         )
-        response = self._sampled_response(row, column)
+        fine = self._sampled_response(row, column)
+        response = fine[::2, ::2]
         variance, count, flagged, full, missing = aux
 
         jacobian = self._corner_jacobians[row, column]
@@ -336,8 +347,12 @@ class SceneRenderer:
         coverage[coverage < 1e-6] = 0
         coverage[coverage > 1 - 1e-6] = 1
         squared = scipy.fft.rfft2(response**2) * self._coarse_sharpening(jacobian)
+        noise = np.maximum(_convolve(variance, squared), 0)
+        corner = np.array([self.frame.science.x0, self.frame.science.y0], float) - self.margin_px
+        corner += TILE_PX * np.array([column, row])
+        add_star_noise(noise, fine, errors, corner, AUX_SAMPLES_PER_PX)
         planes = (
-            np.maximum(_convolve(variance, squared), 0),
+            noise,
             count,
             flagged,
             coverage,
@@ -355,9 +370,9 @@ class SceneRenderer:
         )
 
     def _sampled_response(self, row: int, column: int) -> NDArray[np.float64]:
-        """Return the response at 2 samples per pixel, centred on sample (0, 0), wrapped.
+        """Return the response at 4 samples per pixel, centred on sample (0, 0), wrapped.
 
-        Its sum over samples is 4: a node's light times this is what a pixel there records.
+        A node's light times this is what a pixel there records; its sum over samples is 16.
         """
         fine = 2 * AUX_SAMPLES_PER_PX
         samples = self._side_px * fine
@@ -365,7 +380,7 @@ class SceneRenderer:
         padded = np.zeros((samples, samples // 2 + 1), transfer.dtype)
         padded[self._kept_rows(samples), : self._kx.size] = transfer
         sampled = scipy.fft.irfft2(padded, s=(samples, samples)) * fine**2
-        return np.asarray(sampled[::2, ::2], np.float64)
+        return np.asarray(sampled, np.float64)
 
     def window(self, row: int, columns: range) -> Window:
         """Return the FFI pixels of neighbouring tiles of one row.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from syndiff.config import digest
 from syndiff.errors import MissingInputError, RenderingError
 
 if TYPE_CHECKING:
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
     from syndiff.layout import Layout
     from syndiff.window import Window
 
-__all__ = ["METADATA_FORMAT", "part_of_scene", "read_scene_metadata", "write_scene_metadata"]
+__all__ = [
+    "METADATA_FORMAT",
+    "part_of_scene",
+    "read_scene_metadata",
+    "sampled_digest",
+    "write_scene_metadata",
+]
 
 METADATA_FORMAT = 1
 """Version of the file's content."""
@@ -101,7 +108,7 @@ def part_of_scene(
     Returns
     -------
     dict
-        `content` with the rows of those skycells only.
+        `content` with the rows of those skycells only, and the `sampled_digest`.
 
     Raises
     ------
@@ -117,4 +124,26 @@ def part_of_scene(
                 f"skycells as they are now: run `syndiff process {detector}` for it first (with "
                 "the same --roi or --target)"
             )
-    return {**content, "skycells": [row for row in content["skycells"] if row["name"] in names]}
+    return {
+        **content,
+        "skycells": [row for row in content["skycells"] if row["name"] in names],
+        "sampled": sampled_digest(content, rendered),
+    }
+
+
+def sampled_digest(content: dict[str, Any], rendered: NDArray[np.uint64]) -> str:
+    """Return the digest of some tiles and of everything that they were made from.
+
+    Parameters
+    ----------
+    content : dict
+        Of `cell_metadata.json`.
+    rendered : (rows, columns) uint64
+        Digests of those tiles in the scene store.
+
+    Returns
+    -------
+    str
+        By which a template and the scene that it was sampled from know each other.
+    """
+    return digest([content["digest"], [int(number) for number in rendered.ravel()]])

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from syndiff.config import (
     DEFAULT_ARCHIVE,
-    MAX_OVERSAMPLE,
+    DEFAULT_GAIA_TAP,
     DEFAULT_PRF_DIR,
+    MAX_OVERSAMPLE,
     ReductionConfig,
     SceneConfig,
     parse_offsets,
@@ -19,7 +20,7 @@ from syndiff.masks import parse_bits
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from syndiff.config import Background, PsfModel
+    from syndiff.config import Background, PsfModel, StarSource
 
 __all__ = ["Settings"]
 
@@ -62,6 +63,12 @@ class Settings:
         Standard deviation of the Gaussian response in PS1 pixels.
     prf_dir : str
         Where the measured responses are: ``https://``, ``s3://`` or a folder.
+    stars : str
+        Star catalogue: a file, ``gaia`` or ``none``.
+    star_scale : float, optional
+        AB less TESS magnitude of the stars that are put back; measured if not given.
+    gaia_url : str
+        TAP service that ``gaia`` asks.
     offsets : str
         ``dx,dy,dx,dy,...`` in TESS pixels.
     oversample : int
@@ -99,6 +106,9 @@ class Settings:
     psf: PsfModel = "gaussian"
     psf_sigma: float = 40.0
     prf_dir: str = DEFAULT_PRF_DIR
+    stars: str = "none"
+    star_scale: float | None = None
+    gaia_url: str = DEFAULT_GAIA_TAP
     offsets: str = "0.0,0.0"
     oversample: int = 1
     follow: tuple[str, ...] = ()
@@ -133,7 +143,15 @@ class Settings:
     @property
     def scene(self) -> SceneConfig:
         """How reduced skycells become a scene; the files of a measured response not read yet."""
-        return SceneConfig(self.psf_sigma, self.background, self.diffuse, psf=self.psf)
+        named: dict[str, StarSource] = {"none": "none", "gaia": "gaia"}
+        return SceneConfig(
+            self.psf_sigma,
+            self.background,
+            self.diffuse,
+            psf=self.psf,
+            stars=named.get(self.stars, "file"),
+            star_scale_mag=self.star_scale,
+        )
 
     @property
     def reduction(self) -> ReductionConfig:

@@ -30,6 +30,7 @@ __all__ = [
     "MIN_COVERAGE",
     "Template",
     "check_reach",
+    "follow_flux",
     "follow_template",
     "interpolation_table",
     "interpolation_taps",
@@ -288,6 +289,32 @@ def follow_template(
     return _interleaved(sample, oversample)
 
 
+def follow_flux(
+    scene: SceneStrip, *, origin: tuple[int, int], window: Window, displacement: Displacement
+) -> NDArray[np.float32]:
+    """Return the flux alone of `follow_template`, whatever the coverage.
+
+    Parameters
+    ----------
+    scene, origin, window, displacement
+        As of `follow_template`.
+
+    Returns
+    -------
+    (ny, nx) float32
+        Flux in each pixel.
+
+    Raises
+    ------
+    RenderingError
+        If the displacement leaves the scene somewhere in the window.
+    """
+    check_reach(displacement, window)
+    places = displacement.places(window.x0, window.y0)
+    sampler = _Followed(places, (origin[1], origin[0]), window.shape)
+    return sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX) * displacement.area(window)
+
+
 def check_reach(displacement: Displacement, window: Window) -> None:
     """Raise if a displacement is larger than what scenes hold around their window.
 
@@ -414,8 +441,11 @@ class _Followed:
 
 @functools.cache
 def _table(taps: Callable[[float], NDArray[np.float32]], pieces: int) -> NDArray[np.float32]:
-    """Return weights at evenly spaced fractions."""
-    return np.stack([taps(k / pieces) for k in range(pieces + 1)])
+    """Return weights at evenly spaced fractions, without outer ones that are always zero."""
+    table = np.stack([taps(k / pieces) for k in range(pieces + 1)])
+    while not table[:, [0, -1]].any():
+        table = np.ascontiguousarray(table[:, 1:-1])
+    return table
 
 
 def _template(

@@ -14,6 +14,8 @@ from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.fits_images import pack_hdus, packed_size
+from syndiff.frame import Frame
+from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
 from syndiff.template import MIN_COVERAGE, Template
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.displacement import Shift
-    from syndiff.observation import Frame
     from syndiff.storage import Place
     from syndiff.window import Window
 
@@ -34,6 +35,8 @@ __all__ = [
     "TemplateRecord",
     "read_header",
     "read_template",
+    "template_frame",
+    "template_offset",
     "write_template",
 ]
 
@@ -293,7 +296,50 @@ def _common_header(record: TemplateRecord) -> fits.Header:
     return header
 
 
-def _magnify(header: fits.Header, oversample: int) -> None:
+def template_frame(header: fits.Header, shape: tuple[int, int], science: Window) -> Frame:
+    """Return the pixel grid of the FFI that a template stands for.
+
+    Parameters
+    ----------
+    header : Header
+        Of FLUX_SUM.
+    shape : (int, int)
+        Rows and columns of the FFI.
+    science : Window
+        Its science pixels.
+
+    Returns
+    -------
+    Frame
+        The FFI that the template follows, or the one that the scene was made for: offset, window
+        and samples are taken out of the WCS, to rounding.
+    """
+    own = header.copy()
+    _magnify(own, 1 / header["OVERSAMP"])
+    dx, dy = template_offset(header)
+    own["CRPIX1"] += header["XMIN"] - dx
+    own["CRPIX2"] += header["YMIN"] - dy
+    detector = Detector(header["SECTOR"], header["CAMERA"], header["CCD"])
+    return Frame.from_header(own, detector, shape, science)
+
+
+def template_offset(header: fits.Header) -> tuple[float, float]:
+    """Return how far sources stand in a template from where the FFI's WCS has them.
+
+    Parameters
+    ----------
+    header : Header
+        Of FLUX_SUM.
+
+    Returns
+    -------
+    (float, float)
+        (dx, dy) in pixels; zero for one that follows its FFI.
+    """
+    return (0.0, 0.0) if "FOLLOWS" in header else (header["DX_SHIFT"], header["DY_SHIFT"])
+
+
+def _magnify(header: fits.Header, oversample: float) -> None:
     """Turn a WCS of pixels into that of samples: the middle of a pixel stays where it is.
 
     With U the offset from the reference pixel in samples and u = U/N in pixels, the polynomial's
@@ -329,12 +375,15 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     bits = int(scene["reduction"]["ignore_mask_bits"])
     header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
     header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")
+    for key, value, comment in _star_cards(record):
+        header[key] = (value, comment)
     states = [row["state"] for row in scene["skycells"]]
     for key, state in _STATES:
         header[key] = (states.count(state), f"skycells: {state}")
     lacking = "failed" in states or "limited" in states
     header["PARTIAL"] = (lacking, "made although skycells failed or were left out")
     header["FFI"] = (scene["ffi"], "reference FFI")
+    header["SCENEDIG"] = (scene["sampled"], "digest of the scene's tiles under it")
     if record.followed is not None:
         for key, value, comment in record.followed.header_cards():
             header[key] = (value, comment)
@@ -389,6 +438,36 @@ def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
         flagged = pixels[(np.arange(pixels.size) & bit) != 0].sum() / pixels.sum()
         header[f"DQF{k:02d}"] = (round(float(flagged), 6), f"part of them with {bit.name}")
     return header
+
+
+def _star_cards(record: TemplateRecord) -> Iterator[tuple[str, object, str]]:
+    """Yield what stands in for the stars that PS1 saturates."""
+    stars, (dx, dy) = record.scene.get("stars"), record.offset
+    source = record.scene["config"].get("stars", "none")
+    yield "STARSRC", source, "where stars in place of saturated ones are from"
+    if stars is None:
+        return
+    inside = [
+        row["reason"]
+        for row in stars["replaced"]
+        if record.window.holds(row["x"] + dx, row["y"] + dy)
+    ]
+    yield "STARDIG", stars["digest"], "digest of the star catalogue"
+    yield "STAREPOC", stars["year"], "[yr] epoch that they stand at"
+    yield "NSTARREP", len(inside) - inside.count("moved"), "stars in this window put back"
+    yield "NSTARMOV", inside.count("moved"), "stars in this window moved"
+    scales = [row["star_scale"] for row in record.scene["skycells"] if row.get("star_scale")]
+    if scales:
+        offsets = np.array([scale["offset_mag"] for scale in scales])
+        errors = np.array([scale["error_mag"] for scale in scales])
+        weights = 1 / np.maximum(errors, 1e-4) ** 2
+        mean = float((weights * offsets).sum() / weights.sum())
+        yield "STARZP", round(mean, 5), "[mag] AB less TESS, mean of the skycells"
+        yield "STARZPER", round(float(np.median(errors)), 5), "[mag] its error in a skycell, median"
+        yield "STARZPSC", round(float(offsets.std()), 5), "[mag] its scatter among skycells"
+        scatter = float(np.median([scale["scatter_mag"] for scale in scales]))
+        yield "STARSCAT", round(scatter, 5), "[mag] scatter of the stars about it"
+        yield "STARNCAL", sum(scale["stars"] for scale in scales), "stars it was measured on"
 
 
 def _time_cards(scene: dict[str, Any]) -> list[tuple[str, object, str]]:

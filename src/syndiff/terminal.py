@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sys
 import warnings
 from dataclasses import asdict
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from syndiff.demo import DemoReport
-    from syndiff.pipeline import RunReport
+    from syndiff.drift import Drift
+    from syndiff.pipeline import DriftReport, RunReport
     from syndiff.simulation import Simulation
     from syndiff.stage import StageReport
 
@@ -43,6 +45,7 @@ EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
 
 _MAX_NOTES = 10
+_DRIFT_WIDTH = 150
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +126,36 @@ class Terminal:
         for product in report.stages[-1].products:
             output.print(product, markup=False)
 
+    def show_drift(self, report: DriftReport) -> None:
+        """Print a field's drift, and the offsets that stand for its FFIs.
+
+        Parameters
+        ----------
+        report : DriftReport
+            What was found.
+        """
+        self.stop()
+        drift = report.drift
+        if self._as_json:
+            content = {**asdict(drift), "offset_array": drift.offset_array}
+            content["products"] = report.products
+            typer.echo(json.dumps(_without_nan(content), indent=1))
+            return
+        output = Console(soft_wrap=True, highlight=False)
+        # Columns cut to a narrow window would tell nothing.
+        Console(width=max(output.width, _DRIFT_WIDTH), highlight=False).print(_drift_table(drift))
+        for line in _shortened(tuple(row.note for row in drift.rows if row.note)):
+            output.print(line, markup=False)
+        grouped = sum(row.group >= 0 for row in drift.rows)
+        output.print(
+            f"{len(drift.offsets)} offsets are within {drift.tolerance_px:g} px of {grouped} of "
+            f"{len(drift.rows)} FFIs"
+        )
+        if drift.offsets:
+            output.print(f'--multi-offset-array "{drift.offset_array}"', markup=False)
+        for product in report.products:
+            output.print(product, markup=False)
+
     def show_simulation(self, simulation: Simulation) -> None:
         """Print where a simulation is, and the command to run next.
 
@@ -157,6 +190,38 @@ class Terminal:
             f"{ffi.scatter:.2f} times the FFI's noise"
         )
         output.print(f"see {report.panel}", markup=False, soft_wrap=True)
+
+
+def _without_nan(value: object) -> object:
+    """Return what JSON can hold: None for NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _drift_table(drift: Drift) -> Table:
+    """Return one row an FFI."""
+    title = f"Shift against {drift.reference}, {drift.detector}"
+    columns = ("FFI", "BTJD", "dx (px)", "dy (px)", 'roll (")', "scale (1e-6)", "largest (px)")
+    table = _table(title, (*columns, "DQUALITY", "group"))
+    table.columns[0].justify = "left"
+    for row in drift.rows:
+        time = "" if math.isnan(row.btjd) else f"{row.btjd:.4f}"
+        shift = row.shift
+        cells = ("",) * 5
+        if shift is not None:
+            cells = (
+                f"{shift.dx:+.4f}",
+                f"{shift.dy:+.4f}",
+                f"{shift.roll_arcsec:+.2f}",
+                f"{shift.scale_ppm:+.1f}",
+                f"{shift.largest_px:.4f}",
+            )
+        group = str(row.group) if row.group >= 0 else "-"
+        table.add_row(row.ffi, time, *cells, str(row.quality), group)
+    return table
 
 
 def _star_table(report: DemoReport) -> Table:

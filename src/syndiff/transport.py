@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from syndiff import __version__
-from syndiff.config import DEFAULT_ARCHIVE
+from syndiff.config import DEFAULT_ARCHIVE, DEFAULT_GAIA_TAP
 from syndiff.errors import ArchiveUnavailableError, ConfigError, SkycellNotFoundError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ __all__ = [
     "DeniedError",
     "TransientError",
     "Transport",
+    "WebAnswer",
+    "WebService",
     "connect",
     "connection_limit",
 ]
@@ -287,6 +289,114 @@ class _HttpTransport:
         """Return None: servers list folders as pages for people, if at all."""
 
     def close(self) -> None:
+        self._client.clear()
+
+
+@dataclass(frozen=True)
+class WebAnswer:
+    """What a service answered.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status below 400.
+    location : str
+        Where the answer says to go on; empty if it doesn't.
+    content : memoryview
+        The body.
+    """
+
+    status: int
+    location: str
+    content: memoryview
+
+
+class WebService:
+    """A service that is asked by HTTP requests, one attempt each; nothing is followed or repeated.
+
+    Parameters
+    ----------
+    config : ArchiveConfig
+        Address and patience.
+
+    Raises
+    ------
+    ConfigError
+        If the address is none of a server.
+    """
+
+    def __init__(self, config: ArchiveConfig) -> None:
+        import urllib3
+
+        parts = urlsplit(config.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError(
+                f"service {config.url!r} is not an http:// or https:// URL: give for example "
+                f"{DEFAULT_GAIA_TAP}"
+            )
+        self._total_s = config.total_timeout_s
+        self._client = _http_client(
+            parts.scheme,
+            parts.hostname,
+            maxsize=1,
+            timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
+            headers={"User-Agent": f"syndiff/{__version__}"},
+            retries=False,
+        )
+
+    def ask(self, method: str, url: str, fields: dict[str, str] | None = None) -> WebAnswer:
+        """Send one request and read its answer.
+
+        Parameters
+        ----------
+        method : str
+            GET, POST or DELETE.
+        url : str
+            Where to.
+        fields : dict, optional
+            Form fields of a POST.
+
+        Returns
+        -------
+        WebAnswer
+            The answer, of a status below 400.
+
+        Raises
+        ------
+        TransientError
+            If it failed in a way that may pass.
+        ArchiveUnavailableError
+            If the server says that the request is wrong; its first words are in the message.
+        """
+        import threading
+
+        from urllib3.exceptions import HTTPError
+
+        deadline = time.monotonic() + self._total_s
+        body = urlencode(fields) if fields is not None else None
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if fields is not None else {}
+        try:
+            response = self._client.request(
+                method,
+                url,
+                body=body,
+                headers={**self._client.headers, **form},
+                preload_content=False,
+                redirect=False,
+            )
+            content = _receive(response, deadline, threading.Event())
+        except (HTTPError, OSError) as error:
+            raise TransientError(_reason(error)) from error
+        if response.status >= 500 or response.status in _BUSY_STATUS:
+            text = f"{response.status} {response.reason or ''}".strip()
+            raise TransientError(text, _retry_after(response))
+        if response.status >= 400:
+            said = " ".join(bytes(content[:400]).decode("utf-8", "replace").split())
+            raise ArchiveUnavailableError(f"{url} answered {response.status}: {said}")
+        return WebAnswer(response.status, response.headers.get("Location", ""), content)
+
+    def close(self) -> None:
+        """Give back the connection."""
         self._client.clear()
 
 

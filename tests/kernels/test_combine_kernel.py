@@ -15,15 +15,13 @@ def test_weighted_sum_of_bands(rng):
     light = rng.normal(0, 100, (4, 13, 17)).astype(np.float32)
     light[rng.random(light.shape) < 0.5] = 0
     weights = np.array([0.238, 0.344, 0.283, 0.135], np.float32)
-    total, sums = np.full((13, 17), np.nan, np.float32), np.full(4, np.nan)
-    weigh_bands(light, weights, total, sums)
+    total = np.full((13, 17), np.nan, np.float32)
+    weigh_bands(light, weights, total)
     for place in np.ndindex(13, 17):
         expected = np.float32(0)
         for weight, value in zip(weights, light[(slice(None), *place)], strict=True):
             expected += weight * value
         assert total[place] == expected
-    # Float64 sums of 221 numbers in another order.
-    np.testing.assert_allclose(sums, light.sum(axis=(1, 2), dtype=float), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (13, 18), (3, 1)])

@@ -17,7 +17,7 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 GROUND = {"cards", "config", "errors", "layout", "masks", "settings", "storage", "window"}
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
-STAGES = {"mapping_stage", "download", "process", "downsample"}
+STAGES = {"mapping_stage", "download", "process", "downsample", "difference_stage"}
 ABOVE_STAGES = {"pipeline", "cli", "demo"}
 # The simulation tests the pipeline, so it may share geometry's names and the sky's pixels only.
 SIMULATION_MAY_USE = {

@@ -393,6 +393,19 @@ def test_local_folder(tmp_path, flat):
     assert got.absent == ("z",)
 
 
+def test_names_of_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "file.fits").write_bytes(b"")
+    assert Archive(ArchiveConfig(str(tmp_path))).names("a") == ["b", "file.fits"]
+    assert Archive(ArchiveConfig(str(tmp_path))).names("nowhere") == []
+    assert Archive(ArchiveConfig("http://127.0.0.1:1/")).names("a") is None
+    with s3_server(monkeypatch, "stpubdata") as client:
+        client.put_object(Bucket="stpubdata", Key="tess/a/file.fits", Body=b"")
+        client.put_object(Bucket="stpubdata", Key="tess/a/b/other.fits", Body=b"")
+        assert Archive(ArchiveConfig("s3://stpubdata/tess")).names("a") == ["file.fits"]
+        assert Archive(ArchiveConfig("s3://nobody/tess")).names("a") is None
+
+
 def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(
         ConfigError, match=r"nowhere does not exist: give --archive a folder that holds"

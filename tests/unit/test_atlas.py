@@ -75,7 +75,9 @@ def test_one_plane_is_read_alone(atlas):
     reduced = make_reduced()
     record = atlas.write(KEY, reduced)
     (atlas.place / KEY.name / KEY.digest / record.data / "cells").remove()
-    np.testing.assert_array_equal(atlas.read_valid(KEY), reduced.valid)
+    mask, valid = atlas.read_flags(KEY)
+    np.testing.assert_array_equal(mask, reduced.mask)
+    np.testing.assert_array_equal(valid, reduced.valid)
 
 
 def test_zarr_reads_the_same(atlas):

@@ -10,6 +10,8 @@ from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality
 from syndiff.reduction import ReducedSkycell
 from syndiff.sharing import sharing_of
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.standing_in import stand_in_weights
 from syndiff.tessellation import Tessellation
 
 MATCHED = CombineConfig("matched", 4096)
@@ -162,23 +164,82 @@ def test_failed_skycells_are_flagged_where_nobody_stands_in():
     assert (both.flags == DataQuality.FAILED_SKYCELL).mean() > 0.97
 
 
-def test_a_missing_band_is_stood_in_for_by_the_others_and_flagged():
-    """By the colours of a typical star: the others' share of its light."""
+def star_flux(r_minus_i):
+    """Flux in r, i, z, y of a star whose composite flux is 1000, from the simulator's locus."""
+    star = TestStar(0.0, 0.0, 17.5, r_minus_i=r_minus_i)
+    found = make_sources(SkyConfig(0.0, 0.0, stars=(star,)), Cap((0.0, 0.0, 1.0), 0.1))
+    assert found.composite_flux[0] == pytest.approx(1000)
+    return found.flux[0]
+
+
+def light_of(flux, shape=(125, 125)):
+    return np.broadcast_to(flux[:, None, None], (len(flux), *shape))
+
+
+@pytest.mark.parametrize("r_minus_i", [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("missing", [0, 1, 2, 3])
+def test_a_missing_band_is_stood_in_for_by_the_others_and_flagged(missing, r_minus_i):
+    """By each cell's own colour: blue and red stars come out right alike."""
     tessellation, (skycell,) = sky(ALONE)
-    found = combined(tessellation, reduce_by_hand(skycell, BANDS[1:]))
-    weights, colours = np.array(BAND_WEIGHTS), np.array([1.0, 1.32, 1.51, 1.63])
-    others = np.dot(weights[1:], [2, 3, 4])
-    r = colours[0] * (2 + 3 + 4) / colours[1:].sum()
-    wanted = others + weights[0] * r
-    np.testing.assert_allclose(inside(found.light), wanted, rtol=0.02)
+    there = [k for k in range(4) if k != missing]
+    reduced = reduce_by_hand(
+        skycell, [BANDS[k] for k in there], light=light_of(star_flux(r_minus_i)[there])
+    )
+    found = combined(tessellation, reduced, NONE)
+    # by the mean colour of stars it would be 11, 5, 9 and 8 % for the reddest
+    np.testing.assert_allclose(inside(found.light), 1000, rtol=0.025)
     assert (inside(found.flags) == DataQuality.MISSING_BAND).all()
-    missing = inside(coarse(found, "missing"))
-    np.testing.assert_allclose(missing, BAND_WEIGHTS[0] * 1024, rtol=1e-5)
-    np.testing.assert_allclose(inside(coarse(found, "count")), 1024 - missing, rtol=1e-5)
-    # Standing in multiplies the others' noise as it does their light, by half more for what the
-    # matched filter cuts off around it; codes step by 1 %.
-    noise = 1.5 * (1.5 * weights[1:] * wanted / others) ** 2 * 2.0 * 1024
-    np.testing.assert_allclose(inside(coarse(found, "variance")), noise.sum(), rtol=0.02)
+    lost = inside(coarse(found, "missing"))
+    np.testing.assert_allclose(lost, BAND_WEIGHTS[missing] * 1024, rtol=1e-5)
+    np.testing.assert_allclose(inside(coarse(found, "count")), 1024 - lost, rtol=1e-5)
+    # the noise of what stands in: weights on the bands that are there
+    weights = stand_in_weights()[1 << missing]
+    noise = 1.5**2 * 2.0 * 1024 * (weights**2).sum()
+    # codes step by 1 %
+    np.testing.assert_allclose(inside(coarse(found, "variance")), noise, rtol=0.02)
+
+
+def test_a_gap_in_one_band_is_filled_by_the_colour_of_the_light_there():
+    """A red star on the gap, blue light elsewhere: the star counts as red, the rest as blue."""
+    tessellation, (skycell,) = sky(ALONE)
+    light = np.array(light_of(star_flux(0.0)))
+    light[:, 60:66, 40:46] = star_flux(1.0)[:, None, None]
+    valid = np.full((125, 125), 15, np.uint8)
+    valid[50:80, 40:46] = 15 & ~1
+    light[0, 50:80, 40:46] = 0
+    found = combined(tessellation, reduce_by_hand(skycell, light=light, valid=valid))
+    np.testing.assert_allclose(inside(found.light), 1000, rtol=0.045)
+    # blue light as the skycell's own colour says, without the error of one line for all stars
+    np.testing.assert_allclose(found.light[50:60, 40:46], 1000, rtol=0.002)
+    assert (found.flags[50:80, 40:46] == DataQuality.MISSING_BAND).all()
+    assert not found.flags[:50].any()
+
+
+def test_where_every_band_is_missing_nothing_stands_in():
+    tessellation, (skycell,) = sky(ALONE)
+    light = np.array(light_of(star_flux(0.3)))
+    valid = np.full((125, 125), 15, np.uint8)
+    valid[50:80, 40:46] = 0
+    # what the fewer half of a cell's pixels hold stays as it is
+    light[:, 50:80, 40:46] = 3.0
+    found = combined(tessellation, reduce_by_hand(skycell, light=light, valid=valid))
+    np.testing.assert_allclose(found.light[50:80, 40:46], 3.0, atol=0.1)
+
+
+def test_holes_beside_bright_light_are_flagged():
+    """A star's light reaches into a hole in its core; a hole in the dark holds nothing."""
+    tessellation, (skycell,) = sky(ALONE)
+    light = np.zeros((4, 125, 125))
+    light[:, 38:45, 48:55] = 1000.0
+    light[:, 40:43, 50:53] = 0
+    valid = np.full((125, 125), 15, np.uint8)
+    for middle in ((41, 51), (90, 90)):
+        rows, columns = (slice(m - 1, m + 2) for m in middle)
+        valid[rows, columns] = 0
+    found = combined(tessellation, reduce_by_hand(skycell, light=light, valid=valid))
+    flagged = np.zeros_like(found.flags)
+    flagged[40:43, 50:53] = DataQuality.LEFT_OUT_LIGHT
+    np.testing.assert_array_equal(found.flags, flagged)
 
 
 def test_masked_pixels_are_flagged():

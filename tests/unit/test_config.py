@@ -50,6 +50,8 @@ def test_defaults_are_those_of_the_documentation():
         "background": "matched",
         "diffuse_arcsec": 0.0,
         "psf": "gaussian",
+        "stars": "none",
+        "star_scale_mag": None,
     }
 
 
@@ -117,3 +119,8 @@ def test_many_offsets_are_read_quickly():
     grid = np.arange(-1, 1, 0.02)
     text = ",".join(f"{x:.3f},{y:.3f}" for x in grid for y in grid)
     assert len(parse_offsets(text)) == 10_000
+
+
+def test_a_star_scale_is_a_difference_of_magnitudes():
+    with pytest.raises(ConfigError, match=r"star-scale 25\.0 is no AB less TESS magnitude"):
+        SceneConfig(star_scale_mag=25.0)

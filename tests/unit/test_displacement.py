@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from smallsky import ccd_frame
+from smallsky import ccd_frame, turned
 
 from syndiff.displacement import Displacement, displacement_between
 from syndiff.errors import GeometryError
@@ -13,22 +13,6 @@ from syndiff.window import Window
 
 DETECTORS = [(20, 3, 3), (1, 1, 1), (30, 2, 4)]
 SCIENCE = Window(44, 0, 2092, 2048)
-
-
-def turned(frame, *, roll_arcsec=0.0, scale=1.0, crval=(0.0, 0.0), crpix=(0.0, 0.0)):
-    """A frame that points a little elsewhere; crval in arcsec on the sky."""
-    header = frame.header()
-    keys = [[f"{'CD' if 'CD1_1' in header else 'PC'}{i}_{j}" for j in (1, 2)] for i in (1, 2)]
-    matrix = np.array([[header[key] for key in row] for row in keys])
-    angle = np.deg2rad(roll_arcsec / 3600)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    for row, values in zip(keys, scale * turn @ matrix, strict=True):
-        header.update(zip(row, values.tolist(), strict=True))
-    header["CRVAL1"] += crval[0] / 3600 / np.cos(np.deg2rad(header["CRVAL2"]))
-    header["CRVAL2"] += crval[1] / 3600
-    header["CRPIX1"] += crpix[0]
-    header["CRPIX2"] += crpix[1]
-    return Frame.from_header(header, frame.detector, frame.shape, frame.science)
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

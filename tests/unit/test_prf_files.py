@@ -213,7 +213,7 @@ def test_over_http_what_is_missing_is_named(server):
 
 def test_over_http_refusals_name_the_option(server):
     server.faults[f"{FOLDER}/{INNER}"] = [Status(403)] * 9
-    with pytest.raises(ArchiveUnavailableError, match="access denied .* check --prf-dir"):
+    with pytest.raises(ArchiveUnavailableError, match=r"access denied .* check --prf-dir"):
         read_prf_files(server.url, DETECTOR)
 
 

@@ -63,7 +63,7 @@ def test_samples_that_are_no_response_are_refused(grid):
     with pytest.raises(ResponseError, match=r"the samples sum to .*, -\d.* of it negative"):
         check_samples(samples - 0.1, "f")
     check_samples(samples - 1e-5, "f")
+    bad = grid.samples.copy()
+    bad[1, 1, 0, 0] = np.nan
     with pytest.raises(ResponseError, match=r"/prf/cam3_ccd3 at pixel \(556\.0, 512\.0\)"):
-        bad = grid.samples.copy()
-        bad[1, 1, 0, 0] = np.nan
         replace(grid, samples=bad)

@@ -10,16 +10,18 @@ from onestar import (
     contribution,
     exact_flux,
     located,
+    prf_flux,
     render_window,
     sample,
     skycell_around,
     window_around,
 )
+from prffiles import prf_grid
 from scipy.special import erf
 
 from syndiff.combine import Contribution
 from syndiff.pixelmap import PixelMap
-from syndiff.prf import GaussianResponse
+from syndiff.prf import GaussianResponse, PrfResponse
 from syndiff.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneRenderer
 from syndiff.tiles import EDGE_PX, MARGIN_PX, TILE_PX
 from syndiff.window import Window
@@ -73,6 +75,54 @@ def test_stars_are_what_the_pixels_record(renderer, place, offset):
 
 
 @pytest.fixture(scope="module")
+def measured():
+    """A renderer with a measured response."""
+    return SceneRenderer(ccd_frame(SCIENCE), PrfResponse(prf_grid()))
+
+
+MEASURED_AT = {
+    "middle of the CCD": (1003.2, 1019.4),
+    "corner of four tiles": (1003.6, 1023.6),
+    "a measured place": (556.2, 512.3),
+    "a measured place off the tiles' corners": (1580.1, 1535.6),
+    "between tiles on two patches": (1579.4, 700.2),
+    "where it is sharpest": (70.2, 30.4),
+    "corner of the CCD": (2085.3, 2041.6),
+}
+
+
+@pytest.mark.parametrize("place", MEASURED_AT)
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.37, -0.21)])
+def test_stars_with_a_measured_response(measured, place, offset):
+    """To 5e-5 of peak (rms), 2e-4 at worst, 1e-4 in flux and 5e-5 of a pixel.
+
+    Measured: 2e-5, 1.3e-4 (both the splat's grid), 2e-5 and 3e-5, where two patches meet.
+    """
+    star = (*MEASURED_AT[place], 1000.0)
+    skycell = skycell_around(measured.frame, *star[:2])
+    given = [located(skycell, measured.frame, contribution(skycell, [star], measured.frame))]
+    window = window_around(*star[:2], 6)
+    scene, origin = render_window(measured, window, given)
+    flux = sample(scene, origin, window, offset).flux
+    wanted = prf_flux(star, window, offset)
+    error = (flux - wanted) / wanted.max()
+    assert np.sqrt(np.mean(error[4:9, 4:9] ** 2)) < 5e-5
+    assert np.abs(error).max() < 2e-4
+    assert flux.sum() == pytest.approx(wanted.sum(), rel=1e-4)
+    for axis in (0, 1):
+        steps = np.arange(13.0).reshape(-1, 1) if axis == 0 else np.arange(13.0)
+        found, true = ((plane * steps).sum() / plane.sum() for plane in (flux, wanted))
+        assert found == pytest.approx(true, abs=5e-5)
+
+
+def test_a_response_is_not_mirrored_or_turned(measured):
+    """So that the test above can fail: the response is asymmetric by 100 times its limit."""
+    wanted = prf_flux((1500.0, 1900.0, 1.0), window_around(1500.0, 1900.0, 6))
+    for other in (wanted[::-1], wanted[:, ::-1], wanted.T, wanted[::-1, ::-1]):
+        assert np.abs(other - wanted).max() > 2e-2 * wanted.max()
+
+
+@pytest.fixture(scope="module")
 def strip():
     """A renderer of three tiles, and skycells in different places with light everywhere."""
     frame = ccd_frame(SMALL)
@@ -95,10 +145,14 @@ def pixels_of(strip, column, samples):
     return np.s_[..., EDGE_PX * samples : -EDGE_PX * samples, start : start + TILE_PX * samples]
 
 
-@pytest.mark.parametrize("sigma", [40.0, 60.0])
-def test_tiles_are_bitwise_the_same_in_any_part_of_a_strip(strip, sigma):
+def any_response(frame, model):
+    return PrfResponse(prf_grid()) if model == "prf" else GaussianResponse(frame, model)
+
+
+@pytest.mark.parametrize("model", [40.0, 60.0, "prf"])
+def test_tiles_are_bitwise_the_same_in_any_part_of_a_strip(strip, model):
     frame, given = strip
-    renderer = SceneRenderer(frame, GaussianResponse(frame, sigma))
+    renderer = SceneRenderer(frame, any_response(frame, model))
     whole = renderer.render(0, range(3), given)
     assert whole.flux.shape == (72 * 4, 200 * 4)
     for columns in (range(1), range(1, 2), range(2, 3), range(2), range(1, 3)):
@@ -115,11 +169,11 @@ def test_tiles_are_bitwise_the_same_in_any_part_of_a_strip(strip, sigma):
                 )
 
 
-@pytest.mark.parametrize("sigma", [40.0, 60.0])
-def test_light_beyond_the_margin_never_enters_a_tile(strip, sigma):
+@pytest.mark.parametrize("model", [40.0, 60.0, "prf"])
+def test_light_beyond_the_margin_never_enters_a_tile(strip, model):
     """So that a tile is bitwise the same whether a skycell out there is at hand or not."""
     frame, given = strip
-    renderer = SceneRenderer(frame, GaussianResponse(frame, sigma))
+    renderer = SceneRenderer(frame, any_response(frame, model))
     near = renderer.window(0, range(1)).grown(MARGIN_PX)
     outside = []
     for lattice, item in given:
@@ -231,10 +285,11 @@ def test_missing_data_lower_coverage_by_the_response_that_falls_on_them(patch):
     np.testing.assert_allclose(coverage, wanted, atol=0.02)
 
 
-@pytest.fixture(scope="module")
-def noises(patch):
+@pytest.fixture(scope="module", params=[40.0, "prf"])
+def noises(request, patch):
     """Scenes of white noise of variance 3 in every PS1 pixel, and their origin."""
-    frame, skycell, renderer, _ = patch
+    frame, skycell, _, _ = patch
+    renderer = SceneRenderer(frame, any_response(frame, request.param))
     rng = np.random.default_rng(20)
     empty = contribution(skycell, variance=3.0)
     scenes = []

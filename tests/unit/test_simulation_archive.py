@@ -17,7 +17,7 @@ from syndiff.simulation.archive import (
 )
 from syndiff.simulation.grid import skycell_wcs
 from syndiff.simulation.profiles import PsfConfig
-from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
 from syndiff.tessellation import Skycell
 
 CELL = Skycell(
@@ -249,9 +249,47 @@ def test_background_is_added_where_asked_for(tmp_path):
     np.testing.assert_allclose(np.median(flux) / np.median(np.sqrt(variance)), 0.5, rtol=0.1)
 
 
+def test_ripple_is_the_exposures_and_each_skycell_has_a_step(tmp_path):
+    shifted = replace(CELL, name="skycell.0007.030", crpix=(CELL.crpix[0] - 120, CELL.crpix[1]))
+    config = replace(CLEAN, ripple_sigmas=0.5)
+    found = []
+    for cell, root in ((CELL, tmp_path / "a"), (shifted, tmp_path / "b")):
+        write_skycell(cell, sky_of(), config, seed=1, archive=root)
+        flux, variance = (
+            fits.getdata(next(root.rglob(f"*.z.unconv{suffix}.fits"))) for suffix in ("", ".wt")
+        )
+        found.append(flux / np.sqrt(variance).mean())
+    step = np.median(found[0][:, 120:] - found[1][:, :-120])
+    assert abs(step) > 0.05
+    # Stacks have different exposure times, and so somewhat different noise.
+    ripples = [part - part.mean() for part in (found[0][:, 120:], found[1][:, :-120])]
+    assert np.corrcoef(*(part.ravel() for part in ripples))[0, 1] > 0.98
+    # a piece of 2 arcmin sees part of waves of 1 to 5
+    assert 0.15 < found[0].std() < 0.9
+
+
+def test_big_galaxies_have_dark_halos(tmp_path):
+    middle = star_at(260.0, 240.0, 14.0)
+    galaxy = TestGalaxy(middle.ra_deg, middle.dec_deg, 14.0, radius_arcsec=10.0)
+    sources = make_sources(SkyConfig(0.0, 0.0, galaxies=(galaxy,)), FAR)
+    images = []
+    for halo, root in ((0.0, tmp_path / "a"), (0.1, tmp_path / "b")):
+        write_skycell(CELL, sources, replace(CLEAN, dark_halo=halo), seed=1, archive=root)
+        images.append(read_flux(root, ""))
+    taken = images[0] - images[1]
+    sigma = 4 * 10.0 / 0.25
+    peak = 0.1 * sources.flux[0, 0] / (2 * np.pi * sigma**2)
+    # Codes of asinh steps are fine where the galaxy is faint.
+    assert np.median(taken[300:320, 400:420]) == pytest.approx(
+        peak * np.exp(-(150**2 + 70**2) / (2 * sigma**2)), rel=0.05
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"ripple_sigmas": -0.1}, r"ripple_sigmas -0.1 is out of range: give 0 to 1"),
+        ({"dark_halo": 2.0}, r"dark_halo 2.0 is out of range: give 0 to 1"),
         ({"floor_sigmas": 0.0}, r"floor_sigmas 0.0 must be above 0"),
         ({"background_sigmas": 11.0}, r"background_sigmas 11.0: give -10 to 10"),
     ],

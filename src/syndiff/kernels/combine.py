@@ -13,9 +13,8 @@ def weigh_bands(
     light: NDArray[np.float32],
     weights: NDArray[np.float32],
     total: NDArray[np.float32],
-    sums: NDArray[np.float64],
 ) -> None:
-    """Set `total` to the weighted sum of bands, and `sums` to each band's own sum.
+    """Set `total` to the weighted sum of bands.
 
     Parameters
     ----------
@@ -25,21 +24,15 @@ def weigh_bands(
         Their weights; the sum is taken in the order of the bands, in float32.
     total : (ny, nx) float32
         Set.
-    sums : (bands,) float64
-        Set; taken column by column, then over columns.
     """
     bands, ny, nx = light.shape
-    columns = np.zeros((bands, nx))
     for j in range(ny):
         row = total[j]
         row[:] = 0
         for band in range(bands):
-            values, summed, weight = light[band, j], columns[band], weights[band]
+            values, weight = light[band, j], weights[band]
             for i in range(nx):
                 row[i] += weight * values[i]
-                summed[i] += values[i]
-    for band in range(bands):
-        sums[band] = columns[band].sum()
 
 
 @njit(cache=True, nogil=True)

@@ -150,7 +150,7 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import combine, sample, sharing, splat
+    from syndiff.kernels import combine, convolve, sample, sharing, splat
 
     bytes_1, bytes_2 = _array("u1", 1), _array("u1", 2)
     index_1, index_2 = _array("i8", 1), _array("i8", 2)
@@ -163,7 +163,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sharing.mark_lost, lost
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)
     yield sharing.share_again, again
-    yield combine.weigh_bands, (single_3, single_1, single_2, double_1)
+    yield combine.weigh_bands, (single_3, single_1, single_2)
     masks = _array("u2", 2, is_readonly=True), _array("u2", 3, is_readonly=True)
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
     yield combine.sum_changes, (index_1, index_1, single_2, double_3)
@@ -174,6 +174,8 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sample.sample_boxes, (bytes_2, 0, 0, 0, 0, bytes_2)
     places = sample.Places(double_2, double_2, 0, 0.0, 0.0)
     yield sample.sample_field, (single_2, (0, 0), 0, single_2, places, single_2)
+    single_4, index_taps = _array("f4", 4), _array("i8", 2)
+    yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)
     yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
 
 

@@ -15,7 +15,7 @@ from syndiff.simulation.run import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation.sky import SkyConfig, TestStar
+from syndiff.simulation.sky import SkyConfig, TestGalaxy, TestStar
 
 __all__ = [
     "FfiConfig",
@@ -26,6 +26,7 @@ __all__ = [
     "SimulationConfig",
     "SkyConfig",
     "StackConfig",
+    "TestGalaxy",
     "TestStar",
     "Transient",
     "isolated_stars",

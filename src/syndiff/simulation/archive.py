@@ -42,8 +42,15 @@ _TURNED = (-math.cos(0.2), math.sin(0.2), math.sin(0.2), math.cos(0.2))
 _BLOCK = 256
 _FARTHEST = 1 << 20
 # Blocks from a plane's middle: seeds can't be negative.
+_BIG_ARCSEC = 6.0
+_REACH_RADII = 12.0
+_WAVES = 8
+_WAVE_ARCSEC = (60.0, 300.0)
+_HALO_PX = 400
+_HALO_CORE_PX = 20.0
+_HALO_AT_CORE = 1.2e-6
 _CULL_DEG = 2.5 / 60
-# Seeing and galaxies end within 2 arcmin of their middle.
+# Seeing and all but big galaxies end within 2 arcmin of their middle.
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,12 @@ class StackConfig:
         Whether there are blank borders, gaps, flagged patches, saturated stars and spikes.
     background_sigmas : float
         Amplitude of a smooth residual background, in units of a pixel's noise.
+    ripple_sigmas : float
+        Rms, in units of a pixel's noise, of what sky subtraction left: waves of 1 to 5 arcmin that
+        belong to the exposures, and as much of a step from skycell to skycell, band by band.
+    dark_halo : float
+        Part of the flux of galaxies with half-light radii above 6" that sky subtraction took away,
+        as a round Gaussian of four of these radii.
     floor_sigmas : float
         Surface brightness, in units of a pixel's noise, under which light is not drawn.
     exposures_centre : tuple of float, optional
@@ -76,6 +89,8 @@ class StackConfig:
     noise: bool = True
     artefacts: bool = True
     background_sigmas: float = 0.0
+    ripple_sigmas: float = 0.0
+    dark_halo: float = 0.0
     floor_sigmas: float = 1e-5
     exposures_centre: tuple[float, float] | None = None
 
@@ -84,6 +99,9 @@ class StackConfig:
             raise ConfigError(f"floor_sigmas {self.floor_sigmas} must be above 0 and at most 0.1")
         if not abs(self.background_sigmas) <= 10:
             raise ConfigError(f"background_sigmas {self.background_sigmas}: give -10 to 10")
+        for name in ("ripple_sigmas", "dark_halo"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} {getattr(self, name)} is out of range: give 0 to 1")
 
 
 def write_skycell(
@@ -110,6 +128,9 @@ def write_skycell(
         light = _render(placed, (skycell.ny, skycell.nx), config, index)
         header = _draw_header(rng, skycell, band, config)
         planes = _observe(rng, light, header, config, placed)
+        _subtract_halos(planes, placed, config, header)
+        if config.ripple_sigmas:
+            _add_ripple(planes, header, config, seed=seed)
         if config.noise:
             _add_noise(planes, header, config, seed=seed)
         _write_planes(planes, header, archive, config)
@@ -149,7 +170,10 @@ class _Placed:
 def _place(skycell: Skycell, sources: Sources) -> _Placed:
     """Find pixels and the local scale of the sources that shine into a skycell."""
     cap = Cap.around(unit_vectors(*skycell_border(skycell)), _CULL_DEG)
-    sources = sources[cap.holds(unit_vectors(sources.ra, sources.dec))]
+    towards = unit_vectors(sources.ra, sources.dec)
+    big = sources.radius_arcsec > _BIG_ARCSEC
+    reach_deg = _REACH_RADII * float(sources.radius_arcsec.max(initial=0.0)) / 3600
+    sources = sources[cap.holds(towards) | (big & cap.holds(towards, reach_deg))]
     if not len(sources):
         return _Placed(sources, np.zeros((0, 2)), np.zeros((0, 2, 2)))
     wcs = skycell_wcs(skycell)
@@ -246,6 +270,8 @@ def _observe(
     if config.artefacts:
         _mark_frame(rng, mask, lost)
         saturation = _saturation(placed, config.psf, band)
+        for xy, flux in zip(saturation.xy, saturation.flux, strict=True):
+            _add_halo(light, xy, float(flux))
         _saturate(light, mask, lost, saturation.level)
         for xy, excess in zip(saturation.xy, saturation.excess, strict=True):
             _add_spikes(light, mask, xy, (saturation.level, float(excess)))
@@ -264,14 +290,55 @@ def _unevenness(shape: tuple[int, ...]) -> F64:
     return 1 + np.outer(0.15 * np.cos(np.arange(ny) / 900), np.sin(np.arange(nx) / 700))
 
 
-def _add_noise(planes: _Planes, header: StackHeader, config: StackConfig, *, seed: int) -> None:
-    """Add the noise that the sky's exposures have at a skycell's pixels to its counts."""
-    skycell = header.skycell
+def _to_exposures(skycell: Skycell, config: StackConfig) -> F64:
+    """Return the matrix from a skycell's pixels to the plane that its exposures are drawn on."""
     # Turned, so that no projection's pixels run along it.
     plane = replace(
         skycell, crval=config.exposures_centre or skycell.crval, crpix=(0.0, 0.0), pc=_TURNED
     )
-    warp = np.linalg.inv(plane.pixel_to_direction) @ skycell.pixel_to_direction
+    return np.asarray(np.linalg.inv(plane.pixel_to_direction) @ skycell.pixel_to_direction)
+
+
+def _subtract_halos(
+    planes: _Planes, placed: _Placed, config: StackConfig, header: StackHeader
+) -> None:
+    """Take the dark halos of big galaxies out of the counts."""
+    band = BANDS.index(header.band)
+    ny, nx = planes.counts.shape
+    for k in np.flatnonzero((placed.sources.radius_arcsec > _BIG_ARCSEC) & (config.dark_halo > 0)):
+        sigma = 4 * placed.sources.radius_arcsec[k] / PS1_PIXEL_ARCSEC
+        x, y = placed.xy[k]
+        taken = config.dark_halo * placed.sources.flux[k, band] * header.exptime_s
+        along, across = (
+            np.exp(-0.5 * ((np.arange(n) - middle) / sigma) ** 2) / (math.sqrt(2 * np.pi) * sigma)
+            for n, middle in ((ny, y), (nx, x))
+        )
+        planes.counts[:] -= taken * np.outer(along, across)
+
+
+def _add_ripple(planes: _Planes, header: StackHeader, config: StackConfig, *, seed: int) -> None:
+    """Add what sky subtraction left to the counts: waves of the exposures, a step of the stack."""
+    warp = _to_exposures(header.skycell, config)
+    warp = warp / warp[2, 2]  # a tangent plane is flat enough for waves
+    waves = np.random.default_rng([seed, BANDS.index(header.band), 0x5A7E])
+    name = zlib.crc32(header.skycell.name.encode())
+    own = np.random.default_rng([seed, name, BANDS.index(header.band), 0x57E9])
+    rms = config.ripple_sigmas * planes.noise
+    shortest, longest = (math.log(arcsec) for arcsec in _WAVE_ARCSEC)
+    length = np.exp(waves.uniform(shortest, longest, _WAVES)) / PS1_PIXEL_ARCSEC
+    angle, phase = waves.uniform(0.0, 2 * np.pi, (2, _WAVES))
+    per_px = 2 * np.pi / length * np.stack([np.cos(angle), np.sin(angle)])
+    (kx, ky), start = warp[:2, :2].T @ per_px, phase + warp[:2, 2] @ per_px
+    ny, nx = planes.counts.shape
+    down, right = start + np.outer(np.arange(ny), ky), np.outer(np.arange(nx), kx)
+    # cos(a + b), summed over waves
+    ripple = np.cos(down) @ np.cos(right).T - np.sin(down) @ np.sin(right).T
+    planes.counts[:] += rms * (math.sqrt(2 / _WAVES) * ripple + own.standard_normal())
+
+
+def _add_noise(planes: _Planes, header: StackHeader, config: StackConfig, *, seed: int) -> None:
+    """Add the noise that the sky's exposures have at a skycell's pixels to its counts."""
+    warp = _to_exposures(header.skycell, config)
     noise = warped_noise(warp, planes.counts.shape, (seed, BANDS.index(header.band)))
     noise *= np.sqrt(planes.variance)
     planes.counts[:] += noise
@@ -352,11 +419,12 @@ def _mark_ghost_and_streak(rng: np.random.Generator, mask: Mask) -> None:
 
 @dataclass(frozen=True)
 class _Saturation:
-    """The flux per pixel that saturates, and the stars beyond it: where, by which factor."""
+    """The flux per pixel that saturates, and the stars beyond it: where, factor, flux."""
 
     level: float
     xy: F64
     excess: F64
+    flux: F64
 
 
 def _saturation(placed: _Placed, psf: PsfConfig, band: int) -> _Saturation:
@@ -365,7 +433,25 @@ def _saturation(placed: _Placed, psf: PsfConfig, band: int) -> _Saturation:
     per_flux = float((weights / (2 * np.pi * variances)).sum()) * PS1_PIXEL_ARCSEC**2
     level = per_flux * 10 ** (0.4 * (ZERO_POINT - _SATURATION_MAG[band]))
     excess = placed.sources.flux[:, band] * per_flux / level * (placed.sources.sersic == 0)
-    return _Saturation(level, placed.xy[excess > 1], excess[excess > 1])
+    beyond = excess > 1
+    flux = placed.sources.flux[beyond, band]
+    return _Saturation(level, placed.xy[beyond], excess[beyond], flux)
+
+
+def _add_halo(light: F64, xy: F64, flux: float) -> None:
+    """Add the light that the telescope scatters around a bright star; `light` is modified.
+
+    Surface brightness falls as r^-2.5 from 5" to 100" (King 1971, PASP 83, 199, finds r^-2): half
+    a percent of the star in all. TESS's own view has nothing of it.
+    """
+    x0, y0 = (max(0, round(float(v)) - _HALO_PX) for v in xy)
+    x1, y1 = (max(0, round(float(v)) + _HALO_PX + 1) for v in xy)
+    box = light[y0:y1, x0:x1]
+    if box.size:
+        y, x = np.ogrid[y0 : y0 + box.shape[0], x0 : x0 + box.shape[1]]
+        radius = np.hypot(x - xy[0], y - xy[1])
+        halo = flux * _HALO_AT_CORE * (np.maximum(radius, _HALO_CORE_PX) / _HALO_CORE_PX) ** -2.5
+        box += np.where(radius <= _HALO_PX, halo, 0.0)
 
 
 def _saturate(light: F64, mask: Mask, lost: NDArray[np.bool_], level: float) -> None:

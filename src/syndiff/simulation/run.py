@@ -36,13 +36,14 @@ from syndiff.simulation.grid import (
 )
 from syndiff.simulation.prf import PrfConfig, draw_sources, write_prf_files
 from syndiff.simulation.profiles import PsfConfig
-from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
+from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
 from syndiff.simulation.sources import (
     PS1_EPOCH_YEAR,
     Sources,
     read_sources,
     unit_vectors,
     write_sources,
+    write_star_catalogue,
 )
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.tessellation import Skycell
@@ -179,6 +180,11 @@ class Simulation:
         return self.directory / "prf"
 
     @property
+    def star_catalogue(self) -> Path:
+        """The ECSV of stars as Gaia would list them, for `--stars`."""
+        return self.directory / "gaia_stars.ecsv"
+
+    @property
     def pipeline_command(self) -> str:
         """The command that makes the field's template, with everything kept in the directory."""
         words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
@@ -199,6 +205,7 @@ class Simulation:
         offset: tuple[float, float] = (0.0, 0.0),
         sources: Sources | None = None,
         ffi: FfiConfig | None = None,
+        year: float = PS1_EPOCH_YEAR,
     ) -> F64:
         """Return the template that a perfect pipeline would make.
 
@@ -215,17 +222,19 @@ class Simulation:
             Some of `self.sources`, for one star's own image; default: all.
         ffi : FfiConfig, optional
             The FFI whose WCS and pixels to take; default: the simulation's.
+        year : float
+            Julian year that sources stand at; the FFI's is ``config.ffi.year``.
 
         Returns
         -------
         (ny, nx) float64
-            Composite flux per TESS pixel at AB zero point 25, without noise or background, at
-            PS1's epoch. PS1's seeing and pixel are included; with a measured response, only what
+            Composite flux per TESS pixel at AB zero point 25, without noise or background.
+            PS1's seeing and pixel are included; with a measured response, only what
             they differ by from the mean.
         """
         sources = self.sources if sources is None else sources
         seeing, window = self.config.stack.psf, window or self.config.field
-        seen, year = ffi or self.config.ffi, PS1_EPOCH_YEAR
+        seen = ffi or self.config.ffi
         wcs, prf = wcs_of(seen.wcs_cards), seen.prf
         if psf_sigma_px is None and prf is not None:
             return draw_sources(sources, prf, wcs, window, year=year, seeing=seeing, offset=offset)
@@ -293,6 +302,7 @@ def simulate(
     try:
         simulation.directory.mkdir(parents=True, exist_ok=True)
         write_sources(sources, simulation.stars)
+        write_star_catalogue(sources, simulation.star_catalogue, seed=config.sky.seed)
         write_catalogue(config.skycells, simulation.catalogue)
         write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
         if config.ffi.prf is not None:
@@ -374,8 +384,8 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given twice or
-        lies off the science pixels.
+        If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given
+        twice or lies off the science pixels.
     """
     if kind not in {"field", "crowded", "isolated"}:
         raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
@@ -477,6 +487,7 @@ def _config_of(record: dict[str, Any]) -> SimulationConfig:
     """Return the configuration that a record holds."""
     sky, stack, ffi = ({k: _tuples(v) for k, v in record[n].items()} for n in _PARTS)
     sky["stars"] = tuple(TestStar(**_plain(star)) for star in sky["stars"])
+    sky["galaxies"] = tuple(TestGalaxy(**_plain(one)) for one in sky["galaxies"])
     stack["psf"] = PsfConfig(**_plain(stack["psf"]))
     if ffi.get("prf") is not None:
         ffi["prf"] = PrfConfig(**ffi["prf"])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from syndiff.config import BAND_WEIGHTS
 from syndiff.errors import ConfigError
 from syndiff.simulation.sources import ZERO_POINT, Sources, unit_vectors
 
-__all__ = ["Cap", "SkyConfig", "TestStar", "make_sources"]
+__all__ = ["Cap", "SkyConfig", "TestGalaxy", "TestStar", "make_sources"]
 
 F64 = NDArray[np.float64]
 
@@ -44,6 +44,40 @@ class TestStar:
 
 
 @dataclass(frozen=True)
+class TestGalaxy:
+    """A galaxy that somebody asked for.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Position.
+    mag : float
+        AB magnitude in the composite TESS band.
+    sersic : {1, 4}
+        Exponential or de Vaucouleurs profile.
+    radius_arcsec : float
+        Half-light radius along the major axis.
+    axis_ratio : float
+        Minor over major axis.
+    angle_deg : float
+        Position angle from north to east.
+    r_minus_i : float
+        Colour.
+    """
+
+    __test__ = False
+
+    ra_deg: float
+    dec_deg: float
+    mag: float
+    sersic: int = 1
+    radius_arcsec: float = 30.0
+    axis_ratio: float = 1.0
+    angle_deg: float = 0.0
+    r_minus_i: float = 0.3
+
+
+@dataclass(frozen=True)
 class SkyConfig:
     """What is in the sky.
 
@@ -59,6 +93,8 @@ class SkyConfig:
         Whether drawn stars move.
     stars : tuple of TestStar
         Stars that are there in any case.
+    galaxies : tuple of TestGalaxy
+        Galaxies that are there in any case.
     seed : int
         Seed of everything random.
 
@@ -74,6 +110,7 @@ class SkyConfig:
     faint_mag: float = 24.0
     proper_motions: bool = True
     stars: tuple[TestStar, ...] = ()
+    galaxies: tuple[TestGalaxy, ...] = ()
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -161,9 +198,9 @@ def make_sources(config: SkyConfig, cap: Cap) -> Sources:
     Returns
     -------
     Sources
-        The given stars first, wherever they are, then the drawn sources.
+        The given stars first, then the given galaxies, wherever they are, then the drawn sources.
     """
-    parts = [_given(config.stars)]
+    parts = [_given(config.stars), _given_galaxies(config.galaxies)]
     if config.star_density or config.galaxy_density:
         for tile in _tiles_of(cap):
             drawn = _draw_tile(config, tile)
@@ -274,4 +311,18 @@ def _given(stars: tuple[TestStar, ...]) -> Sources:
         np.zeros(n),
         np.ones(n),
         np.zeros(n),
+    )
+
+
+def _given_galaxies(galaxies: tuple[TestGalaxy, ...]) -> Sources:
+    """Return the galaxies that were asked for."""
+    points = _given(
+        tuple(TestStar(g.ra_deg, g.dec_deg, g.mag, r_minus_i=g.r_minus_i) for g in galaxies)
+    )
+    return replace(
+        points,
+        sersic=np.array([g.sersic for g in galaxies], np.int64),
+        radius_arcsec=np.array([g.radius_arcsec for g in galaxies], float),
+        axis_ratio=np.array([g.axis_ratio for g in galaxies], float),
+        angle_deg=np.array([g.angle_deg for g in galaxies], float),
     )

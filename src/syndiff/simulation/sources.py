@@ -19,6 +19,7 @@ __all__ = [
     "read_sources",
     "unit_vectors",
     "write_sources",
+    "write_star_catalogue",
 ]
 
 F64 = NDArray[np.float64]
@@ -31,6 +32,11 @@ AB_MINUS_TESS_MAG = 0.39
 
 PS1_EPOCH_YEAR = 2012.75
 """Epoch of the catalogue's positions and of the simulated stacks."""
+
+GAIA_EPOCH_YEAR = 2016.0
+"""Epoch of Gaia DR3."""
+
+FAINTEST_G_MAG = 20.0
 
 _MAS_PER_DEG = 3.6e6
 
@@ -178,6 +184,44 @@ def write_sources(sources: Sources, path: Path) -> None:
     for name in ("pmra", "pmdec"):
         table[name].unit = "mas / yr"
     table.meta["epoch"] = PS1_EPOCH_YEAR
+    table.write(path, format="ascii.ecsv", overwrite=True)
+
+
+def write_star_catalogue(sources: Sources, path: Path, *, seed: int) -> None:
+    """Write the stars as an astrometric survey lists them, with its errors.
+
+    Parameters
+    ----------
+    sources : Sources
+        What is in the sky.
+    path : Path
+        An ECSV file, replaced if it is there.
+    seed : int
+        Seed of the errors.
+
+    Notes
+    -----
+    Gaia DR3's columns, at its epoch; stars brighter than G = 20. Magnitudes err by 0.003 (G) and
+    0.005 (BP, RP), positions by 0.1 mas and motions by 0.1 mas per year, as Gaia's do at G = 17.
+    """
+    stars = sources[sources.sersic == 0]
+    g, bp, rp = _gaia_mags(stars)
+    seen = g < FAINTEST_G_MAG
+    stars, g, bp, rp = stars[seen], g[seen], bp[seen], rp[seen]
+    rng = np.random.default_rng([seed, 0x6A1A])
+    n = len(stars)
+    ra, dec = stars.at(GAIA_EPOCH_YEAR)
+    table = Table({"source_id": np.arange(1, n + 1, dtype=np.int64)})
+    table["ra"] = ra + rng.normal(0, 0.1, n) / _MAS_PER_DEG / np.cos(np.radians(dec))
+    table["dec"] = dec + rng.normal(0, 0.1, n) / _MAS_PER_DEG
+    table["pmra"] = stars.pmra + rng.normal(0, 0.1, n)
+    table["pmdec"] = stars.pmdec + rng.normal(0, 0.1, n)
+    table["phot_g_mean_mag"] = g + rng.normal(0, 0.003, n)
+    table["phot_bp_mean_mag"] = bp + rng.normal(0, 0.005, n)
+    table["phot_rp_mean_mag"] = rp + rng.normal(0, 0.005, n)
+    for name, unit in (("ra", "deg"), ("dec", "deg"), ("pmra", "mas / yr"), ("pmdec", "mas / yr")):
+        table[name].unit = unit
+    table.meta["ref_epoch"] = GAIA_EPOCH_YEAR
     table.write(path, format="ascii.ecsv", overwrite=True)
 
 

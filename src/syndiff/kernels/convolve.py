@@ -1,0 +1,69 @@
+"""Convolve finely sampled images with a kernel that varies over the field, at pixels only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syndiff.kernels.compile import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["convolve_varying"]
+
+
+@njit(cache=True, nogil=True)
+def convolve_varying(
+    phases: NDArray[np.float32],
+    taps: NDArray[np.int64],
+    coefficients: NDArray[np.float64],
+    down: NDArray[np.float64],
+    across: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Sum samples around each pixel, with weights that are polynomials of the pixel's place.
+
+    Parameters
+    ----------
+    phases : (f, f, rows, columns) float32
+        Samples, f to a pixel and axis, taken apart: those of one phase lie side by side.
+    taps : (m, 4) int64
+        Phase in y and x of each tap, and its row and column for out[0, 0].
+    coefficients : (m, ky, kx) float64
+        Of each tap's weight, on the products of polynomials in y and in x.
+    down, across : (ky, ny), (kx, nx) float64
+        Values of the polynomials in y and in x.
+    out : (ny, nx) float64
+        Written.
+    """
+    ny, nx = out.shape
+    orders = across.shape[0]
+    weight = np.empty(nx)
+    for y in range(ny):
+        target = out[y]
+        target[:] = 0
+        for m in range(taps.shape[0]):
+            weight[:] = 0
+            for k in range(orders):
+                factor = 0.0
+                for j in range(down.shape[0]):
+                    factor += coefficients[m, j, k] * down[j, y]
+                _add_scaled(factor, across[k], weight)
+            source = phases[taps[m, 0], taps[m, 1], taps[m, 2] + y, taps[m, 3] :]
+            _add_product(weight, source, target)
+
+
+@njit(cache=True, nogil=True)
+def _add_scaled(factor: float, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for i in range(out.size):
+        out[i] += factor * values[i]
+
+
+@njit(cache=True, nogil=True)
+def _add_product(
+    weight: NDArray[np.float64], source: NDArray[np.float32], out: NDArray[np.float64]
+) -> None:
+    for i in range(out.size):
+        out[i] += weight[i] * source[i]
