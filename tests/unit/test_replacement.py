@@ -294,7 +294,7 @@ def test_in_an_overlap_a_star_counts_once_even_if_one_skycell_lost_its_core():
             skycell=skycell,
             sharing=sharing_of(tessellation, skycell),
             holes={},
-            config=CombineConfig("matched", 4096, OFFSET),
+            config=CombineConfig("matched", 4096, star_scale_mag=OFFSET),
             stars=stars,
         )
         sums.append(found.light.sum())
