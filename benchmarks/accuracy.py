@@ -193,8 +193,8 @@ within 5 px of stars that PS1 saturates (brighter than magnitude 14) take no par
 the field remain. PS1's noise is about 10 units of flux a TESS pixel, a star of magnitude 22 has 16,
 of which 7 fall into its brightest pixel: the last rows rest on many stars. `matched` and `sep`
 leave out what PS1 does not detect, noise and faint galaxies alike; `none` keeps all of it.
-*scatter / UNCERT*: robust standard deviation of (template - truth) / UNCERT, where UNCERT counts
-the noise of all light, left out or not.
+*scatter / UNCERT*: robust standard deviation of (template - truth) / UNCERT; more about it, by
+magnitude and density, is in [faint light](faint-light.md).
 
 {light}"""
 

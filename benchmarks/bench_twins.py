@@ -60,4 +60,12 @@ def test_table_has_a_ratio():
     _, cost = measured(sum, [1])
     assert cost.cpu_s >= 0
     row = table([Row("work", 2.0, textbook=6.0)]).splitlines()[-1]
-    assert row == "| work | 2 s |  | 6 s | 3 |  |  |  |  |"
+    assert row == "| work | 2 s |  |  | 6 s | 3 |  |  |  |  |"
+
+
+def test_table_tells_which_promises_were_kept():
+    promises = {"<= 3 s": True, "<= 1 GB": True}
+    row = table([Row("work", 2.0, promises)]).splitlines()[-1]
+    assert row.startswith("| work | 2 s | <= 3 s; <= 1 GB | yes |")
+    row = table([Row("work", 2.0, promises | {"<= 1 GB": False})]).splitlines()[-1]
+    assert row.startswith("| work | 2 s | <= 3 s; <= 1 GB | no: <= 1 GB |")

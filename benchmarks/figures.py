@@ -7,7 +7,7 @@ import platform
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -41,8 +41,8 @@ class Row:
         The work.
     ours : float
         syndiff.
-    promise : str
-        What was promised, in words.
+    promises : dict
+        What was promised, in words -> whether this run kept it.
     textbook, stronger : float
         The twins; NaN where there is none.
     peak_gb : float
@@ -53,7 +53,7 @@ class Row:
 
     what: str
     ours: float
-    promise: str = ""
+    promises: dict[str, bool] = field(default_factory=dict)
     textbook: float = float("nan")
     stronger: float = float("nan")
     peak_gb: float = float("nan")
@@ -100,7 +100,8 @@ def peak_gb() -> float:
 
 def table(rows) -> str:
     """Return the rows as a Markdown table."""
-    head = "work", "syndiff", "promise", "textbook", "ratio", "stronger", "ratio", "peak GB", "note"
+    twins = "textbook", "ratio", "stronger", "ratio"
+    head = "work", "syndiff", "promise", "kept", *twins, "peak GB", "note"
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     lines += [" | ".join(_cells(row)) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
@@ -110,7 +111,8 @@ def _cells(row):
     return (
         row.what,
         _seconds(row.ours),
-        row.promise,
+        "; ".join(row.promises),
+        _kept(row.promises),
         _seconds(row.textbook),
         _ratio(row.textbook, row.ours),
         _seconds(row.stronger),
@@ -118,6 +120,13 @@ def _cells(row):
         "" if np.isnan(row.peak_gb) else f"{row.peak_gb:.2f}",
         row.note,
     )
+
+
+def _kept(promises):
+    broken = [promise for promise, kept in promises.items() if not kept]
+    if not promises:
+        return ""
+    return f"no: {'; '.join(broken)}" if broken else "yes"
 
 
 def _seconds(value):

@@ -17,11 +17,12 @@ from astropy.io import fits
 
 from benchmarks.skies import PLACES
 from syndiff.config import BAND_WEIGHTS, BANDS
-from syndiff.simulation import Simulation, SimulationConfig, SkyConfig, plan_simulation
+from syndiff.simulation import FfiConfig, Simulation, SimulationConfig, SkyConfig, plan_simulation
 from syndiff.simulation.ffi import write_ffi
 from syndiff.simulation.grid import write_catalogue
 from syndiff.simulation.run import PS1_EPOCH_YEAR
 from syndiff.simulation.sky import Cap, make_sources
+from syndiff.simulation.sources import write_sources
 from syndiff.simulation.stackfile import StackHeader, choose_scaling, encode, write_stack_plane
 from syndiff.tessellation import Skycell
 from syndiff.window import Window
@@ -139,11 +140,20 @@ class GalsimSky:
         """Where things are on the sky."""
         return [self.wcs.toWorld(galsim.PositionD(t.x + 1, t.y + 1)) for t in self.things]
 
+    def seen_by(self, ffi: FfiConfig) -> GalsimSky:
+        """Return the same sky on another FFI's pixels."""
+        there = replace(self, plan=replace(self.plan, ffi=ffi))
+        at = [there.wcs.toImage(place) for place in self.places]
+        things = [replace(t, x=p.x - 1, y=p.y - 1) for t, p in zip(self.things, at, strict=True)]
+        return replace(there, things=tuple(things))
+
     def make(self, directory: Path) -> Simulation:
         """Write the FFI, the catalogue of skycells and the archive."""
         empty = SkyConfig(star_density=0.0, galaxy_density=0.0)
         simulation = Simulation(directory, replace(self.plan, sky=empty))
         nothing = make_sources(empty, Cap((1.0, 0.0, 0.0), 0.01))
+        directory.mkdir(parents=True, exist_ok=True)
+        write_sources(nothing, simulation.stars)
         write_catalogue(self.plan.skycells, simulation.catalogue)
         write_ffi(nothing, replace(self.plan.ffi, noise=False), directory, seed=1)
         for cell in self.plan.skycells:

@@ -32,6 +32,9 @@ from syndiff.window import Window
 
 FIELD = Window(1000, 1000, 1030, 1030)
 CELL_PX = 1600
+TURNS = 3
+"""Of each kind, one after another: a busy machine then is as busy for all."""
+
 _PIECE = 1 << 18
 
 
@@ -145,43 +148,71 @@ def _fetch_only(simulation, frame, url):
 
 
 def run_overlap(simulation, frame):
-    """Return wall times of the network alone, the reduction alone and both, and the bytes."""
+    """Return the costs of the network alone, the reduction alone and both, and the bytes.
+
+    Each is the least wall time of some turns: other work on the machine only adds.
+    """
     local = str(simulation.archive)
     _download(simulation, frame, local, LocalExecutor())
     (_, count), alone = measured(_download, simulation, frame, local, LocalExecutor())
     size = sum(p.stat().st_size for p in simulation.archive.rglob("*.fits"))
+    turns = []
     with limited_server(simulation.archive, size / alone.wall_s) as url:
-        _, network = measured(_fetch_only, simulation, frame, url)
-        _, both = measured(_download, simulation, frame, url, LocalExecutor(threads=2))
-    return network.wall_s, alone.wall_s, both, size, count
+        for _ in range(TURNS):
+            _, network = measured(_fetch_only, simulation, frame, url)
+            _, both = measured(_download, simulation, frame, url, LocalExecutor(threads=2))
+            _, again = measured(_download, simulation, frame, local, LocalExecutor())
+            turns.append((network, again, both))
+    network, again, both = (min(c, key=lambda cost: cost.wall_s) for c in zip(*turns, strict=True))
+    return network.wall_s, again.wall_s, both, size, count, size / alone.wall_s
 
 
-def run_workers(simulation, frame, cores):
-    """Return the cost of the download stage with so many workers, their start left out."""
-    with open_executor(cores=cores, threads=1) as executor:
-        _download(simulation, frame, str(simulation.archive), executor)
-        _, first = measured(_download, simulation, frame, str(simulation.archive), executor)
-    return first
+def run_workers(simulation, frame):
+    """Return the least wall times and CPU seconds of one worker and of two, taken in turns."""
+    executors = {n: open_executor(cores=n, threads=1) for n in (1, 2)}
+    walls, cpus = {1: [], 2: []}, {1: [], 2: []}
+    with contextlib.ExitStack() as stack:
+        opened = {n: stack.enter_context(executor) for n, executor in executors.items()}
+        for turn in range(TURNS + 1):
+            for n, executor in opened.items():
+                start = _all_cpu_seconds()
+                _, cost = measured(_download, simulation, frame, str(simulation.archive), executor)
+                if turn:  # the first one starts workers
+                    walls[n].append(cost.wall_s)
+                    cpus[n].append(_all_cpu_seconds() - start)
+    return {n: min(w) for n, w in walls.items()}, {n: min(c) for n, c in cpus.items()}
+
+
+def _all_cpu_seconds():
+    """Return the CPU time of this process and of the workers it has started, running or not."""
+    import psutil
+
+    own = psutil.Process()
+    times = [process.cpu_times() for process in [own, *own.children(recursive=True)]]
+    return sum(time.user + time.system for time in times)
 
 
 def rows(inputs, *, quick=False):
     """Yield rows of overlap and scaling; here the figures are wall times."""
     simulation = small_archive(inputs.work, cell_px=1000 if quick else CELL_PX)
-    (network, alone, both, size, count), cost = isolated(run_overlap, simulation, inputs.frame)
+    found, cost = isolated(run_overlap, simulation, inputs.frame)
+    network, alone, both, size, count, speed = found
     slower = max(network, alone)
     yield Row(
         "network and reduction together (wall)",
         both.wall_s,
-        "<= 1.1 x the slower of the two",
+        {"<= 1.1 x the slower of the two": both.wall_s <= 1.1 * slower},
         peak_gb=cost.peak_gb,
         note=f"{both.wall_s / slower:.2f} x: network alone {network:.1f} s, reduction alone "
-        f"{alone:.1f} s; {count} skycells of {CELL_PX} px, {size / 1e6:.0f} MB at "
-        f"{size / alone / 1e6:.0f} MB/s",
+        f"{alone:.1f} s, least of {TURNS} turns; {count} skycells of {CELL_PX} px, "
+        f"{size / 1e6:.0f} MB at {speed / 1e6:.0f} MB/s",
     )
-    one, two = (isolated(run_workers, simulation, inputs.frame, n)[0] for n in (1, 2))
+    (wall, cpu), _ = isolated(run_workers, simulation, inputs.frame)
     yield Row(
         "two workers (wall)",
-        two.wall_s,
-        ">= 0.85 x 2 the throughput",
-        note=f"one worker {one.wall_s:.1f} s: {one.wall_s / two.wall_s:.2f} x the throughput",
+        wall[2],
+        {">= 0.85 x 2 the throughput": wall[1] / wall[2] >= 0.85 * 2},
+        note=f"one worker {wall[1]:.1f} s: {wall[1] / wall[2]:.2f} x the throughput, least of "
+        f"{TURNS} turns. For the same work one takes {cpu[1]:.1f} core-s, two {cpu[2]:.1f}: "
+        f"{cpu[1] / cpu[2]:.2f} x the work for each core-second",
     )

@@ -71,7 +71,7 @@ def rows(inputs, *, quick=False):
     yield Row(
         "mapping of a CCD",
         listed + count * each,
-        "maps <= 1 MB each",
+        {"maps <= 1 MB each": largest <= 1e6},
         textbook=count * twin["map"],
         stronger=count * strong["pixmap"],
         peak_gb=cost.peak_gb,
@@ -87,7 +87,10 @@ def rows(inputs, *, quick=False):
     yield Row(
         "scene and 10 offsets",
         scale * (scene.cpu_s + ten.cpu_s),
-        "<= 60 core-s, <= 1.5 GB",
+        {
+            "<= 60 core-s": scale * (scene.cpu_s + ten.cpu_s) <= 60,
+            "<= 1.5 GB": cost.peak_gb <= 1.5,
+        },
         textbook=count * (twin["convolve"] + twin["map"] + 10 * twin["bin"]),
         stronger=count * sum(strong.values()) + frame_fft,
         peak_gb=cost.peak_gb,
@@ -97,7 +100,7 @@ def rows(inputs, *, quick=False):
     yield Row(
         "one more offset",
         scale * one,
-        "<= 0.5 core-s",
+        {"<= 0.5 core-s": scale * one <= 0.5},
         textbook=count * twin["bin"],
         peak_gb=cost.peak_gb,
         note="six planes, FITS with checksums; textbook: light only, positions kept",

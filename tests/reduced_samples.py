@@ -49,3 +49,34 @@ def write_all(atlas, seed, keys, overwrite):
     for key in keys:
         reduced = SimpleNamespace(**make_fields(seed=seed, name=key.name))
         atlas.write(key, reduced, overwrite=overwrite)
+
+
+def dark_skycell(skycell, *, mask=None, valid=None):
+    """A skycell of valid pixels without light, variance 2 a pixel in every band."""
+    from syndiff.coding import variance_encode
+    from syndiff.config import BANDS
+    from syndiff.reduction import ReducedSkycell
+
+    shape2, shape8 = (tuple(-(-n // side) for n in skycell.shape) for side in (8, 32))
+    sides = [np.minimum(32, n - np.arange(0, n, 32)) for n in skycell.shape]
+    count = np.stack([np.outer(*sides)] * 4).astype(np.uint16)
+    variance = np.stack([2.0 * count, np.zeros(count.shape)], axis=1)
+    return ReducedSkycell(
+        name=skycell.name,
+        shape=skycell.shape,
+        bands=BANDS,
+        light=np.zeros((4, *shape2), np.int16),
+        light_sigma=np.ones(4),
+        left_out=np.zeros((4, *shape2), np.int16),
+        faint=np.zeros((4, *shape8), np.int16),
+        faint_sigma=np.ones(4),
+        level=np.zeros((4, *(-(-n // 256) for n in skycell.shape)), np.float32),
+        variance=variance_encode(variance, 32.0),
+        variance_sigma=np.full(4, 32.0),
+        count=count,
+        left_out_count=np.zeros((4, *shape8), np.uint16),
+        flagged=np.zeros((4, *shape8), np.uint16),
+        mask=np.zeros(shape2, np.uint16) if mask is None else mask,
+        valid=np.full(shape2, 15, np.uint8) if valid is None else valid,
+        noise_correlation=1.5,
+    )

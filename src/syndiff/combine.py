@@ -113,7 +113,7 @@ def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     (n2y, n2x) uint8
-        Bit b set: less than half of the cell's pixels are valid in band ``config.BANDS[b]``.
+        Bit b set: pixels of the cell lack data in band ``config.BANDS[b]``, more than a few.
     """
     return ~valid & np.uint8(ALL_BANDS)
 

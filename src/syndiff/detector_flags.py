@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from scipy.special import ndtr
 from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,11 +30,11 @@ EXPOSURE_S = 2.0
 ZERO_POINT_MAG = 20.44
 """T of one electron per second (TESS Instrument Handbook)."""
 
-PRF_FWHM_PX = 1.9
-"""A Gaussian of this width has 0.27 of its light in the pixel that it is centred on: a star of
-T = 6.9 then fills that pixel, as TESS does near 7."""
+SIGMA_PX = 0.6
+"""Width of the star's image, sharp as in the middle of a camera's field: with 0.35 of its light in
+the pixel it is centred on, a star of T = 6.8 fills that pixel. That is where TESS saturates (TESS
+Instrument Handbook, section 6.7)."""
 
-_SIGMA_PX = PRF_FWHM_PX / 2.3548
 _REACH_PX = 12
 _FLOW = 1.0
 """Bleed trails are drawn with all of the excess charge on either side: it may run either way."""
@@ -88,49 +89,49 @@ def flag_detector(
     inside = columns[(columns >= 0) & (columns < quality.shape[1])]
     held = slice(max(0, science.y0 - window.y0), max(0, science.y1 - window.y0))
     quality[held, inside] |= np.int32(DataQuality.TESS_STRAP)
+    pixels = window.intersection(science)
+    if pixels is None:
+        return
     for x, y, tmag in bright:
-        _flag_star(quality, window, science, (x + offset[0], y + offset[1], tmag))
+        for bit, patch in _spoilt(x + offset[0], y + offset[1], tmag):
+            part = patch.within(pixels)
+            place = np.ix_(part.rows - window.y0, part.columns - window.x0)
+            quality[place] |= np.where(part.mark, int(bit), 0).astype(np.int32)
 
 
-def _flag_star(
-    quality: NDArray[np.int32], window: Window, science: Window, star: tuple[float, float, float]
-) -> None:
-    """Flag the saturated pixels of one star and its bleed trails."""
-    x, y, tmag = star
+def _spoilt(x: float, y: float, tmag: float) -> Iterator[tuple[DataQuality, _Patch]]:
+    """Yield the saturated pixels of one star and its bleed trails."""
     electrons = EXPOSURE_S * 10 ** (0.4 * (ZERO_POINT_MAG - tmag))
     rows, columns = (round(v) + np.arange(-_REACH_PX, _REACH_PX + 1) for v in (y, x))
-    image = electrons * np.outer(_share(rows - y), _share(columns - x))
+    down, right = (_share(rows.astype(float) - y), _share(columns.astype(float) - x))
+    image = electrons * np.outer(down, right)
     full = image > FULL_WELL_E
-    _set(quality, window, science, rows, columns, full, DataQuality.TESS_SATURATED)
+    yield DataQuality.TESS_SATURATED, _Patch(rows, columns, full)
     excess = np.where(full, image - FULL_WELL_E, 0).sum(axis=0)
     for k in np.flatnonzero(full.any(axis=0)):
         ends = rows[full[:, k]][[0, -1]]
         length = int(np.ceil(_FLOW * excess[k] / FULL_WELL_E))
         trail = np.arange(ends[0] - length, ends[1] + length + 1)
         mark = np.ones((trail.size, 1), np.bool_)
-        _set(quality, window, science, trail, columns[k : k + 1], mark, DataQuality.TESS_BLEED)
+        yield DataQuality.TESS_BLEED, _Patch(trail, columns[k : k + 1], mark)
 
 
 def _share(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the parts of a Gaussian's light that fall into pixels along an axis."""
-    edges = np.stack([distance - 0.5, distance + 0.5]) / _SIGMA_PX
+    edges = np.stack([distance - 0.5, distance + 0.5]) / SIGMA_PX
     return np.asarray(ndtr(edges[1]) - ndtr(edges[0]), np.float64)
 
 
-def _set(
-    quality: NDArray[np.int32],
-    window: Window,
-    science: Window,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    mark: NDArray[np.bool_],
-    bit: DataQuality,
-) -> None:
-    """Set a bit at marked FFI pixels that both the window and the science window hold."""
-    held = window.intersection(science)
-    if held is None:
-        return
-    in_rows = (rows >= held.y0) & (rows < held.y1)
-    in_columns = (columns >= held.x0) & (columns < held.x1)
-    place = np.ix_(rows[in_rows] - window.y0, columns[in_columns] - window.x0)
-    quality[place] |= np.where(mark[np.ix_(in_rows, in_columns)], int(bit), 0).astype(np.int32)
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """FFI rows and columns, and which of their pixels are meant."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    mark: NDArray[np.bool_]
+
+    def within(self, held: Window) -> _Patch:
+        """Return the part that a window holds."""
+        rows = (self.rows >= held.y0) & (self.rows < held.y1)
+        columns = (self.columns >= held.x0) & (self.columns < held.x1)
+        return _Patch(self.rows[rows], self.columns[columns], self.mark[np.ix_(rows, columns)])

@@ -127,20 +127,24 @@ class Displacement:
         x, y = np.meshgrid(np.arange(mx) * float(self.spacing), np.arange(my) * float(self.spacing))
         return x, y
 
-    def places(self, x: float, y: float) -> Places:
+    def places(self, x: float, y: float, *, beside: tuple[float, float] = (0.0, 0.0)) -> Places:
         """Return where a scene is sampled, as kernels take it.
 
         Parameters
         ----------
         x, y : float
             FFI pixel of the first output pixel.
+        beside : (float, float)
+            How far from the pixels, along x and y, is sampled.
 
         Returns
         -------
         Places
             For `syndiff.kernels.sample.sample_field`.
         """
-        return Places(self.dx, self.dy, self.spacing, float(x), float(y))
+        first = math.floor(x), math.floor(y)
+        rest = float(x - first[0] + beside[0]), float(y - first[1] + beside[1])
+        return Places(self.dx, self.dy, self.spacing, *first, *rest)
 
     def moved(self, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> Displacement:
         """Return the field with more displacement at its nodes.

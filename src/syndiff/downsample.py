@@ -354,10 +354,9 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
     held = canvas.part(request.held, request.window)
     if job.ffi is not None and job.ffi.observation is not None:
         try:
-            template, record = _follow(job.ffi.observation, stored, request, is_refined=job.refine)
+            record = _follow(job, job.ffi.observation, stored, held, request)
         except (GeometryError, RenderingError) as error:
             return f"{job.ffi.name}: {error}"
-        held.fill(template)
     else:
         sample_template(
             stored.strip,
@@ -369,54 +368,53 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
         )
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
-    _flag_detector(canvas.quality, record, request)
+    _flag_detector(canvas.quality, request.window, record.offset, request)
     write_template(job.place, canvas, record, job.digest)
     return ""
 
 
-def _flag_detector(quality: NDArray[np.int32], record: TemplateRecord, request: _Request) -> None:
+def _flag_detector(
+    quality: NDArray[np.int32], window: Window, offset: tuple[float, float], request: _Request
+) -> None:
     """Add what TESS's own detector spoils, the same for all samples of a pixel."""
     stars = request.scene.get("stars")
-    flags = np.zeros(request.window.shape, np.int32)
+    flags = np.zeros(window.shape, np.int32)
     flag_detector(
         flags,
-        request.window,
+        window,
         request.frame.science,
         bright=stars["bright"] if stars is not None else (),
-        offset=record.offset,
+        offset=offset,
     )
     for axis in (0, 1):
-        flags = np.repeat(flags, request.oversample, axis)
+        flags = np.repeat(flags, quality.shape[0] // window.shape[0], axis)
     quality |= flags
 
 
 def _follow(
-    ffi: Observation, stored: StoredScene, request: _Request, *, is_refined: bool
-) -> tuple[Template, TemplateRecord]:
-    """Sample a template with the pointing of an FFI."""
+    job: _Job, ffi: Observation, stored: StoredScene, out: Template, request: _Request
+) -> TemplateRecord:
+    """Sample a template with the pointing of an FFI; return what its file says of it."""
     frame = ffi.frame
     cards: tuple[tuple[str, float | int | str, str], ...] = ()
     displacement = displacement_of(ffi, request.frame, request.held)
-    if is_refined:
+    if job.refine:
         refinement, displacement = _refine(ffi, stored, displacement, request)
         frame = moved_frame(frame, *refinement.linear()[:2])
         cards = tuple(refinement.cards())
-    template = follow_template(
+    follow_template(
         stored.strip,
         origin=stored.origin,
         window=request.held,
         displacement=displacement,
         oversample=request.oversample,
+        out=out,
     )
     shift = displacement.shift(request.held)
-    name = Reference.of(ffi).name
     times = ffi.date_obs, ffi.date_end, ffi.tmid
-    followed = Followed(name, *times, ffi.quality, shift, cards)
-    offset = shift.dx, shift.dy
-    record = TemplateRecord(
-        frame, request.window, offset, request.scene, request.oversample, followed
-    )
-    return template, record
+    followed = Followed(Reference.of(ffi).name, *times, ffi.quality, shift, cards)
+    where = frame, request.window, (shift.dx, shift.dy)
+    return TemplateRecord(*where, request.scene, request.oversample, followed)
 
 
 def _refine(
@@ -433,6 +431,8 @@ def _refine(
     quality = follow_template(
         stored.strip, origin=stored.origin, window=held, displacement=displacement
     ).quality
+    shift = displacement.shift(held)
+    _flag_detector(quality, held, (shift.dx, shift.dy), request)
     return refine_displacement(
         stored.strip,
         image,
@@ -445,8 +445,11 @@ def _refine(
 
 
 def _apart_from(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return the pixels without flags, and not beside those where light is missing."""
+    """Return the pixels whose light is right, and that are not beside others."""
     from scipy.ndimage import binary_dilation
 
-    spoilt = quality & ~np.int32(DataQuality.MISSING_BAND) != 0
+    harmless = DataQuality.MISSING_BAND | DataQuality.HIGH_PROPER_MOTION
+    spoilt = quality & ~np.int32(harmless) != 0
+    # A star that was put back from a catalogue stands for the light that PS1 lost.
+    spoilt &= (quality & DataQuality.REPLACED_STAR == 0) | (quality & DataQuality.NO_COVERAGE != 0)
     return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))

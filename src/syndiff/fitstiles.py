@@ -4,7 +4,6 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NoReturn, Protocol
@@ -288,29 +287,37 @@ class _GzipRows:
     is_mask: bool
 
     def read(self, j0: int, out: NDArray[Any]) -> None:
-        rows = b"".join(self._inflated(j0, len(out), 2 * out.shape[1]))
-        out[...] = np.frombuffer(rows, ">i2").reshape(out.shape).view(f">{out.dtype.str[1:]}")
-        if self.is_mask:
-            out ^= np.uint16(0x8000)
-
-    def _inflated(self, j0: int, rows: int, size: int) -> Iterator[bytes]:
-        from isal import isal_zlib
+        from syndiff.kernels.bigendian import unpack_rows
 
         octets = self.image.octets.data
-        starts = self.starts[j0 : j0 + rows].tolist()
-        lengths = self.lengths[j0 : j0 + rows].tolist()
-        for j, (start, length) in enumerate(zip(starts, lengths, strict=True), j0):
-            try:
-                row = isal_zlib.decompress(octets[start : start + length], _GZIP_WBITS, size)
-            except isal_zlib.error as error:  # type: ignore[misc]  # the stub has a variable
-                _fail(self.image, f"row {j}", f"GZIP_1: {error}")
-            if len(row) != size:
-                _fail(
-                    self.image,
-                    f"row {j}",
-                    f"GZIP_1: it inflates to {len(row)} bytes, expected {size}",
-                )
-            yield row
+        rows: dict[bytes, int] = {}
+        index = np.empty(len(out), np.int64)
+        inflated = []
+        for k, j in enumerate(range(j0, j0 + len(out))):
+            row = octets[self.starts[j] : self.starts[j] + self.lengths[j]].tobytes()
+            # Every second row is like one before: without flags, or with those of a detector's gap.
+            if row not in rows:
+                rows[row] = len(rows)
+                inflated.append(self._inflated(j, row, 2 * out.shape[1]))
+            index[k] = rows[row]
+        sign = np.uint16(0x8000 if self.is_mask else 0)
+        words = np.frombuffer(b"".join(inflated), np.uint16).reshape(len(rows), out.shape[1])
+        unpack_rows(words, index, sign, out.view(np.uint16))
+
+    def _inflated(self, j: int, row: bytes, size: int) -> bytes:
+        from isal import isal_zlib
+
+        try:
+            found = isal_zlib.decompress(row, _GZIP_WBITS, size)
+        except isal_zlib.error as error:  # type: ignore[misc]  # the stub has a variable
+            _fail(self.image, f"row {j}", f"GZIP_1: {error}")
+        if len(found) != size:
+            _fail(
+                self.image,
+                f"row {j}",
+                f"GZIP_1: it inflates to {len(found)} bytes, expected {size}",
+            )
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,10 +98,11 @@ def read_candidates(paths: Iterable[str]) -> list[Candidate]:
         If two of them have one name.
     """
     candidates = [_read(path) for path in paths]
-    names = [candidate.name for candidate in candidates]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{name} is given more than once: give each FFI once")
+    names: set[str] = set()
+    for candidate in candidates:
+        if candidate.name in names:
+            raise ConfigError(f"{candidate.name} is given more than once: give each FFI once")
+        names.add(candidate.name)
     return candidates
 
 

@@ -1,5 +1,6 @@
 """One skycell's stack planes reduced to light on 2" cells, independent of any CCD."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,14 @@ __all__ = [
     "variance_decode",
     "variance_encode",
 ]
+
+
+_WHOLE = 15 / 16
+"""Part of a cell's pixels with data for the cell to be valid.
+
+Half of them would do for noise, but a star on the rim of a gap loses 12 % of its flux then, where
+other bands or skycells could stand in.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +79,8 @@ class ReducedSkycell:
     mask : (n2y, n2x) uint16
         OR of the mask bits of all pixels and bands.
     valid : (n2y, n2x) uint8
-        Bit b is set where band ``BANDS[b]`` has data in at least half of the cell's pixels.
+        Bit b is set where band ``BANDS[b]`` has data in all but a sixteenth of the pixels of the
+        cell, and of each of the eight around it, or more.
     noise_correlation : float
         How much larger the noise of sums of pixels is than their variance says.
     meta : dict
@@ -274,12 +284,21 @@ def _typical_sigma(cells: CellSums) -> float:
 
 
 def _valid_bits(usable: Mapping[str, NDArray[np.uint8]], skycell: "Skycell") -> NDArray[np.uint8]:
-    """Return the bands that have data in at least half of each 2" cell's pixels."""
+    """Return the bands that have data in `_WHOLE` of the pixels of each 2" cell and of all around.
+
+    The spline takes a cell's light from its neighbours too.
+    """
     rows, columns = (
         np.minimum(8, size - np.arange(0, size, 8)) for size in (skycell.ny, skycell.nx)
     )
     inside = rows[:, None] * columns
     bits = np.zeros(inside.shape, np.uint8)
+    lost = np.zeros([size + 2 for size in inside.shape], np.uint8)
     for band, count in usable.items():
-        bits[2 * count.astype(np.int64) >= inside] |= np.uint8(1 << BANDS.index(band))
+        bit = np.uint8(1 << BANDS.index(band))
+        bits |= bit
+        lost[1:-1, 1:-1][count < _WHOLE * inside] |= bit
+    ny, nx = inside.shape
+    for j, i in itertools.product(range(3), range(3)):
+        bits &= ~lost[j : j + ny, i : i + nx]
     return bits

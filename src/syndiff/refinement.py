@@ -281,16 +281,17 @@ def _terms(
 
 def _columns(
     scene: SceneStrip, origin: tuple[int, int], window: Window, displacement: Displacement
-) -> FloatArray:
+) -> NDArray[np.float32]:
     """Return T, T_x, T_y, T_xx and T_yy, (5, ny, nx)."""
 
-    def flux(x: float, y: float) -> FloatArray:
+    def flux(x: float, y: float) -> NDArray[np.float32]:
         shift = np.full_like(displacement.dx, x), np.full_like(displacement.dy, y)
         field = displacement.moved(*shift)
-        return follow_flux(scene, origin=origin, window=window, displacement=field).astype(float)
+        return follow_flux(scene, origin=origin, window=window, displacement=field)
 
-    h, middle = _STEP_PX, flux(0.0, 0.0)
-    right, left, up, down = flux(h, 0.0), flux(-h, 0.0), flux(0.0, h), flux(0.0, -h)
+    h, middle = np.float32(_STEP_PX), flux(0.0, 0.0)
+    right, left = flux(_STEP_PX, 0.0), flux(-_STEP_PX, 0.0)
+    up, down = flux(0.0, _STEP_PX), flux(0.0, -_STEP_PX)
     slopes = (right - left) / (2 * h), (up - down) / (2 * h)
     curvatures = (right + left - 2 * middle) / h**2, (up + down - 2 * middle) / h**2
     return np.stack([middle, *slopes, *curvatures])
@@ -310,7 +311,7 @@ def _block_shifts(
     image: FloatArray,
     uncertainty: FloatArray,
     good: NDArray[np.bool_],
-    columns: FloatArray,
+    columns: NDArray[np.float32],
     window: Window,
 ) -> _Shifts:
     """Fit every square by itself; return those that tell a shift."""

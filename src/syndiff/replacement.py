@@ -215,7 +215,8 @@ def _find_cores(mask: NDArray[np.uint16], valid: NDArray[np.uint8], stars: Place
             near = distance <= _OWN_CELLS + 1
             patch = own | (_connected(patches[window], near) & (distance <= reach))
             core[window] |= patch
-            spikes[window] |= _connected(trails[window], near) & (distance <= _SPIKE_REACH * reach)
+            grown = ndimage.binary_dilation(patch, _EIGHT, iterations=_GROWTH + 1)
+            spikes[window] |= _connected(trails[window], grown) & (distance <= _SPIKE_REACH * reach)
         core = ndimage.binary_dilation(core, _EIGHT, iterations=_GROWTH)
         spikes = ndimage.binary_dilation(spikes, _EIGHT) & ~core
     return _Cores(chosen, core, spikes)

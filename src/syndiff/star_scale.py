@@ -42,7 +42,9 @@ GIVEN_ERROR_MAG = 0.04
 _ZERO_POINT = 25.0
 _APERTURE_CELLS = 4.5
 _RING_CELLS = (6.0, 9.0)
-_REACH_CELLS = 9
+_REACH_CELLS = 14
+_BLANK_CELLS = 9.5
+_MOST_BLANK = 0.03
 _NEIGHBOUR_ARCSEC = 14.0
 _MOST_NEIGHBOURS = 0.02
 _MOST_STARS = 400
@@ -165,12 +167,14 @@ def measure_scale(
 
     Notes
     -----
-    Aperture of 9" radius less the median of a ring of 12" to 18". Stars are left out whose
-    catalogue neighbours within 14" have 2 % of their flux, with 10 % of it in the ring, off
-    their place by 1", or wider by 14 % than the sharpest quarter: blends too close for either test.
-    The offset is the median of ``25 - 2.5 log10(flux) - T``, clipped at 3
-    robust sigmas and weighted by flux: what faint neighbours add is least of the brightest. It
-    follows the colour where 20 stars or more show a slope of 3 sigmas.
+    Aperture of 9" radius less the median of a ring of 12" to 18" and less what apertures 19" away
+    hold at the median: faint stars and galaxies (0.5 % of the flux at 2000 stars of T < 17 a square
+    degree). Stars are left out whose catalogue neighbours within 14" have 2 % of their flux, with
+    10 % of it in the ring, off their place by 1", or with a second moment 30 % above that of the
+    sharpest quarter: blends too close for either test. The offset is the median of
+    ``25 - 2.5 log10(flux) - T``, clipped at 3 robust sigmas and weighted by flux: what faint
+    neighbours add is least of the brightest. It follows the colour where 20 stars or more show a
+    slope of 3 sigmas.
     """
     x, y = places
     chosen = _candidates(x, y, tmag, colour, usable.shape)
@@ -239,6 +243,7 @@ def _photometry(
     level = np.nanmedian(np.where(ring, stamps.values, np.nan), axis=(1, 2))
     light = stamps.values - level[:, None, None]
     flux = (light * inside).sum(axis=(1, 2))
+    flux -= _faint_light(stamps, light, flux)
     positive = np.maximum(flux, 1e-9)
     weight = light * inside / positive[:, None, None]
     cx, cy = ((weight * d).sum(axis=(1, 2)) for d in (stamps.dx, stamps.dy))
@@ -248,6 +253,25 @@ def _photometry(
     good = (flux > 0) & (np.hypot(cx, cy) < _MOST_SHIFT_CELLS) & (around < _MOST_IN_RING * positive)
     good &= ((clean.values > 0) | (distance > _RING_CELLS[0])).all(axis=(1, 2))
     return flux, seeing, good
+
+
+def _faint_light(stamps: _Stamps, light: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
+    """Return what faint sources add to an aperture: the median of four apertures beside each star.
+
+    Those with more light than a star's own aperture could have unseen take no part.
+    """
+    beside = []
+    for x, y in (
+        (_BLANK_CELLS, 0.0),
+        (-_BLANK_CELLS, 0.0),
+        (0.0, _BLANK_CELLS),
+        (0.0, -_BLANK_CELLS),
+    ):
+        blank = np.hypot(stamps.dx - x, stamps.dy - y) <= _APERTURE_CELLS
+        found = (light * blank).sum(axis=(1, 2))
+        beside.append(found[found < _MOST_BLANK * flux])
+    every = np.concatenate(beside)
+    return float(np.median(every)) if every.size else 0.0
 
 
 def _fit(

@@ -14,7 +14,7 @@ from syndiff.config import MAX_OFFSET_PX
 from syndiff.errors import RenderingError
 from syndiff.kernels.sample import pick_flags, sample_boxes, sample_constant, sample_field
 from syndiff.masks import DataQuality
-from syndiff.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX
+from syndiff.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneStrip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from syndiff.displacement import Displacement
     from syndiff.kernels.sample import Places
-    from syndiff.scene import SceneStrip
     from syndiff.window import Window
 
 __all__ = [
@@ -227,17 +226,13 @@ def sample_template(
         The planes over the window; `out` where given.
     """
     whole = Template.blank(window, oversample) if out is None else out
-    area = np.float32(1 / oversample**2)
-    steps = _steps(oversample)
-    for (j, y), (i, x) in itertools.product(enumerate(steps), repeat=2):
+
+    def sampler(x: float, y: float, rows: slice) -> _Regular:
         start = (window.x0 + x - offset[0] - origin[0], window.y0 + y - offset[1] - origin[1])
-        samples = whole.cut(slice(j, None, oversample), slice(i, None, oversample))
-        ny, nx = window.shape
-        # What a strip takes in between stays in the cache, and memory is not asked for again.
-        for first in range(0, ny, _STRIP_ROWS):
-            rows = slice(first, min(first + _STRIP_ROWS, ny))
-            sampler = _Regular(start, (rows.stop - first, nx), first)
-            samples.cut(rows, slice(None)).fill(_template(scene, sampler, area))
+        return _Regular(start, (rows.stop - rows.start, window.shape[1]), rows.start)
+
+    area = np.broadcast_to(np.float32(1 / oversample**2), window.shape)
+    _sample_strips(scene, sampler, area, whole, oversample)
     return whole
 
 
@@ -248,6 +243,7 @@ def follow_template(
     window: Window,
     displacement: Displacement,
     oversample: int = 1,
+    out: Template | None = None,
 ) -> Template:
     """Sample a scene where the pixels of another FFI look.
 
@@ -263,11 +259,13 @@ def follow_template(
         That FFI against the one the scene was made for.
     oversample : int
         Samples per pixel and axis, see `Template`.
+    out : Template, optional
+        Receives the planes.
 
     Returns
     -------
     Template
-        The planes over the window.
+        The planes over the window; `out` where given.
 
     Raises
     ------
@@ -279,14 +277,37 @@ def follow_template(
     Fluxes grow with the pixels' area on the sky, which the displacement's Jacobian tells.
     """
     check_reach(displacement, window)
-    area = displacement.area(window) * np.float32(1 / oversample**2)
+    whole = Template.blank(window, oversample) if out is None else out
     corner = origin[1], origin[0]
 
-    def sample(x: float, y: float) -> Template:
-        places = displacement.places(window.x0 + x, window.y0 + y)
-        return _template(scene, _Followed(places, corner, window.shape), area)
+    def sampler(x: float, y: float, rows: slice) -> _Followed:
+        places = displacement.places(window.x0, window.y0 + rows.start, beside=(x, y))
+        return _Followed(places, corner, (rows.stop - rows.start, window.shape[1]))
 
-    return _interleaved(sample, oversample)
+    area = displacement.area(window) * np.float32(1 / oversample**2)
+    near = SceneStrip(scene.flux, scene.aux, _combined_boxes(scene.flags))
+    _sample_strips(near, sampler, area, whole, oversample)
+    return whole
+
+
+def _sample_strips(
+    scene: SceneStrip,
+    sampler: Callable[[float, float, slice], _Sampler],
+    area: NDArray[np.float32],
+    out: Template,
+    oversample: int,
+) -> None:
+    """Fill a template strip by strip; the sampler is of a place in pixels and of some rows.
+
+    What a strip takes in between stays in the cache, and memory is not asked for again.
+    """
+    steps, ny = _steps(oversample), len(area)
+    for (j, y), (i, x) in itertools.product(enumerate(steps), repeat=2):
+        samples = out.cut(slice(j, None, oversample), slice(i, None, oversample))
+        for first in range(0, ny, _STRIP_ROWS):
+            rows = slice(first, min(first + _STRIP_ROWS, ny))
+            strip = _template(scene, sampler(x, y, rows), area[rows])
+            samples.cut(rows, slice(None)).fill(strip)
 
 
 def follow_flux(
@@ -337,22 +358,6 @@ def check_reach(displacement: Displacement, window: Window) -> None:
             f"scene reaches {MAX_OFFSET_PX:g} px: run `syndiff pipeline` with this FFI as "
             "TESS_FITS and another --data-root"
         )
-
-
-def _interleaved(sample: Callable[[float, float], Template], oversample: int) -> Template:
-    """Return the samples of every pixel side by side, from templates beside the pixels' centres."""
-    if oversample == 1:
-        return sample(0.0, 0.0)
-    steps = _steps(oversample)
-    planes: dict[str, NDArray[np.generic]] = {}
-    for (j, y), (i, x) in itertools.product(enumerate(steps), repeat=2):
-        part = sample(x, y)
-        for field in fields(part):
-            plane = getattr(part, field.name)
-            shape = tuple(oversample * side for side in plane.shape)
-            out = planes.setdefault(field.name, np.empty(shape, plane.dtype))
-            out[j::oversample, i::oversample] = plane
-    return Template(**planes)  # type: ignore[arg-type]  # as the parts' planes
 
 
 def _steps(oversample: int) -> list[float]:
@@ -415,7 +420,10 @@ class _Regular:
 
 @dataclass(frozen=True)
 class _Followed:
-    """Pixels where another FFI's are; `corner` is the scene's first row and column, FFI pixels."""
+    """Pixels where another FFI's are; `corner` is the scene's first row and column, FFI pixels.
+
+    Flags are those of `_combined_boxes`.
+    """
 
     places: Places
     corner: tuple[int, int]
@@ -431,23 +439,29 @@ class _Followed:
         return out
 
     def combine(self, flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        boxes = np.empty(tuple(side - _FLAG_BOX + 1 for side in flags.shape), np.uint8)
-        sample_boxes(flags, 0, 0, 1, _FLAG_BOX, boxes)
         out = np.empty(self.shape, np.uint8)
         row, column = (v * AUX_SAMPLES_PER_PX + AUX_SAMPLES_PER_PX for v in self.corner)
-        pick_flags(boxes, (row, column), AUX_SAMPLES_PER_PX, self.places, out)
+        pick_flags(flags, (row, column), AUX_SAMPLES_PER_PX, self.places, out)
         return out
 
 
 @functools.cache
 def _table(taps: Callable[[float], NDArray[np.float32]], pieces: int) -> NDArray[np.float32]:
-    """Return weights at evenly spaced fractions."""
-    return np.stack([taps(k / pieces) for k in range(pieces + 1)])
+    """Return weights at evenly spaced fractions, without outer ones that are always zero."""
+    table = np.stack([taps(k / pieces) for k in range(pieces + 1)])
+    while not table[:, [0, -1]].any():
+        table = np.ascontiguousarray(table[:, 1:-1])
+    return table
 
 
-def _template(
-    scene: SceneStrip, sampler: _Sampler, area: NDArray[np.float32] | np.float32
-) -> Template:
+def _combined_boxes(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return, for every flag but the outermost, those within one pixel of it."""
+    boxes = np.empty(tuple(side - _FLAG_BOX + 1 for side in flags.shape), np.uint8)
+    sample_boxes(flags, 0, 0, 1, _FLAG_BOX, boxes)
+    return boxes
+
+
+def _template(scene: SceneStrip, sampler: _Sampler, area: NDArray[np.float32]) -> Template:
     """Return the planes; `area` is a pixel's (or sample's) share of what the scene tells."""
     flux = sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX) * area
     variance, count, flagged, coverage = (

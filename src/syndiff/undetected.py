@@ -45,6 +45,13 @@ the two scatter together hardly more than the noise alone.
 _FRINGES = {"matched": 0.5, "sep": 0.3}
 """Variance of what is cut off around detected light, over that of the noise under it."""
 
+_LEVEL_NOISE = 0.16
+"""Variance of the error of the level over a TESS pixel, over that of the pixel's noise.
+
+Undetected light is what is above the level, so that smoothing it brings the level's error in; where
+undetected light is left out or the level put back, it cancels. Fitted as the others are.
+"""
+
 _RESPONSE_VARIANCE = 10.0**2 + 21.0**2 / 12
 """Of the usual response, square arcsec: a Gaussian of sigma 40 PS1 pixels, and the TESS pixel."""
 
@@ -87,12 +94,12 @@ def counted_variance(
 
 
 def _smoothed_parts(diffuse_arcsec: float) -> tuple[float, float]:
-    """Return the part of white noise's variance that smoothing brings back, and what is left."""
+    """Return what smoothing brings in of the noise, and leaves out of the light."""
     if not diffuse_arcsec:
         return 0.0, 1.0
     response, smoothing = _RESPONSE_VARIANCE, diffuse_arcsec**2
     back = response / (response + smoothing)
-    return back, 1 - 4 * response / (2 * response + smoothing) + back
+    return back + _LEVEL_NOISE, 1 - 4 * response / (2 * response + smoothing) + back
 
 
 def _detected_area(reduced: ReducedSkycell) -> float:

@@ -24,6 +24,8 @@ MAPPED = ("20", "3", "3")
         (("--ignore-mask-bits", "16"), "unknown PS1 mask bit '16'"),
         (("--ignore-mask-bits", "12,SATT"), "unknown PS1 mask bit 'SATT'"),
         (("--background", "flat"), "background 'flat' is unknown"),
+        (("--diffuse", "5"), "diffuse 5.0 is out of range"),
+        (("--diffuse", "30", "--background", "none"), "undetected light is all in already"),
         (("--psf-sigma", "0"), "psf-sigma 0.0"),
         (("--psf-sigma", "-40"), "psf-sigma -40.0"),
         (("--psf-sigma", "nan"), "psf-sigma nan"),

@@ -67,7 +67,7 @@ def reference_field(scene, corner, step, table, places, shape):
     out = np.zeros(shape)
     n, before = len(table) - 1, table.shape[1] // 2 - 1
     for j, i in np.ndindex(shape):
-        x, y = places.x + i, places.y + j
+        x, y = places.x + i + places.beside_x, places.y + j + places.beside_y
         column = (x - displacement(places.dx, places.spacing, x, y)) * step
         row = (y - displacement(places.dy, places.spacing, x, y)) * step
         taps = []
@@ -99,7 +99,14 @@ def sampled(request):
     ]
     scene = rng.normal(size=sides).astype(np.float32)
     table = rng.normal(size=(9, taps)).astype(np.float32)
-    return scene, corner, step, table, Places(dx, dy, spacing, first, first), shape
+    return (
+        scene,
+        corner,
+        step,
+        table,
+        Places(dx, dy, spacing, *[round(first)] * 2, *[first - round(first)] * 2),
+        shape,
+    )
 
 
 def test_field_agrees_with_a_sum_over_taps(sampled):
@@ -127,7 +134,7 @@ def test_picked_flags_are_those_nearest(sampled):
     out = np.zeros(shape, np.uint8)
     pick_flags(flags, corner, step, places, out)
     for j, i in np.ndindex(shape):
-        x, y = places.x + i, places.y + j
+        x, y = places.x + i + places.beside_x, places.y + j + places.beside_y
         column = np.rint((x - displacement(places.dx, places.spacing, x, y)) * step)
         row = np.rint((y - displacement(places.dy, places.spacing, x, y)) * step)
         assert out[j, i] == flags[int(row) - corner[0], int(column) - corner[1]]

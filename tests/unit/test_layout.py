@@ -91,3 +91,23 @@ def test_detectors_say_who_they_are():
     assert DETECTOR.arguments == "20 3 3"
     assert DETECTOR.tag == "s0020_3_3"
     assert Detector(21, 1, 1) > DETECTOR
+
+
+def test_templates_that_follow_are_named_after_their_ffi():
+    layout = Layout.under("data", Detector(20, 3, 3))
+    name = "tess2020011024200-s0020-3-3-0000-s_ffic.fits.gz"
+    stem = f"{layout.templates}/syndiff_template_s0020_3_3_tess2020011024200-s0020-3-3-0000-s_ffic"
+    assert str(layout.template_following(name)) == f"{stem}.fits"
+    roi = Window(1, 2, 3, 4)
+    refined = layout.template_following(name, roi=roi, oversample=2, is_refined=True)
+    assert str(refined) == f"{stem}_refined_1-2-3-4_os2.fits"
+
+
+def test_drift_has_a_folder_of_its_own_or_any_other():
+    layout = Layout.under("data", Detector(20, 3, 3))
+    table, plot = layout.drift_files(layout.drift)
+    assert str(table).endswith("data/drift/sector_0020/camera_3/ccd_3/syndiff_drift_s0020_3_3.ecsv")
+    assert str(layout.drift_files(layout.templates)[1]).endswith(
+        "ccd_3/syndiff_drift_s0020_3_3.png"
+    )
+    assert plot.name == "syndiff_drift_s0020_3_3.png"

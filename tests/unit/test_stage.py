@@ -2,12 +2,13 @@
 
 import logging
 import time
+from types import SimpleNamespace
 
 import execution_tasks as tasks
 import pytest
 
 from syndiff.execution import LocalExecutor
-from syndiff.stage import StageReport, StageRun, clock, run_tasks
+from syndiff.stage import StageReport, StageRun, clock, release_memory, run_tasks
 
 
 def test_progress_is_told_after_every_task():
@@ -50,3 +51,12 @@ def test_reports_start_empty():
     assert report.counts is not StageReport("mapping", 1.5).counts
     with pytest.raises(AttributeError):
         report.stage = "download"
+
+
+@pytest.mark.parametrize("has_trim", [True, False])
+def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch, has_trim):
+    calls = []
+    library = SimpleNamespace(malloc_trim=calls.append) if has_trim else SimpleNamespace()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library if name is None else None)
+    release_memory()
+    assert calls == [0] * has_trim

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+import smallsky
 from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given, settings
@@ -19,13 +20,20 @@ from onestar import (
     window_around,
 )
 
+from syndiff.displacement import Shift
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
 from syndiff.prf import GaussianResponse
 from syndiff.scene import SceneRenderer
 from syndiff.storage import Place
 from syndiff.template import Template
-from syndiff.template_file import TemplateRecord, read_header, read_template, write_template
+from syndiff.template_file import (
+    Followed,
+    TemplateRecord,
+    read_header,
+    read_template,
+    write_template,
+)
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)
@@ -223,6 +231,59 @@ def test_the_wcs_moves_with_offset_and_window(tmp_path_factory, offset, corner):
     found = WCS(header).all_pix2world(x + offset[0] - x0, y + offset[1] - y0, 0)
     # CRPIX of some thousand pixels, to the last digit of a double
     np.testing.assert_allclose(found, frame.wcs.all_pix2world(x, y, 0), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 8])
+@pytest.mark.parametrize("window", [Window(100, 50, 112, 59), Window(2000, 1990, 2010, 2000)])
+def test_samples_lie_where_their_parts_of_pixels_do(frame, tmp_path, window, samples):
+    """Sample i of pixels of N samples is at (i + 0.5) / N - 0.5, everywhere on the CCD."""
+    offset, place = (0.37, -0.21), Place.at(tmp_path) / "os.fits"
+    template = random_template(tuple(samples * side for side in window.shape))
+    record = TemplateRecord(frame, window, offset, SCENE, samples)
+    write_template(place, template, record, "d")
+    again, header = read_template(place)
+    np.testing.assert_array_equal(again.flux, template.flux)
+    x, y = np.meshgrid(np.linspace(44, 2091, 12), np.linspace(0, 2047, 12))
+    i, j = (samples * (v - low + 0.5) - 0.5 for v, low in ((x, window.x0), (y, window.y0)))
+    found = WCS(header).all_pix2world(i, j, 0)
+    wanted = frame.wcs.all_pix2world(x - offset[0], y - offset[1], 0)
+    # 1e-8 px; header cards hold coefficients to 16 digits
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8 * 21 / 3600)
+    whole = (header["XMIN"], header["XMAX"], header["YMIN"], header["YMAX"])
+    assert whole == (window.x0, window.x1, window.y0, window.y1)
+    assert (header["OVERSAMP"], header["DX_SHIFT"]) == (samples, 0.37)
+
+
+def test_other_forms_of_a_wcs_are_magnified_too(tmp_path):
+    """tesswcs writes CDELT and PC; a frame without AP and BP is one as well."""
+    frame, window = smallsky.ccd_frame(1, 1, 1), Window(100, 50, 103, 52)
+    place = Place.at(tmp_path) / "os.fits"
+    record = TemplateRecord(frame, window, (0.0, 0.0), SCENE, 4)
+    write_template(place, random_template((8, 12)), record, "d")
+    _, header = read_template(place)
+    found = WCS(header).all_pix2world(4 * (1500 - 100 + 0.5) - 0.5, 4 * (300 - 50 + 0.5) - 0.5, 0)
+    wanted = frame.wcs.all_pix2world(1500, 300, 0)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8 * 21 / 3600)
+
+
+@pytest.mark.parametrize("name", ["tess2020011024200-s0020-3-3-0000-s_ffic.fits", "x" * 64])
+def test_a_template_that_follows_has_the_ffis_own_wcs(frame, tmp_path, name):
+    window = Window(100, 50, 103, 52)
+    shift = Shift(0.3, -0.2, 4.5, 1.25, 0.31)
+    dates = "2020-01-11T02:42:00", "2020-01-11T03:12:00"
+    followed = Followed(name, *dates, 1859.6, 2048, shift, (("REFORDER", 1, "order"),))
+    record = TemplateRecord(frame, window, (0.3, -0.2), SCENE, followed=followed)
+    place = Place.at(tmp_path) / "followed.fits"
+    write_template(place, random_template(window.shape), record, "d")
+    _, header = read_template(place)
+    own = frame.header()
+    assert header["CRPIX1"] == own["CRPIX1"] - 100
+    assert header["CRPIX2"] == own["CRPIX2"] - 50
+    assert (header["DX_SHIFT"], header["DY_SHIFT"]) == (0.3, -0.2)
+    told = {"FOLLOWS": name, "FFIBEG": dates[0], "FFIEND": dates[1], "FFIBTJD": 1859.6}
+    told |= {"FFIQUAL": 2048, "SHIFTMAX": 0.31, "SHIFTROL": 4.5, "SHIFTSCL": 1.25, "REFORDER": 1}
+    assert {key: header[key] for key in told} == told
+    assert header["FFI"] == SCENE["ffi"]
 
 
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.37, -0.21), (-1.5, 0.8)])

@@ -96,12 +96,13 @@ def add_residual(
     """
     rows, columns = cell_flux.shape
     for j in range(rows):
-        levels = level[j >> 6]
-        for I in range(levels.size):
-            height = levels[I]
-            for i in range(64 * I, min(64 * I + 64, columns)):
-                n = np.float32(cell_count[j, i])
-                out[j, i] += weight * (cell_flux[j, i] - height * n)
+        for I in range(level.shape[1]):
+            height = level[j >> 6, I]
+            # Slices that begin at 0 let the compiler use vectors.
+            part = slice(64 * I, min(64 * I + 64, columns))
+            flux, count, target = cell_flux[j, part], cell_count[j, part], out[j, part]
+            for i in range(target.size):
+                target[i] += weight * (flux[i] - height * np.float32(count[i]))
 
 
 @njit(cache=True, nogil=True)

@@ -33,9 +33,8 @@ _CHUNK = 32
 _RAW = 15
 _U = np.uint64
 
-# A code of z zeros, a one and f <= 13 bits lies within the 57 bits that a load is sure to hold
-# where z <= 43, that is where the loaded word is at least this.
-_SHORT = np.uint64(1 << 20)
+_LOADED = np.uint64(57)
+"""Bits that a load is sure to hold, wherever in a byte it begins."""
 
 
 def _load(data: Any, index: Any) -> Any:
@@ -93,13 +92,20 @@ def _add(last: Any, code: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _short_code(data: Any, pos: Any, low: Any, last: Any) -> Any:
-    """Read a code with few leading zeros; valid if the returned word is at least `_SHORT`."""
+def _two_codes(data: Any, pos: Any, low: Any, last: Any) -> Any:
+    """Read two codes from one load; valid if they are `_LOADED` bits or fewer.
+
+    Returns the position after them, and the values of the first and the second pixel.
+    """
     word = _peek(data, pos)
     zeros = _leading_zeros(word)
-    tail = ((word << (zeros & _U(63))) << _U(1)) >> _U(1)
-    code = (zeros << low) | (tail >> (_U(63) - low))
-    return word, pos + zeros + _U(1) + low, _add(last, code)
+    tail = (word << (zeros & _U(63))) << _U(1)
+    first = _add(last, (zeros << low) | ((tail >> _U(1)) >> (_U(63) - low)))
+    word = tail << low
+    more = _leading_zeros(word)
+    tail = (word << (more & _U(63))) << _U(1)
+    second = _add(first, (more << low) | ((tail >> _U(1)) >> (_U(63) - low)))
+    return pos + zeros + more + _U(2) + low + low, first, second
 
 
 @njit(cache=True, nogil=True)
@@ -159,26 +165,27 @@ def _one_row(data: Any, start: Any, end: Any, blocksize: Any, out: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _four_blocks(data: Any, pos: Any, last: Any, low: Any, out: Any, i: Any, m: Any) -> Any:
-    """Decode `m` <= 32 pixels from column `i` of four rows by short codes; False if one isn't."""
+    """Decode `m` <= 32 pixels, an even number, of four rows by short codes; False if one isn't."""
     p0, p1, p2, p3 = pos[0], pos[1], pos[2], pos[3]
-    l0, l1, l2, l3 = last[0], last[1], last[2], last[3]
+    m0, m1, m2, m3 = last[0], last[1], last[2], last[3]
     f0, f1, f2, f3 = low[0], low[1], low[2], low[3]
     o0, o1, o2, o3 = out[0], out[1], out[2], out[3]
-    least = ~_U(0)
-    for k in range(i, i + m):
-        w0, p0, l0 = _short_code(data, p0, f0, l0)
-        w1, p1, l1 = _short_code(data, p1, f1, l1)
-        w2, p2, l2 = _short_code(data, p2, f2, l2)
-        w3, p3, l3 = _short_code(data, p3, f3, l3)
-        least = min(least, min(min(w0, w1), min(w2, w3)))
-        o0[k] = np.int16(l0)
-        o1[k] = np.int16(l1)
-        o2[k] = np.int16(l2)
-        o3[k] = np.int16(l3)
-    if least < _SHORT:
+    longest = _U(0)
+    for k in range(i, i + m, 2):
+        e0, l0, m0 = _two_codes(data, p0, f0, m0)
+        e1, l1, m1 = _two_codes(data, p1, f1, m1)
+        e2, l2, m2 = _two_codes(data, p2, f2, m2)
+        e3, l3, m3 = _two_codes(data, p3, f3, m3)
+        longest = max(longest, max(max(e0 - p0, e1 - p1), max(e2 - p2, e3 - p3)))
+        p0, p1, p2, p3 = e0, e1, e2, e3
+        o0[k], o0[k + 1] = np.int16(l0), np.int16(m0)
+        o1[k], o1[k + 1] = np.int16(l1), np.int16(m1)
+        o2[k], o2[k + 1] = np.int16(l2), np.int16(m2)
+        o3[k], o3[k + 1] = np.int16(l3), np.int16(m3)
+    if longest > _LOADED:
         return False
     pos[0], pos[1], pos[2], pos[3] = p0, p1, p2, p3
-    last[0], last[1], last[2], last[3] = l0, l1, l2, l3
+    last[0], last[1], last[2], last[3] = m0, m1, m2, m3
     return True
 
 
@@ -203,7 +210,7 @@ def _four_rows(data: Any, start: Any, end: Any, blocksize: Any, out: Any, scratc
         k = i
         while k < stop:
             m = min(_CHUNK, stop - k)
-            if not (short and _four_blocks(data, pos, last, low, out, k, m)):
+            if not (short and m % 2 == 0 and _four_blocks(data, pos, last, low, out, k, m)):
                 for q in range(4):
                     row = out[q, k : k + m]
                     pos[q], last[q] = _block(data, pos[q], end[q], last[q], low[q] + _U(1), row)

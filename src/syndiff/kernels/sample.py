@@ -23,10 +23,14 @@ class Places(NamedTuple):
     """(my, mx) displacement in y."""
     spacing: int
     """FFI pixels from one node to the next."""
-    x: float
-    """FFI column of out[0, 0]; a fraction for a sample beside the pixel's centre."""
-    y: float
+    x: int
+    """FFI column of out[0, 0]."""
+    y: int
     """FFI row of out[0, 0]."""
+    beside_x: float
+    """How far from the pixels' centres is sampled: added last, so that rounding is the same in any
+    window."""
+    beside_y: float
 
 
 @njit(cache=True, nogil=True)
@@ -161,11 +165,13 @@ def _blend_rows(
 
 
 @njit(cache=True, nogil=True)
-def _shift(x: float, spacing: int, nodes: NDArray[np.float64]) -> float:
-    """Interpolate the nodes of one row along x."""
-    k = min(max(int(np.floor(x / spacing)), 0), nodes.size - 2)
-    t = x / spacing - k
-    return float(nodes[k] * (1.0 - t) + nodes[k + 1] * t)
+def _between(places: Places, left: NDArray[np.int64], part: NDArray[np.float64]) -> None:
+    """Find for each column the node to its left, and how far it is past it."""
+    last = places.dx.shape[1] - 2
+    for i in range(left.size):
+        at = (places.x + i + places.beside_x) / places.spacing
+        left[i] = min(max(int(np.floor(at)), 0), last)
+        part[i] = at - left[i]
 
 
 @njit(cache=True, nogil=True)
@@ -217,14 +223,16 @@ def sample_field(
     shift_x, shift_y = np.empty((2, places.dx.shape[1]))
     across, down = np.empty(taps, np.float32), np.empty(taps, np.float32)
     line = np.empty(taps, np.float32)
+    node, part = np.empty(out.shape[1], np.int64), np.empty(out.shape[1])
+    _between(places, node, part)
     for j in range(out.shape[0]):
-        y = places.y + j
+        y = places.y + j + places.beside_y
         _blend_rows(places.dx, places.spacing, y, shift_x)
         _blend_rows(places.dy, places.spacing, y, shift_y)
         for i in range(out.shape[1]):
-            x = places.x + i
-            column = (x - _shift(x, places.spacing, shift_x)) * step
-            row = (y - _shift(x, places.spacing, shift_y)) * step
+            k, t, x = node[i], part[i], places.x + i + places.beside_x
+            column = (x - (shift_x[k] * (1.0 - t) + shift_x[k + 1] * t)) * step
+            row = (y - (shift_y[k] * (1.0 - t) + shift_y[k + 1] * t)) * step
             left, top = np.floor(column), np.floor(row)
             _blend_taps(table, column - left, across)
             _blend_taps(table, row - top, down)
@@ -266,12 +274,14 @@ def pick_flags(
         Written.
     """
     shift_x, shift_y = np.empty((2, places.dx.shape[1]))
+    node, part = np.empty(out.shape[1], np.int64), np.empty(out.shape[1])
+    _between(places, node, part)
     for j in range(out.shape[0]):
-        y = places.y + j
+        y = places.y + j + places.beside_y
         _blend_rows(places.dx, places.spacing, y, shift_x)
         _blend_rows(places.dy, places.spacing, y, shift_y)
         for i in range(out.shape[1]):
-            x = places.x + i
-            column = round((x - _shift(x, places.spacing, shift_x)) * step)
-            row = round((y - _shift(x, places.spacing, shift_y)) * step)
+            k, t, x = node[i], part[i], places.x + i + places.beside_x
+            column = round((x - (shift_x[k] * (1.0 - t) + shift_x[k + 1] * t)) * step)
+            row = round((y - (shift_y[k] * (1.0 - t) + shift_y[k + 1] * t)) * step)
             out[j, i] = flags[int(row) - corner[0], int(column) - corner[1]]

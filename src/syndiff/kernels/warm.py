@@ -109,7 +109,7 @@ def signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import boxes, coding, decimate, detect, rice
+    from syndiff.kernels import bigendian, boxes, coding, decimate, detect, rice
 
     bytes_1, bytes_2 = _array("u1", 1, is_readonly=True), _array("u1", 2)
     words_1, words_2 = _array("u2", 1, is_readonly=True), _array("u2", 2)
@@ -119,6 +119,8 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     rows = boxes.StripRows(words_2, words_2, words_2, single_1, single_1)
     sums = boxes.BoxSums(single_2, bytes_2, single_2, bytes_2, words_2, words_2)
     bits = np.uint16(0)
+    packed = _array("u2", 2, is_readonly=True)
+    yield bigendian.unpack_rows, (packed, index_1, bits, words_2)
     yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2)
     yield boxes.sum_boxes, (rows, 0, bits, bits, sums, boxes.LeftOutSums(single_2, bytes_2))
     yield detect.sum_cells, (single_2, bytes_2, single_2, bytes_2)
@@ -170,7 +172,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield splat.splat_flags, (bytes_2, *node, bytes_2)
     yield sample.sample_constant, (single_2, 0, 0, 0, single_1, single_1, single_2)
     yield sample.sample_boxes, (bytes_2, 0, 0, 0, 0, bytes_2)
-    places = sample.Places(double_2, double_2, 0, 0.0, 0.0)
+    places = sample.Places(double_2, double_2, 0, 0, 0, 0.0, 0.0)
     yield sample.sample_field, (single_2, (0, 0), 0, single_2, places, single_2)
     single_4, index_taps = _array("f4", 4), _array("i8", 2)
     yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)

@@ -1,0 +1,522 @@
+"""Measure what becomes of faint light and of uncertainties; prints docs/faint-light.md.
+
+Run with ``python -m benchmarks.faintlight > docs/faint-light.md`` at the repository's root; it
+takes a quarter of an hour on one core. ``--work DIR`` keeps the simulations for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import minimum_filter
+
+from benchmarks.accuracy import _folder
+from benchmarks.photometry import _fit
+from benchmarks.skies import Product, run_command
+from benchmarks.skies import Run as _Run
+from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.simulation import (
+    Simulation,
+    SimulationConfig,
+    TestGalaxy,
+    plan_simulation,
+    simulate,
+)
+from syndiff.simulation.ffi import wcs_of
+from syndiff.simulation.grid import small_catalogue
+from syndiff.simulation.sky import ZERO_POINT
+from syndiff.standing_in import stand_in_weights
+
+MAGS = tuple(range(15, 24))
+"""Centres of the magnitude bins of the flux ratios."""
+
+CHI_MAGS = tuple(range(16, 22))
+"""Magnitudes of the stars that uncertainties are checked on."""
+
+OFFSETS = ((0.0, 0.0), (0.37, -0.21))
+
+_EMPTY_MAG = 21.5
+"""A pixel whose neighbourhood of 3 x 3 holds nothing brighter is empty sky."""
+
+_COUNTS_TO_24 = 26_600
+"""Stars with i from 14.5 to 24 per square degree at the simulator's density of 1."""
+
+RIPPLE_SIGMAS = 0.03
+"""Rms of the sky's ripple in a PS1 pixel's noise: 28.0 mag per square arcsec in r."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What counts as light."""
+
+    background: str
+    diffuse: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.background}, diffuse {self.diffuse:g}" if self.diffuse else self.background
+
+
+MODES = (Mode("matched"), Mode("sep"), Mode("none"))
+DIFFUSE = (Mode("matched", 30.0),)
+
+
+@dataclass(frozen=True)
+class Run(_Run):
+    """How the command is run."""
+
+    diffuse: float = 0.0
+
+    def command(self, simulation: Simulation, root: Path) -> list[str]:
+        """Return the arguments of the command."""
+        return [*super().command(simulation, root), "--diffuse", str(self.diffuse)]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field with noise but without what spoils pixels.
+
+    Parameters
+    ----------
+    density : float
+        Stars brighter than i = 24 per square degree.
+    size_px : int
+        Side in TESS pixels.
+    seed : int
+        Of everything random.
+    """
+
+    density: float
+    size_px: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For tables and folders."""
+        return f"{self.density:.0e}".replace("e+0", "e")
+
+    def plan(self, *, ripple: float) -> SimulationConfig:
+        """Return what to simulate."""
+        plan = plan_simulation(kind="field", size_px=self.size_px, seed=self.seed)
+        sky = replace(
+            plan.sky,
+            star_density=self.density / _COUNTS_TO_24,
+            bright_mag=14.5,
+            faint_mag=24.5,
+        )
+        return _with_larger_skycells(
+            replace(
+                plan,
+                sky=sky,
+                ffi=replace(plan.ffi, noise=False),
+                stack=replace(plan.stack, artefacts=False, ripple_sigmas=ripple),
+            )
+        )
+
+
+FIELDS = (Field(1e4, 44, 11), Field(1e5, 32, 12), Field(1e6, 20, 13))
+
+
+@dataclass(frozen=True)
+class BigGalaxy:
+    """A galaxy much larger than a TESS pixel, in a field of 1e4 stars per square degree."""
+
+    sersic: int
+    radius_arcsec: float
+    mag: float = 12.5
+    halo: float = 0.03
+
+    def __str__(self) -> str:
+        shape = {1: "exponential", 4: "de Vaucouleurs"}[self.sersic]
+        return f'{shape}, r_e {self.radius_arcsec:g}", mag {self.mag:g}'
+
+    def plan(self) -> SimulationConfig:
+        """Return what to simulate."""
+        plan = Field(1e4, 26, 14).plan(ripple=0.0)
+        x, y = middle_of(plan)
+        ra, dec = (float(v) for v in wcs_of(plan.ffi.wcs_cards).all_pix2world(x, y, 0))
+        galaxy = TestGalaxy(ra, dec, self.mag, self.sersic, self.radius_arcsec, 0.7, 30.0)
+        return replace(
+            plan,
+            sky=replace(plan.sky, galaxies=(galaxy,)),
+            stack=replace(plan.stack, dark_halo=self.halo),
+        )
+
+
+GALAXIES = (BigGalaxy(4, 30.0), BigGalaxy(1, 40.0))
+ANNULI_PX = (0.0, 2.0, 4.0, 6.0, 9.0, 12.0)
+
+
+def middle_of(plan: SimulationConfig) -> tuple[float, float]:
+    """Return the middle of a plan's field in FFI pixels."""
+    field = plan.field
+    return (field.x0 + field.x1 - 1) / 2, (field.y0 + field.y1 - 1) / 2
+
+
+def _with_larger_skycells(plan: SimulationConfig) -> SimulationConfig:
+    """Return a plan with fewer overlaps, as real skycells have."""
+    cells = small_catalogue(wcs_of(plan.ffi.wcs_cards), plan.field, cell_px=2400)
+    return replace(plan, skycells=tuple(cells))
+
+
+def _simulated(plan: SimulationConfig, folder: Path) -> Simulation:
+    if (folder / "simulation.json").is_file():
+        return Simulation.load(folder)
+    return simulate(plan, folder)
+
+
+def templates(simulation: Simulation, folder: Path, mode: Mode) -> dict[tuple, Product]:
+    """Return the templates that the command makes of a simulation."""
+    run = Run(
+        background=mode.background,
+        diffuse=mode.diffuse,
+        offsets=OFFSETS,
+        roi=simulation.config.field,
+    )
+    root = folder.with_name(f"{folder.name}.data")
+    for part in ("convolved_results", "templates"):
+        shutil.rmtree(root / part, ignore_errors=True)
+    return run_command(simulation, root, run)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a simulation's templates should hold.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        The simulation.
+    """
+
+    simulation: Simulation
+
+    @cached_property
+    def mags(self) -> np.ndarray:
+        """Composite magnitudes of all sources."""
+        return ZERO_POINT - 2.5 * np.log10(self.simulation.sources.composite_flux)
+
+    @cached_property
+    def images(self) -> list[np.ndarray]:
+        """Light of the stars of each bin, of all else above magnitude 22, and of all fainter."""
+        sources = self.simulation.sources
+        bins = [(sources.sersic == 0) & (abs(self.mags - m) <= 0.5) for m in MAGS]
+        others = ~np.any(bins, axis=0)
+        groups = [*bins, others & (self.mags < 22), others & (self.mags >= 22)]
+        return [self.simulation.truth(sources=sources[group]) for group in groups]
+
+    @cached_property
+    def flux(self) -> dict[tuple, np.ndarray]:
+        """All light, by offset."""
+        whole = np.sum(self.images, axis=0)
+        return {
+            offset: whole if offset == OFFSETS[0] else self.simulation.truth(offset=offset)
+            for offset in OFFSETS
+        }
+
+    @cached_property
+    def kinds(self) -> dict[str, np.ndarray]:
+        """Pixels of empty sky, and those in which the brightest star around stands, by magnitude.
+
+        For offset (0, 0).
+        """
+        field = self.simulation.config.field
+        sources = self.simulation.sources
+        wcs = wcs_of(self.simulation.config.ffi.wcs_cards)
+        x, y = (np.rint(v).astype(int) for v in wcs.all_world2pix(sources.ra, sources.dec, 0))
+        inside = (x >= field.x0) & (x < field.x1) & (y >= field.y0) & (y < field.y1)
+        brightest = np.full(field.shape, 99.0)
+        np.minimum.at(brightest, (y[inside] - field.y0, x[inside] - field.x0), self.mags[inside])
+        around = minimum_filter(brightest, 3)
+        kinds = {"sky": around > _EMPTY_MAG}
+        for mag in CHI_MAGS:
+            kinds[f"{mag}"] = (abs(brightest - mag) <= 0.5) & (around >= brightest)
+        return kinds
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One mode's templates of one field against the truth.
+
+    Parameters
+    ----------
+    bias, rms, uncertainty : float
+        Mean and scatter of (template - truth) at offset (0, 0), and the rms of UNCERT.
+    light : float
+        Mean of the truth.
+    ratios : list of (float, float)
+        Fitted flux over true flux of stars, and its error, by `MAGS`.
+    chi2 : dict of str to (float, int)
+        Mean square of (template - truth - bias) / UNCERT over pixels of each kind, and their
+        number; over both offsets for "all".
+    """
+
+    bias: float
+    rms: float
+    uncertainty: float
+    light: float
+    ratios: list[tuple[float, float]]
+    chi2: dict[str, tuple[float, int]]
+
+
+def measure(products: dict[tuple, Product], truth: Truth) -> Measured:
+    """Compare templates with the truth."""
+    residuals = {offset: products[offset].flux - truth.flux[offset] for offset in OFFSETS}
+    noise = {offset: products[offset].planes["UNCERT"].astype(float) for offset in OFFSETS}
+    pulls = {o: (residuals[o] - residuals[o].mean()) / noise[o] for o in OFFSETS}
+    first = OFFSETS[0]
+    chi2 = {"all": (float(np.mean([(p**2).mean() for p in pulls.values()])), pulls[first].size)}
+    for kind, where in truth.kinds.items():
+        if where.sum() >= 10:
+            chi2[kind] = (float((pulls[first][where] ** 2).mean()), int(where.sum()))
+    return Measured(
+        float(residuals[first].mean()),
+        float(residuals[first].std()),
+        float(np.sqrt((noise[first] ** 2).mean())),
+        float(truth.flux[first].mean()),
+        _ratios(products[first].flux, noise[first], truth.images),
+        chi2,
+    )
+
+
+def _ratios(
+    flux: np.ndarray, noise: np.ndarray, images: list[np.ndarray]
+) -> list[tuple[float, float]]:
+    """Return how much of each bin's light a template holds, by one weighted fit of all."""
+    design = np.stack([*(i.ravel() for i in images), np.ones(flux.size)], -1)
+    lit = abs(design).max(axis=0) > 0
+    weight = 1 / noise.ravel()
+    found, errors = np.full(lit.size, np.nan), np.full(lit.size, np.nan)
+    found[lit], errors[lit] = _fit(design[:, lit] * weight[:, None], flux.ravel() * weight)
+    return list(zip(found.tolist(), errors.tolist(), strict=True))[: len(MAGS)]
+
+
+def profile(image: np.ndarray, plan: SimulationConfig) -> list[float]:
+    """Return the mean of an image in annuli around a field's middle."""
+    x, y = middle_of(plan)
+    field = plan.field
+    yy, xx = np.mgrid[field.y0 : field.y1, field.x0 : field.x1]
+    radius = np.hypot(xx - x, yy - y)
+    return [
+        float(image[(radius >= a) & (radius < b)].mean()) for a, b in itertools.pairwise(ANNULI_PX)
+    ]
+
+
+Results = dict[tuple[str, bool], dict[str, Measured]]
+
+
+def measure_fields(work: Path, fields: Iterable[Field] = FIELDS) -> Results:
+    """Measure all modes on all fields, with and without a ripple of the sky."""
+    results: Results = {}
+    for field, ripple in itertools.product(fields, (0.0, RIPPLE_SIGMAS)):
+        folder = work / f"{field.name}{'_ripple' if ripple else ''}"
+        simulation = _simulated(field.plan(ripple=ripple), folder)
+        truth = Truth(simulation)
+        results[field.name, bool(ripple)] = {
+            str(mode): measure(templates(simulation, folder, mode), truth)
+            for mode in (*MODES, *DIFFUSE)
+        }
+    return results
+
+
+def measure_galaxies(work: Path) -> dict[str, dict[str, list[float]]]:
+    """Measure the residual's profile around big galaxies in all modes; "truth" is the light."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for number, galaxy in enumerate(GALAXIES):
+        folder = work / f"galaxy{number}"
+        simulation = _simulated(galaxy.plan(), folder)
+        truth = simulation.truth()
+        rows = {"truth": profile(truth, simulation.config)}
+        for mode in (*MODES, *DIFFUSE):
+            product = templates(simulation, folder, mode)[OFFSETS[0]]
+            rows[str(mode)] = profile(product.flux - truth, simulation.config)
+        found[str(galaxy)] = rows
+    return found
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _bias_table(results: Results) -> str:
+    rows = [
+        [
+            field,
+            "yes" if ripple else "no",
+            f"{one.light:.0f}",
+            f"`{mode}`",
+            f"{one.bias:+.1f}",
+            f"{one.rms:.1f}",
+            f"{one.uncertainty:.1f}",
+        ]
+        for (field, ripple), modes in results.items()
+        for mode, one in modes.items()
+    ]
+    head = ["stars / deg²", "ripple", "light / px", "background", "bias", "rms", "UNCERT"]
+    return _table(head, rows)
+
+
+def _ratio_table(results: Results) -> str:
+    shown = {f: modes for (f, ripple), modes in results.items() if not ripple}
+    head = ["mag", *(f"{field} `{mode}`" for field in shown for mode in MODES)]
+    rows = []
+    for k, mag in enumerate(MAGS):
+        cells = [shown[field][str(mode)].ratios[k] for field in shown for mode in MODES]
+        rows.append([str(mag), *(_ratio(*cell) for cell in cells)])
+    return _table(head, rows)
+
+
+_WORTH_SHOWING = 0.5
+
+
+def _ratio(value: float, error: float) -> str:
+    return f"{value:.3f} ± {error:.3f}" if error < _WORTH_SHOWING else "-"
+
+
+def _chi_table(results: Results) -> str:
+    shown = {f: modes for (f, ripple), modes in results.items() if not ripple}
+    head = ["pixels", *(f"{field} `{mode}`" for field in shown for mode in MODES)]
+    rows = []
+    for kind in ("all", "sky", *map(str, CHI_MAGS)):
+        cells = [shown[f][str(mode)].chi2.get(kind) for f in shown for mode in MODES]
+        name = f"on stars of mag {kind}" if kind.isdigit() else kind
+        rows.append([name, *(f"{c[0]:.2f} ({c[1]})" if c else "-" for c in cells)])
+    return _table(head, rows)
+
+
+def _galaxy_table(found: dict[str, dict[str, list[float]]]) -> str:
+    head = ["galaxy", "", *(f"{a:g}-{b:g} px" for a, b in itertools.pairwise(ANNULI_PX))]
+    rows = [
+        [galaxy, mode if mode == "truth" else f"`{mode}`", *(f"{v:+.1f}" for v in values)]
+        for galaxy, modes in found.items()
+        for mode, values in modes.items()
+    ]
+    return _table(head, rows)
+
+
+_PAGE = """\
+# Faint light and uncertainties
+
+Made by `python -m benchmarks.faintlight > docs/faint-light.md`.
+
+Templates that `syndiff pipeline` made of simulated fields with PS1's noise, sigma 40, against the
+noise-free truth with all sources in it, down to i = 24.5 (stars) and 25 (galaxies). Stars are
+counted to i = 24. Noise is that of the exposures: skycells that overlap show the same, as in PS1.
+*ripple*: what sky subtraction may leave, waves of 1 to 5 arcmin and steps from skycell to skycell
+of {ripple} of a PS1 pixel's noise each, band by band (28 mag per square arcsec in r). Fluxes per
+TESS pixel, AB zero point 25: 1 is magnitude 25, 10 is 22.5.
+
+## What is missing, and what scatters
+
+*bias*: mean of template less truth. *rms*: its scatter about that mean. A constant does no harm
+where the sky of the FFI is fitted anyway; the scatter does.
+
+{bias}
+## Which background to take
+
+{choice}
+## Flux of stars by magnitude
+
+Template over truth, one weighted fit of all magnitudes at once.
+
+{ratios}
+## Is UNCERT right?
+
+Mean square of (template - truth - bias) / UNCERT: 1 if it is. Number of pixels in brackets; pixels
+are correlated, some four make one independent one, so that 100 pixels tell it to 30 %. *sky*:
+nothing brighter than {empty} in 3 x 3 pixels; *on stars*: the pixel in which a star stands that is
+the brightest there. Without ripple; *all* is over two offsets, {offsets}.
+
+{chi2}
+UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing;
+for `matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
+undetected sources, which grows with the part of the sky that is detected, and what is cut off
+around detected light. The last two are fitted to simulations of 1e4 and 1e5 stars per square
+degree with other seeds. They do not hold at 1e6, where the level itself, which is taken from what
+is dark, is wrong by more than the noise; there `none` is the one to take. UNCERT does not count:
+the bias above, PS1's zero points (0.01 mag), colours, positions, the ripple of the sky.
+
+## Around a big galaxy
+
+Mean of template less truth in annuli around galaxies in a field of 1e4 stars per square degree.
+PS1's sky subtraction takes {halo:.0%} of the galaxy's light away as a broad dark halo (4 r_e).
+*truth*: the light itself.
+
+{galaxies}
+## Bands that are missing
+
+Light of a star in a band that nobody has comes from its own light in the other bands, by weights
+fitted to the stellar locus (r - i from -0.1 to 1.4), and scaled to what the skycell's bright light
+says. Largest error of the composite flux for stars with r - i of 0 to 1, against one mean
+colour for all stars, and the noise relative to that of all four bands:
+
+{bands}"""
+
+
+_CHOICE = """\
+`matched` is the default: it keeps stars to magnitude 23, it stands between the sky's ripple and
+the template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an
+FFI of 30 minutes under a dark sky. `sep` is quieter, by a fifth and under a ripple by a third,
+but loses half of the light of stars of magnitude 23; take it for the quietest differences away
+from faint hosts. `none` is for fields as crowded as 1e6 stars per square degree, where there is
+no dark sky to take a level from, so that the others lose light and scatter more, and for tests
+without noise; elsewhere a ripple that nobody sees in PS1 ruins it: a TESS pixel sums 7000 PS1
+pixels. `--diffuse` adds more noise, ripple and error of the level than light in all of these
+fields, so that it is off by default; what it is for, faint outskirts, is in the table of
+galaxies.
+"""
+
+
+def _band_table() -> str:
+    """Return the errors of bands that stand in, on the simulator's stellar locus."""
+    colours = np.linspace(0, 1, 11)
+    flux = 10 ** (0.4 * np.outer(colours, [-1.0, 0.0, 0.46, 0.7]))
+    weights, sky = np.array(BAND_WEIGHTS), np.array([0.125, 0.14, 0.29, 0.8])
+    composite = flux @ weights
+    mean = flux[3]
+    rows = []
+    for missing in (1, 2, 4, 8, 3, 12):
+        is_there = np.array([not missing >> band & 1 for band in range(len(BANDS))])
+        made = flux @ stand_in_weights()[missing] / composite - 1
+        plain = (flux * weights)[:, is_there].sum(axis=1) * (mean @ weights)
+        plain = plain / (mean * weights)[is_there].sum() / composite - 1
+        noise = np.hypot.reduce(stand_in_weights()[missing] * sky) / np.hypot.reduce(weights * sky)
+        names = ", ".join(band for band, there in zip(BANDS, is_there, strict=True) if not there)
+        rows.append([names, f"{abs(made).max():.1%}", f"{abs(plain).max():.1%}", f"{noise:.2f}"])
+    return _table(["missing", "error", "with one colour", "noise"], rows)
+
+
+def page(results: Results, galaxies: dict[str, dict[str, list[float]]]) -> str:
+    """Return docs/faint-light.md."""
+    return _PAGE.format(
+        ripple=RIPPLE_SIGMAS,
+        bias=_bias_table(results),
+        choice=_CHOICE,
+        ratios=_ratio_table(results),
+        empty=_EMPTY_MAG,
+        offsets=" and ".join(f"({dx:g}, {dy:g})" for dx, dy in OFFSETS),
+        chi2=_chi_table(results),
+        halo=GALAXIES[0].halo,
+        galaxies=_galaxy_table(galaxies),
+        bands=_band_table(),
+    )
+
+
+def main() -> None:
+    """Print the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="folder to keep the simulations in")
+    with _folder(parser.parse_args().work) as work:
+        sys.stdout.write(page(measure_fields(work), measure_galaxies(work)))
+
+
+if __name__ == "__main__":
+    main()
