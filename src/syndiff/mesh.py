@@ -63,7 +63,9 @@ def _without_outliers(grid: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return box values with those that stand out of their neighbours replaced by the median."""
     from scipy.ndimage import median_filter
 
-    smooth = np.asarray(median_filter(grid, 3, mode="nearest"))
+    # Extended first: repeated border values would make a slope's border stand out.
+    around = _extended(_extended(grid, 0), 1)
+    smooth = np.asarray(median_filter(around, 3))[1:-1, 1:-1]
     apart = np.abs(grid - smooth)
     return np.where(apart > _OUTLYING * np.median(apart), smooth, grid)
 

@@ -37,9 +37,16 @@ def run(ffi, root, *options, template=None):
     return stage, fits.open(io.BytesIO(Path(stage["products"][0]).read_bytes()))
 
 
-def test_stars_are_gone_and_the_files_are_whole(sky):
+@pytest.fixture(scope="module")
+def subtracted(sky):
+    """The reference FFI less its template: the report and the open image."""
     root, reference, _ = sky
-    stage, hdus = run(reference, root)
+    return run(reference, root)
+
+
+def test_stars_are_gone_and_the_files_are_whole(sky, subtracted):
+    root, reference, _ = sky
+    stage, hdus = subtracted
     folder = template_path(root, roi=ROI).parent
     stem = f"syndiff_difference_{reference.stem}_1012-1032-1060-1080"
     assert [Path(p) for p in stage["products"]] == [
@@ -64,9 +71,9 @@ def test_stars_are_gone_and_the_files_are_whole(sky):
     assert header["KERNEL"] == "fitted"
 
 
-def test_the_planes_add_up_to_the_ffi(sky):
-    root, reference, _ = sky
-    _, hdus = run(reference, root)
+def test_the_planes_add_up_to_the_ffi(sky, subtracted):
+    _, reference, _ = sky
+    _, hdus = subtracted
     whole = sum(hdus[name].data.astype(float) for name in ("DIFF", "MODEL", "BACKGROUND"))
     image = fits.getdata(reference, 1)[ROI.slices]
     # Rounding of float32 at 1e5 e-/s.
@@ -78,9 +85,9 @@ def test_the_planes_add_up_to_the_ffi(sky):
     assert not (hdus["DQ"].data & ~DataQuality.TESS_STRAP).any()
 
 
-def test_the_header_has_the_ffis_own_wcs(sky):
-    root, reference, _ = sky
-    _, hdus = run(reference, root)
+def test_the_header_has_the_ffis_own_wcs(sky, subtracted):
+    _, reference, _ = sky
+    _, hdus = subtracted
     ours, theirs = hdus["DIFF"].header, fits.getheader(reference, 1)
     assert ours["CRPIX1"] == theirs["CRPIX1"] - ROI.x0
     assert ours["CRPIX2"] == theirs["CRPIX2"] - ROI.y0
@@ -88,9 +95,8 @@ def test_the_header_has_the_ffis_own_wcs(sky):
     assert ours["BUNIT"] == "electron/s"
 
 
-def test_the_kernel_table_is_the_kernel(sky):
-    root, reference, _ = sky
-    _, hdus = run(reference, root)
+def test_the_kernel_table_is_the_kernel(subtracted):
+    _, hdus = subtracted
     table = hdus["KERNEL"]
     assert table.header["TERM00"] == "0,0"
     assert table.data["WEIGHT"][:, 0].sum() == pytest.approx(hdus[0].header["SCALE"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from syndiff.errors import ConfigError
-from syndiff.plots import Plane, draw_panel
+from syndiff.plots import Plane, StarPoints, draw_panel, draw_residuals
 from syndiff.window import Window
 
 WINDOW = Window(100, 200, 130, 220)
@@ -81,3 +81,20 @@ def test_nothing_to_draw():
 def test_another_shape():
     with pytest.raises(ConfigError, match=r"FFI has the shape \(3, 3\), its window 100,200"):
         draw_panel([Plane("FFI", np.zeros((3, 3)), "", "light")], WINDOW)
+
+
+def stars(count=20):
+    rng = np.random.default_rng(2)
+    mag = rng.uniform(9, 15, count)
+    left = 10 ** (0.4 * (mag - 18))
+    return StarPoints(
+        rng.uniform(100, 130, count), rng.uniform(200, 220, count), mag, left, left, left, left
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_residuals_are_drawn(count):
+    png = draw_residuals(planes()[2], WINDOW, stars(count), title="FFI - template")
+    image = pixels(png)
+    assert image.shape[:2] == (1350, 1725)
+    assert image[..., :3].std() > 0.1
