@@ -442,9 +442,9 @@ undetected sources, which grows with the part of the sky that is detected, and w
 around detected light. The last two are fitted to simulations of 1e4 and 1e5 stars per square
 degree with other seeds. They are not to be relied on at 1e6, where the level itself, which is
 taken from what is dark, is wrong by more than the noise (a larger field gave 2.6 for `matched`);
-and there the noise correlation, measured on what is dark too, holds the scatter of undetected stars,
-so that UNCERT of `none` is a quarter too large. UNCERT does not count: the bias above, PS1's zero
-points (0.01 mag), colours, positions, the ripple of the sky.
+and there the noise correlation, measured on what is dark too, holds the scatter of undetected
+stars, so that UNCERT of `none` is a quarter too large. UNCERT does not count: the bias above, PS1's
+zero points (0.01 mag), colours, positions, the ripple of the sky.
 
 ## Around a big galaxy
 
