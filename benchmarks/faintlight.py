@@ -440,9 +440,11 @@ UNCERT counts, squared and on top of PS1's noise of the light that is in: for `n
 for `matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
 undetected sources, which grows with the part of the sky that is detected, and what is cut off
 around detected light. The last two are fitted to simulations of 1e4 and 1e5 stars per square
-degree with other seeds. They do not hold at 1e6, where the level itself, which is taken from what
-is dark, is wrong by more than the noise; there `none` is the one to take. UNCERT does not count:
-the bias above, PS1's zero points (0.01 mag), colours, positions, the ripple of the sky.
+degree with other seeds. They are not to be relied on at 1e6, where the level itself, which is
+taken from what is dark, is wrong by more than the noise (a larger field gave 2.6 for `matched`);
+and there the noise correlation, measured on what is dark too, holds the scatter of undetected
+stars, so that UNCERT of `none` is a quarter too large. UNCERT does not count: the bias above, PS1's
+zero points (0.01 mag), colours, positions, the ripple of the sky.
 
 ## Around a big galaxy
 
@@ -462,16 +464,15 @@ colour for all stars, and the noise relative to that of all four bands:
 
 
 _CHOICE = """\
-`matched` is the default: it keeps stars to magnitude 23, it stands between the sky's ripple and
-the template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an
-FFI of 30 minutes under a dark sky. `sep` is quieter, by a fifth and under a ripple by a third,
-but loses half of the light of stars of magnitude 23; take it for the quietest differences away
-from faint hosts. `none` is for fields as crowded as 1e6 stars per square degree, where there is
-no dark sky to take a level from, so that the others lose light and scatter more, and for tests
-without noise; elsewhere a ripple that nobody sees in PS1 ruins it: a TESS pixel sums 7000 PS1
+`matched` is the default: it keeps stars to magnitude 23, it stands between the sky's ripple and the
+template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI
+of 30 minutes under a dark sky. `sep` is quieter, by a fifth and under a ripple by a third, but
+loses half of the light of stars of magnitude 23; take it for the quietest differences away from
+faint hosts. `none` is for fields as crowded as 1e6 stars per square degree, where there is no dark
+sky to take a level from, so that the others lose light and scatter more, for big galaxies, and for
+tests without noise; elsewhere a ripple that nobody sees in PS1 ruins it: a TESS pixel sums 7000 PS1
 pixels. `--diffuse` adds more noise, ripple and error of the level than light in all of these
-fields, so that it is off by default; what it is for, faint outskirts, is in the table of
-galaxies.
+fields, and brings back little of a big galaxy, most of which is in the level: it is off by default.
 """
 
 

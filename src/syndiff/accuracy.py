@@ -137,7 +137,8 @@ class FieldAccuracy:
     pixels : int
         Clean pixels.
     scatter : float
-        Rms of (template - truth) / UNCERT.
+        Rms of (template - truth) / UNCERT about a constant: UNCERT is the scatter of light that is
+        left out, not its mean.
     flux, flux_error : float
         Flux over that of the truth, less 1, fitted to all sources together; its standard deviation.
     shift_px, shift_error_px : float
@@ -179,7 +180,7 @@ def compare_field(
 
     Notes
     -----
-    Least squares, weights UNCERT^-2: ``template = (1 + flux) truth + sx dT/dx + sy dT/dy``.
+    Least squares, weights UNCERT^-2: ``template = (1 + flux) truth + sx dT/dx + sy dT/dy + c``.
     """
     dx, dy = offset
     truth = simulation.truth(offset=offset)
@@ -193,11 +194,12 @@ def compare_field(
     )
     slopes = [(moved - here) / _STEP_PX for moved in there]
     residual = template.flux[clean] - truth[clean]
-    values, errors = _fit([truth[clean], *slopes], residual, noise)
+    values, errors = _fit([truth[clean], *slopes, np.ones_like(noise)], residual, noise)
+    mean = np.average(residual, weights=noise**-2)
     return FieldAccuracy(
         offset=offset,
         pixels=int(clean.sum()),
-        scatter=float(np.sqrt(np.mean((residual / noise) ** 2))),
+        scatter=float(np.sqrt(np.mean(((residual - mean) / noise) ** 2))),
         flux=values[0],
         flux_error=errors[0],
         shift_px=math.hypot(values[1], values[2]),
@@ -252,7 +254,7 @@ def flux_ratios(
     -----
     At 20" a pixel all but the brightest stars are blended, so nothing is measured star by star: the
     template is fitted, weights UNCERT^-2, as a sum of true images, one for the stars of each bin
-    and one each for brighter stars, fainter stars and galaxies.
+    and one each for brighter stars, fainter stars and galaxies, and a constant.
     """
     sources = simulation.sources
     mags = ZERO_POINT - 2.5 * np.log10(sources.composite_flux)
@@ -266,6 +268,7 @@ def flux_ratios(
         for group in (*groups, ~is_star)
     ]
     noise = template.uncertainty[clean].astype(float)
+    columns.append(np.ones_like(noise))
     values, errors = _fit(columns, template.flux[clean].astype(float), noise)
     return [
         FluxRatio(low, high, int((groups[k] & seen).sum()), values[k], errors[k])

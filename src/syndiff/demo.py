@@ -156,8 +156,9 @@ class DemoReport:
         Without noise: what the pipeline promises of isolated stars. With noise: 4 standard
         deviations (which also hold the noise of what is next to a source), and on top 1e-3 of flux,
         1e-3 px and 1e-3 mag for light below detection, which a template with matched background
-        leaves out. In units of UNCERT, 0.2 more than noise alone allows is for that light too; the
-        FFI less the template may scatter by a tenth more than the noise of both.
+        leaves out. Its scatter is in UNCERT to about a tenth (docs/faint-light.md), and 0.2 leaves
+        room for chance; the FFI less the template may scatter by a tenth more than the noise of
+        both.
         """
         ffi, bright = self.ffi, self.ratios[0]
         scatter, shift, shift_error = (
