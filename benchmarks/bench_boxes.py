@@ -5,9 +5,9 @@ import pytest
 from stackplanes import plane_file, sky_like, small_skycell
 
 from syndiff.config import ReductionConfig
-from syndiff.reduction import BandPlanes
-from syndiff.stack_sums import sum_strips
-from syndiff.stackfile import open_stackfile
+from syndiff.stacks.reduction import BandPlanes
+from syndiff.stacks.stack_sums import sum_strips
+from syndiff.stacks.stackfile import open_stackfile
 
 
 @pytest.fixture(scope="module")

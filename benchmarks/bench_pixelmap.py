@@ -5,11 +5,11 @@ import pytest
 from astropy.io import fits
 
 from benchmarks import textbook
-from syndiff.frame import Frame
+from syndiff.ffi.frame import Frame
 from syndiff.layout import Detector
-from syndiff.pixelmap import PixelMap
 from syndiff.simulation.ffi import SCIENCE, example_cards
-from syndiff.tessellation import Tessellation
+from syndiff.sky.pixelmap import PixelMap
+from syndiff.sky.tessellation import Tessellation
 
 ROWS = np.arange(3000, 3002)
 NX = 4000

@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 from stackplanes import plane_file, sky_like, small_skycell
 
-from syndiff.stackfile import open_stackfile
+from syndiff.stacks.stackfile import open_stackfile
 
 
 @pytest.fixture(scope="module")

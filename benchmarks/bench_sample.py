@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from syndiff.kernels.sample import sample_boxes, sample_constant
-from syndiff.template import interpolation_taps
+from syndiff.templates.template import interpolation_taps
 
 SHAPE = 128, 160
 STEP = 4

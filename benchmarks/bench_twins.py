@@ -6,7 +6,7 @@ import pytest
 from benchmarks import stronger, textbook
 from benchmarks.extrapolation import MAPPING, SCENE, SKYCELL, whole_ccd
 from benchmarks.figures import Row, measured, table
-from syndiff.pixelmap import Lattice
+from syndiff.sky.pixelmap import Lattice
 
 SIDE = 256
 

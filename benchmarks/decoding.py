@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks import textbook
 from benchmarks.figures import Row, measured
-from syndiff.archive import PLANES
-from syndiff.stackfile import open_stackfile
+from syndiff.stacks.archive import PLANES
+from syndiff.stacks.stackfile import open_stackfile
 
 STRIP = 64
 

@@ -23,6 +23,7 @@ from benchmarks.photometry import _fit
 from benchmarks.skies import Product, run_command
 from benchmarks.skies import Run as _Run
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.scenes.standing_in import stand_in_weights
 from syndiff.simulation import (
     Simulation,
     SimulationConfig,
@@ -33,7 +34,6 @@ from syndiff.simulation import (
 from syndiff.simulation.ffi import wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.simulation.sky import ZERO_POINT
-from syndiff.standing_in import stand_in_weights
 
 MAGS = tuple(range(15, 24))
 """Centres of the magnitude bins of the flux ratios."""

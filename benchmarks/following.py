@@ -22,11 +22,16 @@ from onestar import ccd_frame
 from smallsky import turned
 from test_template_file import SCENE
 
-from syndiff.displacement import Displacement, displacement_between
 from syndiff.kernels.sample import sample_field
+from syndiff.sky.displacement import Displacement, displacement_between
 from syndiff.storage import Place
-from syndiff.template import Template, follow_template, interpolation_table, sample_template
-from syndiff.template_file import TemplateRecord, write_template
+from syndiff.templates.template import (
+    Template,
+    follow_template,
+    interpolation_table,
+    sample_template,
+)
+from syndiff.templates.template_file import TemplateRecord, write_template
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from syndiff.atlas import Atlas
 from syndiff.config import BANDS, ReductionConfig
-from syndiff.frame import Frame
-from syndiff.inventory import Inventory, InventoryEntry
+from syndiff.ffi.frame import Frame
+from syndiff.ffi.tiles import MARGIN_PX
 from syndiff.layout import Detector, Layout
-from syndiff.mapping import Reference, map_frame
-from syndiff.mapping_files import read_mapping, write_mapping
 from syndiff.simulation import plan_simulation, simulate
 from syndiff.simulation.ffi import SCIENCE, example_cards
-from syndiff.tessellation import Tessellation
-from syndiff.tiles import MARGIN_PX
+from syndiff.sky.mapping import Reference, map_frame
+from syndiff.sky.mapping_files import read_mapping, write_mapping
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stacks.atlas import Atlas
+from syndiff.stacks.inventory import Inventory, InventoryEntry
 
 DETECTOR = Detector(20, 3, 3)
 SKYCELL = "skycell.2589.093"

@@ -12,12 +12,12 @@ from astropy.io import fits
 
 from benchmarks import stronger, textbook
 from benchmarks.figures import Row, isolated, measured
-from syndiff import reduction
-from syndiff.archive import fetch_skycell, open_archive
-from syndiff.atlas import Atlas
 from syndiff.config import BANDS, ReductionConfig
-from syndiff.download import _planes, _provenance, _with_provenance
-from syndiff.pixelmap import PixelMap
+from syndiff.sky.pixelmap import PixelMap
+from syndiff.stacks import reduction
+from syndiff.stacks.archive import fetch_skycell, open_archive
+from syndiff.stacks.atlas import Atlas
+from syndiff.stages.download import _planes, _provenance, _with_provenance
 from syndiff.storage import Place
 from syndiff.transport import ArchiveConfig
 

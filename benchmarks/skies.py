@@ -15,7 +15,6 @@ import numpy as np
 from astropy.io import fits
 
 from syndiff.layout import Layout
-from syndiff.sharing import sharing_of
 from syndiff.simulation import (
     PsfConfig,
     Simulation,
@@ -27,7 +26,8 @@ from syndiff.simulation import (
 from syndiff.simulation.ffi import wcs_of
 from syndiff.simulation.grid import catalogue_text, skycell_wcs
 from syndiff.simulation.run import EXAMPLE_DETECTOR
-from syndiff.tessellation import Tessellation
+from syndiff.sky.sharing import sharing_of
+from syndiff.sky.tessellation import Tessellation
 from syndiff.window import Window
 
 OFFSETS = ((0.0, 0.0), (0.37, -0.21), (-0.5, 0.5))

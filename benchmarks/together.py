@@ -13,20 +13,20 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.figures import Row, isolated, measured
-from syndiff.archive import fetch_skycell, open_archive
 from syndiff.config import BANDS, ReductionConfig
-from syndiff.download import DownloadJob, download_stage
 from syndiff.execution import LocalExecutor, open_executor
+from syndiff.ffi.tiles import MARGIN_PX
 from syndiff.layout import Layout
-from syndiff.mapping import Reference, map_frame
-from syndiff.mapping_files import write_mapping
 from syndiff.simulation import Simulation, plan_simulation, simulate
 from syndiff.simulation.ffi import example_cards, wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.simulation.run import EXAMPLE_DETECTOR
-from syndiff.stage import StageRun
-from syndiff.tessellation import Tessellation
-from syndiff.tiles import MARGIN_PX
+from syndiff.sky.mapping import Reference, map_frame
+from syndiff.sky.mapping_files import write_mapping
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stacks.archive import fetch_skycell, open_archive
+from syndiff.stages.download import DownloadJob, download_stage
+from syndiff.stages.stage import StageRun
 from syndiff.transport import ArchiveConfig
 from syndiff.window import Window
 

@@ -9,12 +9,12 @@ from benchmarks import stronger
 from benchmarks.figures import Row, isolated, measured
 from benchmarks.onecell import reduced_skycell, stronger_costs, textbook_costs
 from syndiff.config import ReductionConfig, SceneConfig
-from syndiff.downsample import downsample_stage
-from syndiff.mapping import Reference, map_frame
-from syndiff.mapping_files import write_mapping, write_skycell_map
-from syndiff.process import SceneJob, process_stage
-from syndiff.stage import StageRun
-from syndiff.tiles import MARGIN_PX
+from syndiff.ffi.tiles import MARGIN_PX
+from syndiff.sky.mapping import Reference, map_frame
+from syndiff.sky.mapping_files import write_mapping, write_skycell_map
+from syndiff.stages.downsample import downsample_stage
+from syndiff.stages.process import SceneJob, process_stage
+from syndiff.stages.stage import StageRun
 from syndiff.window import Window
 
 OFFSETS = tuple((round(0.1 * k, 3), round(-0.07 * k, 3)) for k in range(10))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syndiff.reduction import BandPlanes
+from syndiff.stacks.reduction import BandPlanes
 
 BLANK = 32767
 

@@ -6,13 +6,13 @@ from commands import DETECTOR, invoke
 from finestars import SCALE, TEMPLATE_SIGMA, crowd, draw, ffi
 
 from syndiff.config import SceneConfig
+from syndiff.ffi.tiles import EDGE_PX, TILE_PX
 from syndiff.layout import Layout
-from syndiff.scene import SceneStrip
-from syndiff.scene_metadata import write_scene_metadata
-from syndiff.scene_store import SceneStore
+from syndiff.scenes.metadata import write_scene_metadata
+from syndiff.scenes.scene import SceneStrip
+from syndiff.scenes.store import SceneStore
 from syndiff.simulation.ffi import SCIENCE, FfiConfig, example_cards, shifted, write_ffi
 from syndiff.simulation.sky import Cap, SkyConfig, make_sources
-from syndiff.tiles import EDGE_PX, TILE_PX
 from syndiff.window import Window
 
 TILE = Window(15, 16, 16, 17)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.special import erf
 
-from syndiff.matching import FineModel
+from syndiff.differences.matching import FineModel
 
 SCALE = 0.0215
 """e-/s of template flux 1."""

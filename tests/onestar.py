@@ -10,17 +10,17 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy.special import erf
 
-from syndiff.combine import COARSE_PLANES, Contribution
+from syndiff.ffi.observation import Frame
+from syndiff.ffi.tiles import EDGE_PX
 from syndiff.layout import Detector
-from syndiff.observation import Frame
-from syndiff.pixelmap import PixelMap
+from syndiff.scenes.combine import COARSE_PLANES, Contribution
 from syndiff.simulation.ffi import example_cards, example_wcs
 from syndiff.simulation.prf import PrfConfig, draw_sources
 from syndiff.simulation.profiles import PsfConfig
 from syndiff.simulation.sources import Sources
-from syndiff.template import sample_template
-from syndiff.tessellation import Skycell
-from syndiff.tiles import EDGE_PX
+from syndiff.sky.pixelmap import PixelMap
+from syndiff.sky.tessellation import Skycell
+from syndiff.templates.template import sample_template
 from syndiff.window import Window
 
 SEEING_PX = 1.2 / 0.25 / 2.3548

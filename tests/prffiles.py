@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from syndiff.layout import Detector
-from syndiff.prf_files import read_prf_files
+from syndiff.scenes.prf_files import read_prf_files
 from syndiff.simulation.prf import PrfConfig, write_prf_files
 
 DETECTOR = Detector(20, 3, 3)

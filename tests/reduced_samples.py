@@ -39,7 +39,7 @@ def make_fields(bands=("r", "i", "z", "y"), seed=1, name=NAME):
 
 
 def make_reduced(bands=("r", "i", "z", "y"), seed=1, name=NAME):
-    from syndiff.reduction import ReducedSkycell
+    from syndiff.stacks.reduction import ReducedSkycell
 
     return ReducedSkycell(**make_fields(bands, seed, name))
 
@@ -53,9 +53,9 @@ def write_all(atlas, seed, keys, overwrite):
 
 def dark_skycell(skycell, *, mask=None, valid=None):
     """A skycell of valid pixels without light, variance 2 a pixel in every band."""
-    from syndiff.coding import variance_encode
     from syndiff.config import BANDS
-    from syndiff.reduction import ReducedSkycell
+    from syndiff.stacks.coding import variance_encode
+    from syndiff.stacks.reduction import ReducedSkycell
 
     shape2, shape8 = (tuple(-(-n // side) for n in skycell.shape) for side in (8, 32))
     sides = [np.minimum(32, n - np.arange(0, n, 32)) for n in skycell.shape]

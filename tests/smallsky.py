@@ -5,9 +5,9 @@ import functools
 import numpy as np
 from astropy.io import fits
 
+from syndiff.ffi.observation import Frame
 from syndiff.layout import Detector
-from syndiff.observation import Frame
-from syndiff.tessellation import Tessellation
+from syndiff.sky.tessellation import Tessellation
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)

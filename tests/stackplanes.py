@@ -6,7 +6,7 @@ import math
 import numpy as np
 from astropy.io import fits
 
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 
 CDELT = float(np.float32(0.25 / 3600))
 

@@ -4,17 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from syndiff.difference import subtract_template
+    from syndiff.differences.difference import subtract_template
     from syndiff.errors import SyndiffError
-    from syndiff.frame import Frame
+    from syndiff.ffi.frame import Frame
+    from syndiff.ffi.observation import Observation, read_observation
     from syndiff.layout import Detector, Layout
-    from syndiff.observation import Observation, read_observation
     from syndiff.pipeline import run_pipeline
     from syndiff.settings import Settings
+    from syndiff.sky.tessellation import Skycell, Tessellation
     from syndiff.storage import Place
-    from syndiff.template import Template
-    from syndiff.template_file import read_template
-    from syndiff.tessellation import Skycell, Tessellation
+    from syndiff.templates.template import Template
+    from syndiff.templates.template_file import read_template
     from syndiff.window import Window
 
 __version__ = "0.1.0"
@@ -22,20 +22,20 @@ __version__ = "0.1.0"
 # Names are looked up on first use: `import syndiff` loads nothing but this file.
 _HOMES = {
     "Detector": "layout",
-    "Frame": "frame",
+    "Frame": "ffi.frame",
     "Layout": "layout",
-    "Observation": "observation",
+    "Observation": "ffi.observation",
     "Place": "storage",
     "Settings": "settings",
-    "Skycell": "tessellation",
+    "Skycell": "sky.tessellation",
     "SyndiffError": "errors",
-    "Template": "template",
-    "Tessellation": "tessellation",
+    "Template": "templates.template",
+    "Tessellation": "sky.tessellation",
     "Window": "window",
-    "read_observation": "observation",
-    "read_template": "template_file",
+    "read_observation": "ffi.observation",
+    "read_template": "templates.template_file",
     "run_pipeline": "pipeline",
-    "subtract_template": "difference",
+    "subtract_template": "differences.difference",
 }
 
 __all__ = [

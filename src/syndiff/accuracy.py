@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.simulation import Simulation
-    from syndiff.template import Template
+    from syndiff.templates.template import Template
 
 __all__ = [
     "BoxAccuracy",

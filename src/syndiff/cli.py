@@ -487,8 +487,8 @@ def difference(
     """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
     settings = _settings(locals(), convolved=convolved_dir)
     with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.difference_stage import DifferenceJob
         from syndiff.pipeline import run_difference
+        from syndiff.stages.difference import DifferenceJob
 
         job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
         terminal.show(run_difference(job, settings))
@@ -544,7 +544,7 @@ def simulate(
         from syndiff.execution import available_cores, open_executor
         from syndiff.simulation import plan_simulation
         from syndiff.simulation import simulate as make
-        from syndiff.tessellation import Tessellation
+        from syndiff.sky.tessellation import Tessellation
 
         names = [name.strip() for name in skycells.split(",")] if skycells else []
         plan = plan_simulation(

@@ -15,11 +15,11 @@ import numpy as np
 
 from syndiff.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
 from syndiff.config import parse_offsets
-from syndiff.difference import subtract_template
+from syndiff.differences.difference import subtract_template
 from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.execution import LocalExecutor, available_cores
+from syndiff.ffi.observation import read_observation
 from syndiff.masks import DataQuality
-from syndiff.observation import read_observation
 from syndiff.pipeline import run_pipeline
 from syndiff.plots import Plane, draw_panel
 from syndiff.settings import Settings
@@ -34,8 +34,8 @@ from syndiff.simulation import (
 from syndiff.simulation.ffi import E_PER_S_PER_FLUX, TESS_ZERO_POINT, wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.storage import Place
-from syndiff.template import MIN_COVERAGE
-from syndiff.template_file import read_template
+from syndiff.templates.template import MIN_COVERAGE
+from syndiff.templates.template_file import read_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
     from syndiff.accuracy import BoxAccuracy, FieldAccuracy, FluxRatio
     from syndiff.config import Background
-    from syndiff.stage import Progress
-    from syndiff.template import Template
-    from syndiff.tessellation import Skycell
+    from syndiff.sky.tessellation import Skycell
+    from syndiff.stages.stage import Progress
+    from syndiff.templates.template import Template
 
 __all__ = ["DemoReport", "FfiAccuracy", "Limit", "run_demo", "serve"]
 

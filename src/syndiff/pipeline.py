@@ -7,26 +7,26 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from syndiff.catalogue import find_catalogue, open_tessellation
 from syndiff.config import parse_offsets, parse_target
-from syndiff.difference_stage import difference_stage
-from syndiff.download import DownloadJob, download_stage
-from syndiff.downsample import downsample_stage
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
-from syndiff.following import Following, check_detector, read_candidates
-from syndiff.gaia import GaiaService, find_gaia_stars
+from syndiff.ffi.observation import read_observation
 from syndiff.layout import Layout
-from syndiff.mapping_files import read_mapping
-from syndiff.mapping_stage import mapping_stage
-from syndiff.observation import read_observation
-from syndiff.pixelmap import sky_to_pixel
-from syndiff.prf import response_for
-from syndiff.prf_files import keep_prf_grid
-from syndiff.process import SceneJob, process_stage
-from syndiff.stage import StageReport, StageRun
-from syndiff.star_files import read_star_file
-from syndiff.star_input import store_stars
+from syndiff.pointing.following import Following, check_detector, read_candidates
+from syndiff.scenes.prf import response_for
+from syndiff.scenes.prf_files import keep_prf_grid
+from syndiff.sky.catalogue import find_catalogue, open_tessellation
+from syndiff.sky.mapping_files import read_mapping
+from syndiff.sky.pixelmap import sky_to_pixel
+from syndiff.stages.difference import difference_stage
+from syndiff.stages.download import DownloadJob, download_stage
+from syndiff.stages.downsample import downsample_stage
+from syndiff.stages.mapping import mapping_stage
+from syndiff.stages.process import SceneJob, process_stage
+from syndiff.stages.stage import StageReport, StageRun
+from syndiff.stars.files import read_star_file
+from syndiff.stars.gaia import GaiaService, find_gaia_stars
+from syndiff.stars.inputs import store_stars
 from syndiff.storage import Place
 from syndiff.transport import ArchiveConfig, connect
 from syndiff.window import Window
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from syndiff.config import SceneConfig
-    from syndiff.difference_stage import DifferenceJob
-    from syndiff.drift import Drift
-    from syndiff.frame import Frame
+    from syndiff.ffi.frame import Frame
+    from syndiff.ffi.observation import Observation
     from syndiff.layout import Detector
-    from syndiff.observation import Observation
+    from syndiff.pointing.drift import Drift
     from syndiff.settings import Settings
-    from syndiff.stage import Progress
-    from syndiff.stars import StarCatalogue
+    from syndiff.stages.difference import DifferenceJob
+    from syndiff.stages.stage import Progress
+    from syndiff.stars.catalogue import StarCatalogue
 
 __all__ = [
     "DriftReport",
@@ -348,8 +348,8 @@ def run_drift(
     ObservationError
         If none of them, or not the reference, tells where it looks.
     """
-    from syndiff.drift import find_drift
     from syndiff.plots import draw_drift
+    from syndiff.pointing.drift import find_drift
 
     candidates = read_candidates(ffis)
     given = read_observation(reference) if reference is not None else None

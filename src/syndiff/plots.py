@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from syndiff.drift import Drift
+    from syndiff.pointing.drift import Drift
     from syndiff.window import Window
 
 __all__ = ["Plane", "StarPoints", "Stretch", "draw_drift", "draw_panel", "draw_residuals"]

@@ -1,6 +1,6 @@
 """Single attempts at one archive file: over HTTP, from S3, from a local folder.
 
-A transport knows how to ask once and what an answer means; `syndiff.archive` decides what to do
+A transport knows how to ask once and what an answer means; `stacks.archive` decides what to do
 about it. HTTP goes through urllib3 because a polite client needs the server's ``Retry-After``,
 which obstore doesn't hand out; S3 goes through obstore, as everywhere else.
 """

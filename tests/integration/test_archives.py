@@ -21,9 +21,9 @@ from commands import (
 from scipy.ndimage import maximum_filter
 from servers import FaultyServer, Page, Status, s3_server
 
-from syndiff.archive import ArchiveConfig, stack_path
 from syndiff.config import BANDS
 from syndiff.masks import DataQuality
+from syndiff.stacks.archive import ArchiveConfig, stack_path
 from syndiff.window import Window
 
 MIDDLE = "skycell.0001.001"

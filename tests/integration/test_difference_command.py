@@ -239,7 +239,7 @@ def test_tica_is_turned_into_electrons_per_second(sky, tmp_path):
 
 def test_stars_of_ones_own(sky, tmp_path):
     root, reference, stars = sky
-    from syndiff.observation import read_observation
+    from syndiff.ffi.observation import read_observation
 
     frame = read_observation(reference).frame
     bright = stars[np.argsort(-stars[:, 2])[:30]]

@@ -20,7 +20,7 @@ from commands import (
 )
 from servers import FaultyServer, Stall
 
-from syndiff.archive import stack_path
+from syndiff.stacks.archive import stack_path
 from syndiff.window import Window
 
 CCD = ("20", "3", "3")

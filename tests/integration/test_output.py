@@ -9,8 +9,8 @@ import warnings
 import pytest
 from commands import ROI, invoke, pipeline, report, start, template_path
 
-from syndiff.archive import stack_path
 from syndiff.errors import SyndiffWarning
+from syndiff.stacks.archive import stack_path
 from syndiff.terminal import terminal
 
 STAGES = ["mapping", "download", "process", "downsample"]

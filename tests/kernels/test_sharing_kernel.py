@@ -7,14 +7,14 @@ import pytest
 from smallsky import small_tessellation
 
 from syndiff.errors import GeometryError
-from syndiff.sharing import (
+from syndiff.sky.sharing import (
     Sharing,
     share_cells,
     share_lost_cells,
     share_valid_cells,
     sharing_of,
 )
-from syndiff.tessellation import Tessellation
+from syndiff.sky.tessellation import Tessellation
 
 WIDTH = 320.0
 RESERVE = 0.1

@@ -6,12 +6,12 @@ from array_planes import exact_planes
 from scipy.special import erf
 from smallsky import small_catalogue
 
-from syndiff.combine import CombineConfig, combine
 from syndiff.config import BAND_WEIGHTS, BANDS, ReductionConfig
 from syndiff.masks import DataQuality
-from syndiff.reduction import reduce_skycell
-from syndiff.sharing import sharing_of
-from syndiff.tessellation import Tessellation
+from syndiff.scenes.combine import CombineConfig, combine
+from syndiff.sky.sharing import sharing_of
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stacks.reduction import reduce_skycell
 
 GAP = np.s_[100:300, 194:206]
 """12 pixels wide: neither on the borders of cells nor wider than a star."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smallsky import small_frame, small_tessellation
 
-from syndiff.mapping import PixelMap, Reference, map_frame, sky_to_pixel
+from syndiff.sky.mapping import PixelMap, Reference, map_frame, sky_to_pixel
 
 RA = st.floats(0, 360, exclude_max=True)
 DEC = st.floats(-90, 90)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from stackplanes import small_skycell
 
 from syndiff.config import ReductionConfig
-from syndiff.reduction import _split_band, asinh_decode, reduce_skycell
-from syndiff.stack_sums import sum_strips
+from syndiff.stacks.reduction import _split_band, asinh_decode, reduce_skycell
+from syndiff.stacks.stack_sums import sum_strips
 
 CONFIG = ReductionConfig()
 shapes = st.tuples(st.integers(40, 170), st.integers(40, 170))

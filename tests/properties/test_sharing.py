@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from smallsky import small_tessellation
 
-from syndiff.sharing import sharing_of
-from syndiff.skycell_groups import RAMP_ARCSEC, groups_of
-from syndiff.tessellation import Tessellation
+from syndiff.sky.sharing import sharing_of
+from syndiff.sky.skycell_groups import RAMP_ARCSEC, groups_of
+from syndiff.sky.tessellation import Tessellation
 
 STEEPEST = 1.875 / RAMP_ARCSEC
 """Slope per arcsec of the smoothstep in its middle."""

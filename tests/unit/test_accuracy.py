@@ -6,7 +6,7 @@ from syndiff.masks import DataQuality
 from syndiff.simulation import Simulation, plan_simulation
 from syndiff.simulation.sky import Cap, make_sources
 from syndiff.simulation.sources import unit_vectors
-from syndiff.template import Template
+from syndiff.templates.template import Template
 
 
 def gaussian(x0=10.0, y0=12.0, flux=1000.0, sigma=0.8):

@@ -14,30 +14,37 @@ import syndiff
 PACKAGE = Path(syndiff.__file__).parent
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
-GROUND = {"cards", "config", "errors", "layout", "masks", "settings", "storage", "window"}
+GROUND = {"config", "errors", "layout", "masks", "settings", "storage", "window"}
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
-STAGES = {"mapping_stage", "download", "process", "downsample", "difference_stage"}
+PACKAGES = (
+    *("kernels", "ffi", "sky", "stacks", "stars", "scenes", "templates", "pointing"),
+    *("differences", "stages"),
+)
+"""From the bottom up: each may import those before it. The simulation has a rule of its own."""
+STAGES = {
+    f"stages.{name}" for name in ("mapping", "download", "process", "downsample", "difference")
+}
 ABOVE_STAGES = {"pipeline", "cli", "demo"}
 # The simulation tests the pipeline, so it may share geometry's names and the sky's pixels only.
 SIMULATION_MAY_USE = {
     *GROUND,
-    *("execution", "tessellation"),
+    *("execution", "sky.tessellation"),
     *("kernels.gaussians", "kernels.rice_encoder"),
 }
 LIBRARIES = {
     "distributed": {"execution"},
-    "isal": {"fitstiles"},
+    "isal": {"stacks.fitstiles"},
     "matplotlib": {"plots"},
-    "mocpy": {"footprint_files"},
+    "mocpy": {"sky.footprint_files"},
     "numcodecs": {"packing"},
     "obstore": {"storage", "transport"},
     "rich": {"terminal"},
-    "sep": {"detection"},
+    "sep": {"stacks.detection"},
     "tesswcs": {"simulation.ffi"},
     "typer": {"cli", "terminal"},
     "urllib3": {"transport"},
-    "zarr": {"packing", "scene_store", "storage"},
+    "zarr": {"packing", "scenes.store", "storage"},
 }
 HEAVY = {*LIBRARIES, "astropy", "dask", "numba", "numpy", "scipy"} - {"typer"}
 
@@ -92,7 +99,7 @@ def libraries(name):
 
 
 def test_imports_are_seen():
-    assert {"errors", "kernels.coding"} <= uses("coding")
+    assert {"errors", "kernels.coding"} <= uses("stacks.coding")
     assert "distributed" in libraries("execution")
 
 
@@ -131,6 +138,20 @@ def test_numba_stays_in_kernels():
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_stages_do_not_know_each_other(name):
     assert not uses(name) & (STAGES | ABOVE_STAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_stand_on_those_before_them(package):
+    allowed = {*PACKAGES[: PACKAGES.index(package)], package}
+    for name in modules():
+        if name.split(".")[0] == package:
+            used = {other.split(".")[0] for other in uses(name)} & {*PACKAGES, "simulation"}
+            assert used <= allowed, name
+
+
+def test_every_folder_is_known():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == {*PACKAGES, "simulation"}
 
 
 def test_only_the_top_knows_stages():

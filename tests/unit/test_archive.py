@@ -13,15 +13,6 @@ from types import SimpleNamespace
 import pytest
 from servers import Drip, FaultyServer, Page, Reset, Stall, Status, Truncate, s3_server
 
-from syndiff.archive import (
-    PLANES,
-    Archive,
-    ArchiveConfig,
-    connection_limit,
-    fetch_skycell,
-    open_archive,
-    stack_path,
-)
 from syndiff.errors import (
     ArchiveError,
     ArchiveUnavailableError,
@@ -29,6 +20,15 @@ from syndiff.errors import (
     CorruptDownloadError,
     GeometryError,
     SkycellNotFoundError,
+)
+from syndiff.stacks.archive import (
+    PLANES,
+    Archive,
+    ArchiveConfig,
+    connection_limit,
+    fetch_skycell,
+    open_archive,
+    stack_path,
 )
 
 SKYCELL = SimpleNamespace(name="skycell.2556.082")

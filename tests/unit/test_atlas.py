@@ -13,13 +13,13 @@ import zarr
 from reduced_samples import NAME, make_reduced, write_all
 from servers import s3_server
 
-from syndiff.atlas import FORMAT_VERSION, Atlas, AtlasKey
 from syndiff.config import ReductionConfig
 from syndiff.errors import AtlasError, IncompleteAtlasError, StorageError
 from syndiff.layout import Detector
-from syndiff.reduction import ReducedSkycell
+from syndiff.sky.tessellation import Skycell
+from syndiff.stacks.atlas import FORMAT_VERSION, Atlas, AtlasKey
+from syndiff.stacks.reduction import ReducedSkycell
 from syndiff.storage import Place
-from syndiff.tessellation import Skycell
 
 
 def same(a, b):

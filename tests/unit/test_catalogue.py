@@ -3,11 +3,11 @@
 import pytest
 from smallsky import small_catalogue
 
-from syndiff.catalogue import find_catalogue, open_tessellation, read_tessellation
 from syndiff.errors import GeometryError, MissingInputError
 from syndiff.layout import Detector, Layout
+from syndiff.sky.catalogue import find_catalogue, open_tessellation, read_tessellation
+from syndiff.sky.tessellation import Tessellation
 from syndiff.storage import Place
-from syndiff.tessellation import Tessellation
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from syndiff.clipped_fit import Clipping, Prior, fit_clipped
+from syndiff.differences.clipped_fit import Clipping, Prior, fit_clipped
 from syndiff.errors import RenderingError
 
 

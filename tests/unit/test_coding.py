@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from syndiff.coding import (
+from syndiff.errors import RenderingError
+from syndiff.stacks.coding import (
     NO_VARIANCE,
     asinh_decode,
     asinh_encode,
     variance_decode,
     variance_encode,
 )
-from syndiff.errors import RenderingError
 
 
 def spread_values(*shape, seed):

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from smallsky import small_catalogue
 
-from syndiff.coding import asinh_encode, variance_encode
-from syndiff.combine import COARSE_PLANES, CombineConfig, combine, contribute_nothing
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality
-from syndiff.reduction import ReducedSkycell
-from syndiff.sharing import sharing_of
+from syndiff.scenes.combine import COARSE_PLANES, CombineConfig, combine, contribute_nothing
+from syndiff.scenes.standing_in import stand_in_weights
 from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
-from syndiff.standing_in import stand_in_weights
-from syndiff.tessellation import Tessellation
+from syndiff.sky.sharing import sharing_of
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stacks.coding import asinh_encode, variance_encode
+from syndiff.stacks.reduction import ReducedSkycell
 
 MATCHED = CombineConfig("matched", 4096)
 NONE = CombineConfig("none", 4096)

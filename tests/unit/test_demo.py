@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from syndiff.cli import app
 from syndiff.demo import Limit, plan_field, plan_stars, run_demo, serve
 from syndiff.errors import RenderingError
-from syndiff.observation import read_observation
+from syndiff.ffi.observation import read_observation
 from syndiff.simulation import Simulation
 
 

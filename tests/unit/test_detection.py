@@ -6,8 +6,8 @@ import sep
 from scipy.ndimage import convolve, gaussian_filter
 
 from syndiff.config import ReductionConfig
-from syndiff.detection import CellSums, detect_light
 from syndiff.errors import RenderingError
+from syndiff.stacks.detection import CellSums, detect_light
 
 CONFIG = ReductionConfig()
 SIGMA = 0.5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from syndiff.detector_flags import FULL_WELL_E, flag_detector, strap_columns
+from syndiff.ffi.detector_flags import FULL_WELL_E, flag_detector, strap_columns
 from syndiff.masks import DataQuality
 from syndiff.window import Window
 

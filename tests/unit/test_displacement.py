@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 from smallsky import ccd_frame, turned
 
-from syndiff.displacement import Displacement, displacement_between
 from syndiff.errors import GeometryError
-from syndiff.frame import Frame
+from syndiff.ffi.frame import Frame
 from syndiff.layout import Detector
+from syndiff.sky.displacement import Displacement, displacement_between
 from syndiff.window import Window
 
 DETECTORS = [(20, 3, 3), (1, 1, 1), (30, 2, 4)]

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smallsky import ccd_frame, turned
 
-from syndiff.drift import find_drift, group_offsets
 from syndiff.errors import ConfigError
-from syndiff.following import Candidate
-from syndiff.observation import Observation
+from syndiff.ffi.observation import Observation
 from syndiff.plots import draw_drift
+from syndiff.pointing.drift import find_drift, group_offsets
+from syndiff.pointing.following import Candidate
 
 TOLERANCE = 0.02
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from finestars import draw, fine_model
 
-from syndiff.displacement import Displacement
+from syndiff.differences.fine_template import refine_file, sample_finely
 from syndiff.errors import RenderingError
-from syndiff.fine_template import refine_file, sample_finely
+from syndiff.sky.displacement import Displacement
 from syndiff.window import Window
 
 WINDOW = Window(110, 200, 130, 218)

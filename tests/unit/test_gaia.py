@@ -7,8 +7,8 @@ from smallsky import ccd_frame
 from tapserver import tap_service
 
 from syndiff.errors import ArchiveUnavailableError, ConfigError
-from syndiff.gaia import GaiaService, adql_polygon, find_gaia_stars, query_gaia
 from syndiff.layout import Detector, Layout
+from syndiff.stars.gaia import GaiaService, adql_polygon, find_gaia_stars, query_gaia
 from syndiff.window import Window
 
 IMPATIENT = {"backoff_s": 0.01, "poll_s": 0.01, "retries": 2, "job_s": 5.0}

@@ -8,8 +8,8 @@ from servers import s3_server
 
 from syndiff.config import ReductionConfig
 from syndiff.errors import AtlasError
-from syndiff.inventory import Inventory, InventoryEntry
 from syndiff.layout import Detector, Layout
+from syndiff.stacks.inventory import Inventory, InventoryEntry
 from syndiff.storage import Place
 
 MATCHED = ReductionConfig()

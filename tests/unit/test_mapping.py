@@ -8,9 +8,9 @@ import pytest
 from smallsky import ccd_frame, small_frame, small_tessellation
 
 from syndiff.errors import ConfigError, GeometryError
-from syndiff.mapping import PixelMap, Reference, map_frame, refuse_other_frame, sky_to_pixel
-from syndiff.sharing import sharing_of
-from syndiff.tessellation import Tessellation
+from syndiff.sky.mapping import PixelMap, Reference, map_frame, refuse_other_frame, sky_to_pixel
+from syndiff.sky.sharing import sharing_of
+from syndiff.sky.tessellation import Tessellation
 from syndiff.window import Window
 
 REFERENCE = Reference("tess1.fits", "SPOC", "2020-01-01T00:00:00", "2020-01-01T00:30:00")

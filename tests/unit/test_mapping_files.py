@@ -14,16 +14,16 @@ from smallsky import ccd_frame, small_frame, small_tessellation
 
 from syndiff.errors import GeometryError, MissingInputError
 from syndiff.layout import Layout
-from syndiff.mapping import PixelMap, Reference, map_frame, sky_to_pixel
-from syndiff.mapping_files import (
+from syndiff.sky.mapping import PixelMap, Reference, map_frame, sky_to_pixel
+from syndiff.sky.mapping_files import (
     index_skycell,
     read_mapping,
     remove_mapping,
     write_mapping,
     write_skycell_map,
 )
+from syndiff.sky.tessellation import Tessellation
 from syndiff.storage import Place
-from syndiff.tessellation import Tessellation
 
 REFERENCE = Reference("tess1.fits", "SPOC", "2020-01-01T00:00:00", "2020-01-01T00:30:00")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from finestars import SCALE, crowd, draw, ffi, fine_model
 
-from syndiff.difference import subtract_template
+from syndiff.differences.difference import subtract_template
+from syndiff.differences.matched_difference import MatchConfig, match_template, refine_background
 from syndiff.errors import ConfigError, RenderingError
-from syndiff.matched_difference import MatchConfig, match_template, refine_background
 
 SHAPE = (64, 72)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from syndiff.mesh import mesh_background
+from syndiff.differences.mesh import mesh_background
 
 Y, X = np.mgrid[:160, :200]
 

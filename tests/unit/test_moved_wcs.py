@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from smallsky import ccd_frame, small_frame
 
-from syndiff.moved_wcs import moved_frame
+from syndiff.pointing.moved_wcs import moved_frame
 
 FRAMES = {"SIP of order 4": lambda: ccd_frame(20, 3, 3), "other orders": small_frame}
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from syndiff import Observation, read_observation
 from syndiff.errors import ObservationError
+from syndiff.ffi.observation import Frame
 from syndiff.layout import Detector
-from syndiff.observation import Frame
 from syndiff.window import Window
 
 REAL = (Path(__file__).parent / "data" / "tess_ffi_s0002_1_2_header.txt").read_text()
@@ -653,6 +653,6 @@ def test_footprint_follows_the_curved_border(frame):
 def test_import_is_light():
     import subprocess
 
-    code = "import syndiff.observation, sys; print(*[m for m in sys.modules if m == 'astropy'])"
+    code = "import syndiff.ffi.observation, sys; print(*[m for m in sys.modules if m == 'astropy'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

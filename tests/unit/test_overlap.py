@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from syndiff import download
 from syndiff.config import ReductionConfig
-from syndiff.download import DownloadJob
 from syndiff.execution import LocalExecutor
 from syndiff.layout import Detector, Layout
-from syndiff.tessellation import Tessellation
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stages import download
+from syndiff.stages.download import DownloadJob
 from syndiff.transport import ArchiveConfig
 
 PATIENCE_S = 20.0

@@ -1,7 +1,7 @@
 import numpy as np
 from finestars import draw
 
-from syndiff.peaks import find_peaks
+from syndiff.differences.peaks import find_peaks
 
 Y, X = np.arange(40.0), np.arange(50.0)
 

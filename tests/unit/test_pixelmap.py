@@ -7,8 +7,8 @@ from smallsky import ccd_frame
 
 from syndiff.errors import GeometryError
 from syndiff.layout import Detector
-from syndiff.pixelmap import PixelMap, sky_to_pixel
-from syndiff.tessellation import Skycell
+from syndiff.sky.pixelmap import PixelMap, sky_to_pixel
+from syndiff.sky.tessellation import Skycell
 
 # all over the sky: dec +76, across RA 0, the pole, the equator, south of PS1's
 CCDS = [(20, 3, 3), (17, 2, 1), (14, 4, 2), (42, 1, 1), (2, 1, 2), (20, 4, 3)]

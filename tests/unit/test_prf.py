@@ -10,7 +10,8 @@ from scipy.special import erf
 
 from syndiff.config import SceneConfig
 from syndiff.errors import ConfigError, ResponseError, StorageError
-from syndiff.prf import (
+from syndiff.ffi.tiles import REACH_PX
+from syndiff.scenes.prf import (
     PS1_VARIANCE_PX2,
     GaussianResponse,
     PrfResponse,
@@ -21,7 +22,6 @@ from syndiff.prf import (
 )
 from syndiff.simulation.prf import PrfConfig
 from syndiff.storage import Place
-from syndiff.tiles import REACH_PX
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)

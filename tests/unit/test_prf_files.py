@@ -13,7 +13,7 @@ from syndiff.errors import (
     ResponseError,
 )
 from syndiff.layout import Detector, Layout
-from syndiff.prf_files import keep_prf_grid, prf_set, read_prf_files
+from syndiff.scenes.prf_files import keep_prf_grid, prf_set, read_prf_files
 from syndiff.storage import Place
 
 FIRST = f"{STEM}-row0001-col0045.fits"
@@ -28,7 +28,7 @@ def tree(tmp_path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Ask again at once."""
-    monkeypatch.setattr("syndiff.archive.random.uniform", lambda low, high: 0.001)
+    monkeypatch.setattr("syndiff.stacks.archive.random.uniform", lambda low, high: 0.001)
 
 
 def files_of(folder):

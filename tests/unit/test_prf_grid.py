@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from syndiff.errors import ResponseError
-from syndiff.prf_grid import SIDE, PrfGrid, check_samples
+from syndiff.scenes.prf_grid import SIDE, PrfGrid, check_samples
 
 X, Y = np.array([44.0, 556.0, 1068.0]), np.array([0.0, 512.0])
 

@@ -15,5 +15,5 @@ def test_names_and_homes_agree():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'syndiff' has no attribute 'templates'"):
-        _ = syndiff.templates
+    with pytest.raises(AttributeError, match="module 'syndiff' has no attribute 'skycells'"):
+        _ = syndiff.skycells

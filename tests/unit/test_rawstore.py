@@ -10,9 +10,9 @@ import zarr
 from servers import FaultyServer, Page, Truncate, s3_server
 from stackplanes import mask_like, plane_file, sky_like, small_skycell
 
-from syndiff.archive import PLANES, Archive, ArchiveConfig, fetch_skycell, stack_path
 from syndiff.errors import AtlasError, CorruptDownloadError, StorageError
-from syndiff.rawstore import RawStore
+from syndiff.stacks.archive import PLANES, Archive, ArchiveConfig, fetch_skycell, stack_path
+from syndiff.stacks.rawstore import RawStore
 from syndiff.storage import Place
 
 # More rows than two chunks hold, and not a multiple of them.

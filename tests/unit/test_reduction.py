@@ -9,7 +9,7 @@ from stackplanes import small_skycell
 
 from syndiff.config import BANDS, ReductionConfig
 from syndiff.errors import RenderingError
-from syndiff.reduction import asinh_decode, reduce_skycell, variance_decode
+from syndiff.stacks.reduction import asinh_decode, reduce_skycell, variance_decode
 
 CONFIG = ReductionConfig()
 ARRAYS = (

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from syndiff.displacement import Displacement
 from syndiff.errors import RenderingError
-from syndiff.refinement import refine_displacement
+from syndiff.pointing.refinement import refine_displacement
+from syndiff.sky.displacement import Displacement
 from syndiff.window import Window
 
 EDGE = 4

@@ -6,17 +6,17 @@ from onestar import light_along_axis
 from reduced_samples import dark_skycell
 from smallsky import small_catalogue
 
-from syndiff.combine import CombineConfig, combine
 from syndiff.config import BAND_WEIGHTS
 from syndiff.errors import RenderingError
 from syndiff.masks import DataQuality
-from syndiff.replacement import known_cells, replace_stars
-from syndiff.sharing import sharing_of
-from syndiff.skycell_stars import PlacedStars, StarFinder, removal_radius_arcsec
-from syndiff.star_profile import point_source
-from syndiff.star_scale import MIN_CALIBRATORS, measure_scale
-from syndiff.stars import StarCatalogue
-from syndiff.tessellation import Tessellation
+from syndiff.scenes.combine import CombineConfig, combine
+from syndiff.sky.sharing import sharing_of
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stars.catalogue import StarCatalogue
+from syndiff.stars.profile import point_source
+from syndiff.stars.replacement import known_cells, replace_stars
+from syndiff.stars.scale import MIN_CALIBRATORS, measure_scale
+from syndiff.stars.skycell_stars import PlacedStars, StarFinder, removal_radius_arcsec
 
 SEEING_PX = 2.0
 SEEING2 = SEEING_PX**2

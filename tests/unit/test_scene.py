@@ -19,11 +19,11 @@ from onestar import (
 from prffiles import prf_grid
 from scipy.special import erf
 
-from syndiff.combine import Contribution
-from syndiff.pixelmap import PixelMap
-from syndiff.prf import GaussianResponse, PrfResponse
-from syndiff.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneRenderer
-from syndiff.tiles import EDGE_PX, MARGIN_PX, TILE_PX
+from syndiff.ffi.tiles import EDGE_PX, MARGIN_PX, TILE_PX
+from syndiff.scenes.combine import Contribution
+from syndiff.scenes.prf import GaussianResponse, PrfResponse
+from syndiff.scenes.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneRenderer
+from syndiff.sky.pixelmap import PixelMap
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)

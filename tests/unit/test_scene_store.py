@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syndiff.errors import MissingInputError, RenderingError, StorageError
-from syndiff.scene import SceneStrip
-from syndiff.scene_store import SCENE_FORMAT, SceneStore
+from syndiff.ffi.tiles import EDGE_PX
+from syndiff.scenes.scene import SceneStrip
+from syndiff.scenes.store import SCENE_FORMAT, SceneStore
 from syndiff.storage import Place
-from syndiff.tiles import EDGE_PX
 from syndiff.window import Window
 
 SCIENCE = Window(44, 3, 44 + 150, 3 + 100)

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from syndiff.cli import app
+from syndiff.ffi.observation import read_observation
 from syndiff.layout import Detector
-from syndiff.observation import read_observation
 from syndiff.simulation import Simulation, plan_simulation
-from syndiff.tessellation import Tessellation
+from syndiff.sky.tessellation import Tessellation
 
 
 def run(*arguments):

@@ -18,7 +18,7 @@ from syndiff.simulation.archive import (
 from syndiff.simulation.grid import skycell_wcs
 from syndiff.simulation.profiles import PsfConfig
 from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 
 CELL = Skycell(
     name="skycell.0007.031",

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
+from syndiff.ffi.observation import read_observation
 from syndiff.layout import Detector
-from syndiff.observation import read_observation
 from syndiff.simulation.ffi import (
     E_PER_S_PER_FLUX,
     FfiConfig,

@@ -14,7 +14,7 @@ from syndiff.simulation.grid import (
     small_catalogue,
     write_catalogue,
 )
-from syndiff.tessellation import Tessellation
+from syndiff.sky.tessellation import Tessellation
 from syndiff.window import Window
 
 FIELD = Window(980, 1000, 1020, 1040)

@@ -11,7 +11,7 @@ from syndiff.simulation.stackfile import (
     encode,
     write_stack_plane,
 )
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 
 CELL = Skycell(
     name="skycell.0001.012",

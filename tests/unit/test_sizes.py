@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from syndiff.atlas import Atlas
 from syndiff.config import ReductionConfig
 from syndiff.layout import Detector, Layout
-from syndiff.mapping_files import index_skycell, write_skycell_map
-from syndiff.reduction import ReducedSkycell
 from syndiff.simulation.ffi import example_cards
-from syndiff.tessellation import Tessellation
+from syndiff.sky.mapping_files import index_skycell, write_skycell_map
+from syndiff.sky.tessellation import Tessellation
+from syndiff.stacks.atlas import Atlas
+from syndiff.stacks.reduction import ReducedSkycell
 from syndiff.window import Window
 
 NAME = "skycell.2611.028"
@@ -76,7 +76,7 @@ def test_maps_take_little(tmp_path):
 def frame():
     from astropy.io import fits
 
-    from syndiff.frame import Frame
+    from syndiff.ffi.frame import Frame
 
     header = fits.Header.fromstring(example_cards(), sep="\n")
     return Frame.from_header(header, Detector(20, 3, 3), (2078, 2136), Window(44, 0, 2092, 2048))

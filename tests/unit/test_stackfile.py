@@ -27,7 +27,7 @@ from stackplanes import (
 )
 
 from syndiff.errors import CorruptDownloadError
-from syndiff.stackfile import StackFile, open_stackfile
+from syndiff.stacks.stackfile import StackFile, open_stackfile
 
 SKYCELL = small_skycell()
 DN = sky_like(SKYCELL.shape)

@@ -8,7 +8,7 @@ import execution_tasks as tasks
 import pytest
 
 from syndiff.execution import LocalExecutor
-from syndiff.stage import StageReport, StageRun, clock, release_memory, run_tasks
+from syndiff.stages.stage import StageReport, StageRun, clock, release_memory, run_tasks
 
 
 def test_progress_is_told_after_every_task():

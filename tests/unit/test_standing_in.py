@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from syndiff.config import BAND_WEIGHTS
+from syndiff.scenes.standing_in import ALL_BANDS, own_colour, stand_in_weights
 from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
-from syndiff.standing_in import ALL_BANDS, own_colour, stand_in_weights
 
 
 @pytest.fixture(scope="module")

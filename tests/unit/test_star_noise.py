@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from syndiff.pixelmap import Lattice
-from syndiff.star_noise import add_star_noise, located_errors
+from syndiff.sky.pixelmap import Lattice
+from syndiff.stars.noise import add_star_noise, located_errors
 
 SIGMA_PX = 0.5
 SIDE_PX = 40

@@ -8,8 +8,8 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
 from syndiff.errors import ConfigError, RenderingError
-from syndiff.star_files import read_star_file, stars_of_table
-from syndiff.stars import StarCatalogue, tess_magnitude
+from syndiff.stars.catalogue import StarCatalogue, tess_magnitude
+from syndiff.stars.files import read_star_file, stars_of_table
 
 
 def gaia_like(**changes):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from syndiff.displacement import Displacement
 from syndiff.errors import RenderingError
 from syndiff.masks import DataQuality
-from syndiff.template import (
+from syndiff.sky.displacement import Displacement
+from syndiff.templates.template import (
     Template,
     follow_template,
     interpolation_table,

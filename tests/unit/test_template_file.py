@@ -20,14 +20,14 @@ from onestar import (
     window_around,
 )
 
-from syndiff.displacement import Shift
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
-from syndiff.prf import GaussianResponse
-from syndiff.scene import SceneRenderer
+from syndiff.scenes.prf import GaussianResponse
+from syndiff.scenes.scene import SceneRenderer
+from syndiff.sky.displacement import Shift
 from syndiff.storage import Place
-from syndiff.template import Template
-from syndiff.template_file import (
+from syndiff.templates.template import Template
+from syndiff.templates.template_file import (
     Followed,
     TemplateRecord,
     read_header,

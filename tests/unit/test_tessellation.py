@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from syndiff.errors import GeometryError
-from syndiff.tessellation import Skycell, Tessellation
+from syndiff.sky.tessellation import Skycell, Tessellation
 
 COLUMNS = "NAME NAXIS1 NAXIS2 CRVAL1 CRVAL2 CRPIX1 CRPIX2 CDELT1 CDELT2 PC1_1 PC1_2 PC2_1 PC2_2"
 CDELT = "6.94444461259988e-05"

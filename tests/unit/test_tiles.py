@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syndiff.errors import ConfigError
-from syndiff.tiles import EDGE_PX, MARGIN_PX, TILE_PX, TileGrid
+from syndiff.ffi.tiles import EDGE_PX, MARGIN_PX, TILE_PX, TileGrid
 from syndiff.window import Window
 
 SCIENCE = Window(44, 3, 44 + 300, 3 + 130)

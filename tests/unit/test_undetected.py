@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from syndiff.coding import variance_encode
-from syndiff.undetected import counted_variance, smooth_faint_light
+from syndiff.scenes.undetected import counted_variance, smooth_faint_light
+from syndiff.stacks.coding import variance_encode
 
 
 def skycell_with(area, *, bands=("r", "i"), shine=0.0):

@@ -1,6 +1,6 @@
 """Weights by which skycells share the sky that they have in common.
 
-A *geometry* is a tuple of arrays as `syndiff.sharing.Sharing.geometry` makes it::
+A *geometry* is a tuple of arrays as `syndiff.sky.sharing.Sharing.geometry` makes it::
 
     planes     (g, 3, 3) float64   pixels of this skycell -> plane of group g (homogeneous)
     unions     (g, 4) float64      u0, v0, u1, v1 of the group's union in its plane

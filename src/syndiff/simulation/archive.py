@@ -22,7 +22,7 @@ from syndiff.simulation.stackfile import (
     encode,
     write_stack_plane,
 )
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 
 __all__ = ["NOISE_CORRELATION", "StackConfig", "render_light", "warped_noise", "write_skycell"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from syndiff.config import PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError
 from syndiff.simulation.sources import unit_vectors
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 from syndiff.window import Window
 
 __all__ = [

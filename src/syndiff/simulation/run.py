@@ -46,7 +46,7 @@ from syndiff.simulation.sources import (
     write_star_catalogue,
 )
 from syndiff.simulation.truth import blobs_of, integrate
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 from syndiff.window import Window
 
 __all__ = [

@@ -10,7 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from syndiff.kernels.rice_encoder import encode_rows
-from syndiff.tessellation import Skycell
+from syndiff.sky.tessellation import Skycell
 
 __all__ = ["Scaling", "StackHeader", "choose_scaling", "encode", "write_stack_plane"]
 

@@ -1,0 +1,1 @@
+"""An FFI less a template."""

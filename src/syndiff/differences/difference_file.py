@@ -1,0 +1,255 @@
+"""Difference FITS files and the tables of their stars' residuals."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff import __version__
+from syndiff.fits_images import pack_hdus
+from syndiff.masks import DataQuality
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from syndiff.differences.difference import Difference
+    from syndiff.differences.difference_inputs import DifferenceInputs
+    from syndiff.differences.matching import VaryingKernel
+    from syndiff.differences.residuals import StarResiduals
+    from syndiff.storage import Place
+
+__all__ = ["DifferenceRecord", "pack_residuals", "write_difference"]
+
+UNIT = "electron/s"
+
+
+@dataclass(frozen=True)
+class DifferenceRecord:
+    """What a difference file holds.
+
+    Parameters
+    ----------
+    inputs : DifferenceInputs
+        What was subtracted from what.
+    template : str
+        File name of the template.
+    difference : Difference
+        The difference, over ``inputs.held``.
+    noise : (ny, nx) float64
+        Its standard deviation.
+    quality : (ny, nx) int32
+        `DataQuality` bits.
+    """
+
+    inputs: DifferenceInputs
+    template: str
+    difference: Difference
+    noise: NDArray[np.float64]
+    quality: NDArray[np.int32]
+
+
+def write_difference(place: Place, record: DifferenceRecord) -> None:
+    """Write a difference file, whole or not at all.
+
+    Parameters
+    ----------
+    place : Place
+        Where to.
+    record : DifferenceRecord
+        What it holds.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    from astropy.io import fits
+
+    common = _common_header(record)
+    hdus: list[Any] = [fits.PrimaryHDU(header=common + _provenance(record))]
+    difference = record.difference
+    for name, plane in (
+        ("DIFF", difference.image),
+        ("UNCERT", record.noise),
+        ("MODEL", difference.model),
+        ("BACKGROUND", difference.background),
+    ):
+        header = common.copy()
+        header["BUNIT"] = UNIT
+        whole = _embedded(plane.astype(np.float32), record, np.nan)
+        hdus.append(fits.ImageHDU(whole, header=header, name=name))
+    quality = _embedded(record.quality, record, DataQuality.NO_COVERAGE)
+    hdus.append(fits.ImageHDU(quality, header=common + _bit_cards(), name="DQ"))
+    if difference.kernel is not None:
+        hdus.append(_kernel_table(difference.kernel))
+    place.write(pack_hdus(hdus))
+
+
+def _embedded(plane: NDArray[Any], record: DifferenceRecord, outside: float) -> NDArray[Any]:
+    """Return a plane over the template's whole window."""
+    window, held = record.inputs.window, record.inputs.held
+    whole = np.full(window.shape, outside, plane.dtype)
+    y, x = held.y0 - window.y0, held.x0 - window.x0
+    whole[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
+    return whole
+
+
+def _common_header(record: DifferenceRecord) -> fits.Header:
+    """Return the FFI's own WCS and identification, the same in every extension."""
+    observation, window = record.inputs.observation, record.inputs.window
+    header = observation.frame.header()
+    header["CRPIX1"] -= window.x0
+    header["CRPIX2"] -= window.y0
+    detector = observation.frame.detector
+    for key, value, comment in (
+        ("SECTOR", detector.sector, "TESS sector"),
+        ("CAMERA", detector.camera, "TESS camera"),
+        ("CCD", detector.ccd, "TESS CCD"),
+        ("TELESCOP", "TESS", "telescope"),
+        ("INSTRUME", "TESS Photometer", "detector type"),
+        ("SYNDIFF", True, "made by syndiff"),
+        ("PRODUCT", "difference", "FFI less a template"),
+        ("XMIN", window.x0, "first FFI column, 0-based"),
+        ("XMAX", window.x1, "one past the last FFI column"),
+        ("YMIN", window.y0, "first FFI row, 0-based"),
+        ("YMAX", window.y1, "one past the last FFI row"),
+        ("DATE-OBS", observation.date_obs, "start of the exposure, UTC"),
+        ("DATE-END", observation.date_end, "end of the exposure, UTC"),
+        ("TSTART", observation.tstart, "[d] start, JD - 2457000"),
+        ("TSTOP", observation.tstop, "[d] end, JD - 2457000"),
+        ("EXPOSURE", observation.exposure_s / 86400, "[d] time on source"),
+        ("DQUALITY", observation.quality, "quality flags of the FFI"),
+    ):
+        header[key] = (value, comment)
+    return header
+
+
+def _provenance(record: DifferenceRecord) -> fits.Header:
+    """Return what was subtracted from what, and what was fitted."""
+    from astropy.io import fits
+
+    inputs, difference = record.inputs, record.difference
+    header = fits.Header()
+    source = "estimated" if inputs.ffi.is_estimated else "FFI"
+    for key, value, comment in (
+        ("FFI", inputs.observation.path.name, ""),
+        ("TEMPLATE", record.template, ""),
+        ("TPLDIG", inputs.header["CFGDIG"], "its CFGDIG"),
+        ("DX_SHIFT", inputs.header["DX_SHIFT"], "[pix] its offset in x"),
+        ("DY_SHIFT", inputs.header["DY_SHIFT"], "[pix] its offset in y"),
+        ("PLACING", inputs.placing, "whose word on where sources stand"),
+        ("UNCSRC", source, "where the FFI's uncertainty comes from"),
+        ("SCALE", difference.scale, "[electron/s] of template flux 1"),
+        ("SCALEERR", difference.scale_error, "its standard deviation"),
+        ("ZPAB", difference.zero_point, "AB magnitude of 1 electron/s"),
+        ("ZPABERR", difference.zero_point_error, "its standard deviation"),
+        ("SCATTER", difference.scatter, "robust rms of DIFF / UNCERT"),
+        ("FITPIX", int(difference.used.sum()), "pixels of the fit"),
+        ("KERNEL", "none" if difference.kernel is None else "fitted", "scale only, or a kernel"),
+        *_kernel_cards(difference),
+        ("SWVER", f"syndiff {__version__}", "software"),
+    ):
+        header[key] = (value, comment)
+    return header
+
+
+def _kernel_cards(difference: Difference) -> list[tuple[str, object, str]]:
+    kernel = difference.kernel
+    if kernel is None:
+        return []
+    sums = kernel.sums()
+    return [
+        ("KORDER", int(kernel.terms.max()), "order of the kernel's variation"),
+        ("KSTARS", difference.stars, "stars that told the kernel"),
+        ("KSUMMIN", float(sums.min()), "least sum of the kernel in the field"),
+        ("KSUMMAX", float(sums.max()), "largest"),
+    ]
+
+
+def _bit_cards() -> fits.Header:
+    """Return the names of the DQ bits."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    for k, bit in enumerate(DataQuality):
+        header[f"DQNAM{k:02d}"] = (bit.name, "name of a DQ bit")
+        header[f"DQVAL{k:02d}"] = (bit.value, "its value")
+    return header
+
+
+def _kernel_table(kernel: VaryingKernel) -> fits.BinTableHDU:
+    """Return a row per tap: its place, and its weight on each product of polynomials.
+
+    The model at a pixel is the sum of weights times the template at the pixel plus (DX, DY).
+    """
+    from astropy.io import fits
+
+    places, weights = kernel.taps.places, kernel.weights.T
+    table = np.zeros(
+        len(places), [("DY", ">f8"), ("DX", ">f8"), ("WEIGHT", ">f8", (weights.shape[1],))]
+    )
+    table["DY"], table["DX"], table["WEIGHT"] = places[:, 0], places[:, 1], weights
+    hdu = fits.BinTableHDU(table, name="KERNEL")
+    for k, (down, across) in enumerate(kernel.terms.tolist()):
+        hdu.header[f"TERM{k:02d}"] = (f"{down},{across}", "orders of Legendre polynomials, y and x")
+    return hdu
+
+
+def pack_residuals(record: DifferenceRecord, stars: StarResiduals) -> bytes:
+    """Return the table of stars' residuals as ECSV.
+
+    Parameters
+    ----------
+    record : DifferenceRecord
+        The difference.
+    stars : StarResiduals
+        What it leaves of stars.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
+    from astropy.table import Table
+
+    inputs = record.inputs
+    x, y = stars.x + inputs.held.x0, stars.y + inputs.held.y0
+    ra, dec = inputs.observation.frame.pixel_to_sky(x, y)
+    columns: dict[str, tuple[NDArray[Any], str | None, str, str]] = {
+        "x": (x, "pix", ".3f", "FFI column, 0-based"),
+        "y": (y, "pix", ".3f", "FFI row, 0-based"),
+        "ra": (ra, "deg", ".6f", "by the FFI's WCS"),
+        "dec": (dec, "deg", ".6f", "by the FFI's WCS"),
+        "mag": (stars.mag, "mag", ".3f", "TESS magnitude of flux, 1 electron/s = 20.44"),
+        "flux": (stars.flux, UNIT, ".4g", "model in 5 x 5 pixels over its surroundings"),
+        "aperture": (stars.aperture, None, ".2e", "difference in 5 x 5 pixels over flux"),
+        "aperture_error": (stars.aperture_error, None, ".2e", "its standard deviation"),
+        "peak": (stars.peak, None, ".2e", "largest |difference| over the model's peak"),
+        "peak_error": (stars.peak_error, None, ".2e", "noise of a pixel over the model's peak"),
+        "isolated": (
+            stars.isolated,
+            None,
+            "",
+            "no star of 0.1 x its height within 4.5 px, 5 x within 9",
+        ),
+        "flagged": (stars.flagged, None, "", "a pixel is flagged or unknown"),
+    }
+    table = Table()
+    for name, (values, unit, form, description) in columns.items():
+        table[name] = values
+        table[name].unit, table[name].description = unit, description
+        if form:
+            table[name].format = form
+    table.meta = {
+        "ffi": inputs.observation.path.name,
+        "template": record.template,
+        "zero_point_ab": record.difference.zero_point,
+        "zero_point_error": record.difference.zero_point_error,
+    }
+    out = io.StringIO()
+    table.write(out, format="ascii.ecsv")
+    return out.getvalue().encode()

@@ -1,0 +1,325 @@
+"""What a difference needs: the FFI's pixels, the template's planes, and its fine samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from syndiff.differences.fine_template import refine_file, sample_finely
+from syndiff.errors import ConfigError, MissingInputError, RenderingError
+from syndiff.ffi.observation import read_observation
+from syndiff.scenes.metadata import read_scene_metadata, sampled_digest
+from syndiff.scenes.store import SceneStore
+from syndiff.sky.displacement import displacement_between
+from syndiff.sky.mapping_files import read_mapping
+from syndiff.storage import Place
+from syndiff.templates.template import Template, follow_template
+from syndiff.templates.template_file import read_template, template_frame, template_offset
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from syndiff.differences.matching import FineModel
+    from syndiff.ffi.frame import Frame
+    from syndiff.ffi.observation import Observation
+    from syndiff.layout import Layout
+    from syndiff.scenes.store import StoredScene
+    from syndiff.settings import Settings
+
+Placing = Literal["template", "WCS"]
+
+__all__ = ["DifferenceInputs", "FfiPixels", "read_ffi_pixels", "read_inputs"]
+
+SATURATION_E_PER_S = 2e5 / 1.98
+"""Flux in a pixel at which it is full: 200,000 electrons in a frame of 1.98 s.
+
+TESS Instrument Handbook (Vanderspek et al. 2018); reached at T = 6.8.
+"""
+
+_NEARLY = 0.8
+# Part of a full pixel from which it is no longer linear enough.
+_READ_NOISE_E = 10.0
+_FRAME_S = 1.98
+# Read noise of a frame (7 to 11 electrons, same handbook) and time on source in it.
+_SAME_PX = 1e-3
+# FFIs whose WCSs differ by less have the same one.
+
+
+@dataclass(frozen=True)
+class FfiPixels:
+    """The pixels of an FFI under a template, in electrons per second.
+
+    Parameters
+    ----------
+    image, uncertainty : (ny, nx) float64
+        Flux and its standard deviation; NaN where unknown.
+    saturated : (ny, nx) bool
+        Pixels at or near their full well, and those around them.
+    is_estimated : bool
+        Whether the uncertainty is reckoned from the image because the FFI has none (TICA).
+    """
+
+    image: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+    saturated: NDArray[np.bool_]
+    is_estimated: bool
+
+
+@dataclass(frozen=True)
+class DifferenceInputs:
+    """An FFI and a template of the same pixels.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+    window, held : Window
+        FFI pixels of the template, and those of them that see the sky.
+    ffi : FfiPixels
+        The FFI's pixels in `held`.
+    template : Template
+        The template's planes in `held`, sources where they stand in the FFI.
+    header : Header
+        The template file's.
+    model : FineModel or None
+        The template's fine samples, likewise; None where no kernel was asked for.
+    placing : {"template", "WCS"}
+        Whether sources stand where the template has them (the FFI has the WCS that it was made
+        for) or were moved to where the FFI's own WCS has them.
+    """
+
+    observation: Observation
+    window: Window
+    held: Window
+    ffi: FfiPixels
+    template: Template
+    header: fits.Header
+    model: FineModel | None
+    placing: Placing
+
+
+def read_inputs(
+    ffi: str, template: str, settings: Settings, *, pad_px: int | None
+) -> DifferenceInputs:
+    """Read an FFI, a template and, for a kernel, the scene that the template was sampled from.
+
+    Parameters
+    ----------
+    ffi, template : str
+        The files.
+    settings : Settings
+        Where the data root is.
+    pad_px : int or None
+        Pixels that the kernel reaches; None for no kernel.
+
+    Returns
+    -------
+    DifferenceInputs
+        The inputs.
+
+    Raises
+    ------
+    ObservationError
+        If the FFI can't be read.
+    ConfigError
+        If the two are of different CCDs.
+    RenderingError
+        If the template or the scene is damaged, or the scene is another one.
+    MissingInputError
+        If the scene is not there.
+    """
+    observation = read_observation(ffi)
+    planes, header = read_template(Place.at(template))
+    detector = observation.frame.detector
+    stated = tuple(header[key] for key in ("SECTOR", "CAMERA", "CCD"))
+    if stated != (detector.sector, detector.camera, detector.ccd):
+        raise ConfigError(
+            f"{template} is of sector {stated[0]} camera {stated[1]} ccd {stated[2]}, the FFI of "
+            f"{detector}: give a template of the FFI's own CCD"
+        )
+    window = Window(header["XMIN"], header["YMIN"], header["XMAX"], header["YMAX"])
+    held = window.intersection(observation.frame.science)
+    if held is None:
+        raise ConfigError(f"{template} holds no science pixel of {detector}: give another template")
+    source = _Source(template, header, held, settings.layout(detector))
+    apart = source.apart_px(observation.frame)
+    placing: Placing = "template" if apart < _SAME_PX else "WCS"
+    planes = _cut(planes, window, held, header["OVERSAMP"])
+    model = None
+    if pad_px is not None:
+        model, planes = source.sample(observation.frame, planes, placing, pad_px)
+    elif header["OVERSAMP"] != 1:
+        raise RenderingError(
+            f"{template} has {header['OVERSAMP']} samples per pixel, they are subtracted through a "
+            "kernel only: leave --kernel at its default, or give a template with one sample"
+        )
+    elif placing == "WCS":
+        raise RenderingError(
+            f"{ffi} has another WCS than {template}, {apart:.3f} px apart: give a template of its "
+            "own, or leave --kernel at its default, which follows it"
+        )
+    pixels = read_ffi_pixels(observation, held)
+    return DifferenceInputs(observation, window, held, pixels, planes, header, model, placing)
+
+
+def _cut(planes: Template, window: Window, held: Window, oversample: int) -> Template:
+    """Return the planes of a part of a template's window."""
+    y, x = (oversample * v for v in (held.y0 - window.y0, held.x0 - window.x0))
+    rows, columns = (oversample * n for n in held.shape)
+    part = np.s_[y : y + rows, x : x + columns]
+    return Template(*(getattr(planes, field.name)[part] for field in fields(planes)))
+
+
+def binned(planes: Template, oversample: int) -> Template:
+    """Return the planes of an oversampled template per pixel.
+
+    Parameters
+    ----------
+    planes : Template
+        Samples, so many a pixel and axis.
+    oversample : int
+        How many.
+
+    Returns
+    -------
+    Template
+        Flux and counts of the samples in a pixel are added, flags combined, the coverage is the
+        least. The uncertainty is that of a whole pixel, the mean over its samples.
+    """
+    if oversample == 1:
+        return planes
+
+    def blocks(name: str) -> NDArray[np.generic]:
+        plane = getattr(planes, name)
+        rows, columns = (n // oversample for n in plane.shape)
+        split = plane.reshape(rows, oversample, columns, oversample).swapaxes(1, 2)
+        return np.asarray(split.reshape(rows, columns, oversample**2))
+
+    return Template(
+        flux=blocks("flux").sum(-1),
+        count=blocks("count").sum(-1, dtype=np.int32),
+        mask=blocks("mask").sum(-1, dtype=np.int32),
+        # A sample's is that of a whole pixel over their number: noise is correlated over a pixel.
+        uncertainty=blocks("uncertainty").sum(-1),
+        coverage=blocks("coverage").min(-1),
+        quality=np.bitwise_or.reduce(blocks("quality"), axis=-1),
+    )
+
+
+def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
+    """Return the pixels of an FFI in electrons per second.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+    window : Window
+        Pixels wanted.
+
+    Returns
+    -------
+    FfiPixels
+        The pixels.
+
+    Raises
+    ------
+    ObservationError
+        If they can't be read.
+
+    Notes
+    -----
+    TICA gives electrons in an exposure and no uncertainty: that is reckoned as the shot noise of
+    the electrons counted and the read noise of every frame.
+    """
+    from scipy.ndimage import binary_dilation
+
+    unit = observation.per_second()
+    counts = observation.read_image()[window.slices].astype(np.float64)
+    if observation.kind == "TICA":
+        read_variance = _READ_NOISE_E**2 * observation.exposure_s / _FRAME_S
+        sigma = np.sqrt(np.maximum(counts, 0) + read_variance)
+    else:
+        sigma = observation.read_uncertainty()[window.slices].astype(np.float64)
+    image = counts * unit
+    full = image >= _NEARLY * SATURATION_E_PER_S
+    # Charge of a full pixel runs along its column.
+    full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
+    return FfiPixels(image, sigma * unit, full, observation.kind == "TICA")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A template file, and the scene that it was sampled from."""
+
+    template: str
+    header: fits.Header
+    held: Window
+    layout: Layout
+
+    def apart_px(self, frame: Frame) -> float:
+        """Return how far the FFI's WCS is from that of the FFI that the template is made for."""
+        own = template_frame(self.header, frame.shape, frame.science)
+        return displacement_between(own, frame).largest(self.held)
+
+    def sample(
+        self, frame: Frame, planes: Template, placing: Placing, pad_px: int
+    ) -> tuple[FineModel, Template]:
+        """Return the template's fine samples, and its planes per pixel where sources stand."""
+        oversample = self.header["OVERSAMP"]
+        if oversample > 1 and placing == "template":
+            fine = refine_file(planes.flux, oversample, self.held, pad_px=pad_px)
+            return fine, binned(planes, oversample)
+        reference = self._reference()
+        there = displacement_between(reference, frame)
+        if placing == "template":
+            there = there.moved(*(np.full(there.dx.shape, v) for v in template_offset(self.header)))
+        stored = self._scene(reference, pad_px + math.ceil(there.largest(self.held)))
+        model = sample_finely(
+            stored.strip.flux, stored.origin, self.held, displacement=there, pad_px=pad_px
+        )
+        if placing == "WCS":
+            planes = follow_template(
+                stored.strip, origin=stored.origin, window=self.held, displacement=there
+            )
+        return model, planes
+
+    def _reference(self) -> Frame:
+        """Return the pixel grid that the scene was made for."""
+        try:
+            return read_mapping(self.layout).frame
+        except MissingInputError as error:
+            raise self._missing(error) from error
+
+    def _missing(self, error: MissingInputError) -> MissingInputError:
+        return MissingInputError(
+            f"a kernel acts on the scene that {self.template} was sampled from, and that is not "
+            f"there ({error}): give its --data-root (and --convolved-dir), or a template made with "
+            "--oversample 4, or pass --kernel none for scale and background only"
+        )
+
+    def _scene(self, reference: Frame, reach_px: int) -> StoredScene:
+        """Return the scene under the template and as far around as a kernel reaches."""
+        store = SceneStore(self.layout.scene, reference.science)
+        try:
+            content = read_scene_metadata(self.layout)
+            rendered = store.check_rendered(self.held)
+        except MissingInputError as error:
+            raise self._missing(error) from error
+        found, stated = sampled_digest(content, rendered), self.header.get("SCENEDIG")
+        if found != stated:
+            raise RenderingError(
+                f"{self.template} was sampled from another scene (SCENEDIG {stated}) than the one "
+                f"in {self.layout.scene} ({found}): make the template again with `syndiff "
+                f"downsample {self.layout.detector.arguments}`, or give the --data-root of its own"
+            )
+        around = self.held.grown(max(0, reach_px - 1)).intersection(reference.science) or self.held
+        try:
+            store.check_rendered(around)
+        except MissingInputError:
+            around = self.held  # what the kernel lacks at the border is unknown there
+        return store.read(around)

@@ -1,0 +1,246 @@
+"""The difference of an FFI and a template that is convolved with a kernel fitted to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syndiff.differences.clipped_fit import MAD_TO_SIGMA, Clipping
+from syndiff.differences.difference import (
+    Difference,
+    DifferenceConfig,
+    check_scale,
+    subtract_template,
+)
+from syndiff.differences.matching import Taps, VaryingKernel, fit_kernel
+from syndiff.differences.mesh import mesh_background
+from syndiff.differences.peaks import find_peaks
+from syndiff.errors import ConfigError, RenderingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from syndiff.differences.matching import FineModel
+    from syndiff.differences.peaks import Peaks
+
+__all__ = ["MatchConfig", "match_template", "refine_background"]
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """How a kernel is fitted to an image.
+
+    Parameters
+    ----------
+    radius_px : float
+        Reach of the kernel in pixels.
+    background_order : int
+        Total order of the polynomial that is fitted with the kernel as background.
+    mesh_px : int
+        Boxes whose median refines the background afterwards, where four or more fit into the
+        window.
+    flux_error : float
+        Part of its flux by which a star may be wrong in the template: colour, variability.
+    clip_sigma : float
+        Pixels farther than this many times the scatter from the fit are left out of the next one.
+    rounds : int
+        Fits at most.
+    max_pixels : int
+        Of larger windows so many pixels around stars are fitted.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    radius_px: float = 3.0
+    background_order: int = 2
+    mesh_px: int = 64
+    flux_error: float = 0.01
+    clip_sigma: float = 4.0
+    rounds: int = 4
+    max_pixels: int = 200_000
+
+    def __post_init__(self) -> None:
+        DifferenceConfig(self.background_order, self.clip_sigma, self.rounds)
+        for name, least, most in (
+            ("radius_px", 1, 6),
+            ("mesh_px", 16, 2048),
+            ("flux_error", 0, 0.2),
+            ("max_pixels", 1000, 2_000_000),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} {getattr(self, name)}: give {least} to {most}")
+
+
+_MIN_STARS = 5
+_STAR_SIGMA = 30.0
+# Signal to noise of a star's brightest pixel from which it says something about a kernel.
+_KERNEL_ORDERS = ((1000, 1000, 3), (160, 400, 2), (40, 100, 1), (_MIN_STARS, 0, 0))
+# Stars and pixels along a side from which a kernel may vary with this order.
+
+
+def match_template(
+    image: NDArray[np.floating],
+    uncertainty: NDArray[np.floating],
+    model: FineModel,
+    *,
+    template_uncertainty: NDArray[np.floating],
+    excluded: NDArray[np.bool_],
+    config: MatchConfig | None = None,
+) -> Difference:
+    """Return an image less a template that is convolved to match it, and less a background.
+
+    Parameters
+    ----------
+    image : (ny, nx) float
+        Window of an FFI, any unit; NaN where unknown.
+    uncertainty : (ny, nx) float
+        Its standard deviation.
+    model : FineModel
+        The template, finely sampled around the same pixels.
+    template_uncertainty : (ny, nx) float
+        The template's standard deviation in its own unit.
+    excluded : (ny, nx) bool
+        Pixels to leave out of the fit; they are subtracted too.
+    config : MatchConfig, optional
+        How to fit.
+
+    Returns
+    -------
+    Difference
+        The difference image and what was fitted.
+
+    Raises
+    ------
+    ConfigError
+        If shapes differ.
+    RenderingError
+        If there are too few stars or pixels, or they don't tell a scale above zero.
+
+    Notes
+    -----
+    A fit of scale and background tells roughly what is light, and its residual over large boxes
+    what of the background no polynomial follows; then `fit_kernel`, over all pixels
+    or, in a large window, over those around the brightest stars of each part of it. Each pixel's
+    weight is the inverse of the variance of image and template together, and of `flux_error` times
+    its light: bright stars differ from any template by more than their noise. The kernel varies
+    with an order that stars and window allow.
+    """
+    config = config or MatchConfig()
+    taps = Taps.within(config.radius_px, model)
+    still = VaryingKernel(taps, np.zeros((1, 2), np.int64), taps.centre[None]).apply(model)
+    good = ~excluded & np.isfinite(template_uncertainty)
+    rough = subtract_template(
+        image,
+        uncertainty,
+        still,
+        excluded=~good,
+        config=DifferenceConfig(config.background_order, config.clip_sigma, config.rounds),
+    )
+    noise = np.hypot(uncertainty, rough.scale * template_uncertainty)
+    sigma = np.hypot(noise, config.flux_error * np.maximum(rough.model, 0))
+    good &= np.isfinite(sigma) & (sigma > 0) & np.isfinite(rough.image)
+    uneven = mesh_background(np.where(good, rough.image, np.nan), config.mesh_px)
+    stars = find_peaks(rough.model, _STAR_SIGMA * noise, good)
+    order = _kernel_order(stars, good)
+    fit = fit_kernel(
+        image - uneven,
+        sigma,
+        model,
+        _around_stars(stars, good, config),
+        taps=taps,
+        orders=(order, config.background_order),
+        scale=rough.scale,
+        clipping=Clipping(config.clip_sigma, config.rounds, least_scatter=1.0),
+    )
+    convolved = fit.kernel.apply(model)
+    found = Difference(
+        image=image - convolved - fit.background - uneven,
+        model=convolved,
+        background=fit.background + uneven,
+        used=fit.used,
+        scale=check_scale(fit.scale),
+        scale_error=fit.scale_error,
+        scatter=fit.scatter,
+        kernel=fit.kernel,
+        stars=len(stars),
+    )
+    return refine_background(found, noise, excluded=~good, mesh_px=config.mesh_px)
+
+
+def refine_background(
+    difference: Difference,
+    noise: NDArray[np.float64],
+    *,
+    excluded: NDArray[np.bool_],
+    mesh_px: int,
+) -> Difference:
+    """Return a difference whose background follows what is left of it over large boxes.
+
+    Parameters
+    ----------
+    difference : Difference
+        The difference.
+    noise : (ny, nx) float64
+        Its standard deviation.
+    excluded : (ny, nx) bool
+        Pixels that don't count.
+    mesh_px : int
+        Side of the boxes.
+
+    Returns
+    -------
+    Difference
+        With the scatter of the pixels that count, in units of their noise.
+    """
+    good = ~excluded & np.isfinite(difference.image) & (noise > 0)
+    more = mesh_background(np.where(good, difference.image, np.nan), mesh_px)
+    image = difference.image - more
+    pulls = image[good] / noise[good]
+    return replace(
+        difference,
+        image=image,
+        background=difference.background + more,
+        scatter=MAD_TO_SIGMA * float(np.median(np.abs(pulls - np.median(pulls)))),
+    )
+
+
+def _kernel_order(stars: Peaks, good: NDArray[np.bool_]) -> int:
+    """Return the order of the kernel's variation that stars and window allow."""
+    rows, columns = np.nonzero(good)
+    side = int(min(np.ptp(rows), np.ptp(columns))) + 1 if rows.size else 0
+    for least_stars, least_side, order in _KERNEL_ORDERS:
+        if len(stars) >= least_stars and side >= least_side:
+            return order
+    raise RenderingError(
+        f"{len(stars)} unflagged stars stand out by {_STAR_SIGMA:g} sigma, a kernel needs "
+        f"{_MIN_STARS}: give a larger window, or --kernel none for scale and background only"
+    )
+
+
+def _around_stars(stars: Peaks, good: NDArray[np.bool_], config: MatchConfig) -> NDArray[np.bool_]:
+    """Return the pixels to fit: all, or those around the brightest stars of each part."""
+    if good.sum() <= config.max_pixels:
+        return good
+    reach = math.ceil(config.radius_px) + 2
+    quota = config.max_pixels / (2 * reach + 1) ** 2
+    parts = math.ceil(math.sqrt(quota / 6))
+    down, across = (
+        v * parts // n for v, n in zip((stars.row, stars.column), good.shape, strict=True)
+    )
+    number = down * parts + across
+    # Stars come the brightest first: the rank within a part is how many came before.
+    order = np.argsort(number, kind="stable")
+    first = np.searchsorted(number[order], np.arange(parts**2))
+    rank = np.empty(len(stars), np.int64)
+    rank[order] = np.arange(len(stars)) - first[number[order]]
+    some = stars[rank < max(1, math.floor(quota / parts**2))]
+    chosen = np.zeros(good.shape, np.bool_)
+    for y, x in zip(some.row.tolist(), some.column.tolist(), strict=True):
+        chosen[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1] = True
+    return chosen & good

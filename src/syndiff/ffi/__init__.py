@@ -1,0 +1,1 @@
+"""TESS full-frame images: pixel grid, header, pixels, what detectors spoil."""

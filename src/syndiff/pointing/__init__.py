@@ -1,0 +1,1 @@
+"""Where FFIs look, against the reference one."""

@@ -1,0 +1,1 @@
+"""The scene: skycells combined and convolved with the pixel response."""

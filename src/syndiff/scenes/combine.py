@@ -1,0 +1,498 @@
+"""What one skycell contributes to a scene: its bands combined, its overlaps shared."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.kernels import combine as kernels
+from syndiff.masks import DataQuality, StackMask
+from syndiff.scenes.standing_in import ALL_BANDS, own_colour, stand_in_weights
+from syndiff.scenes.undetected import counted_variance, smooth_faint_light
+from syndiff.sky.sharing import share_cells, share_lost_cells, share_valid_cells
+from syndiff.stacks.reduction import asinh_decode, variance_decode
+from syndiff.stars.replacement import replace_stars
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from syndiff.config import Background
+    from syndiff.sky.sharing import LostCells, Sharing
+    from syndiff.sky.tessellation import Skycell
+    from syndiff.stacks.reduction import ReducedSkycell
+    from syndiff.stars.replacement import Replacement
+    from syndiff.stars.skycell_stars import PlacedStars
+
+    FloatPlane = NDArray[np.float32]
+
+__all__ = [
+    "COARSE_PLANES",
+    "CombineConfig",
+    "Contribution",
+    "combine",
+    "contribute_nothing",
+    "invalid_bands",
+]
+
+COARSE_PLANES = ("variance", "count", "flagged", "full", "missing")
+"""Planes on 8" cells: variance of the light; PS1 pixels that contribute, that carry a mask bit,
+that a complete sky would have, and that nobody has."""
+
+_WEIGHTS = np.array(BAND_WEIGHTS)
+
+_BESIDE = 2
+"""Cells between a hole and bright light for the hole to hold some of it."""
+
+_BRIGHT_SIGMAS = 20.0
+"""Flux of cells whose colour is looked at, over their noise."""
+
+
+@dataclass(frozen=True)
+class CombineConfig:
+    """What counts as a skycell's light.
+
+    Parameters
+    ----------
+    background : {"matched", "sep", "none"}
+        ``none`` adds undetected light and the background level to the detected light.
+    ignore_mask_bits : int
+        PS1 mask bits that the reduction left out.
+    diffuse_arcsec : float
+        Width of the Gaussian that smooths undetected light before it is added to the detected
+        light; 0 leaves it out.
+    star_scale_mag : float, optional
+        AB magnitude of the composite less TESS magnitude, for stars that are put back; None to
+        measure it.
+    """
+
+    background: Background
+    ignore_mask_bits: int
+    diffuse_arcsec: float = 0.0
+    star_scale_mag: float | None = None
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one skycell adds to a scene.
+
+    Parameters
+    ----------
+    light : (n2y, n2x) float32
+        Light on 2" cells: bands weighted, shared, AB zero point 25.
+    coarse : (5, n8y, n8x) float32
+        `COARSE_PLANES` on 8" cells.
+    flags : (n2y, n2x) uint8
+        `DataQuality` bits on 2" cells.
+    replacement : Replacement, optional
+        The stars that were taken out and put back; None where none was asked for.
+    star_errors : (n, 3) float64, optional
+        x, y in PS1 pixels and squared flux error, shared, of each star that is put back.
+    """
+
+    light: FloatPlane
+    coarse: FloatPlane
+    flags: NDArray[np.uint8]
+    replacement: Replacement | None = None
+    star_errors: NDArray[np.float64] | None = None
+
+
+def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return which bands a skycell has no valid data for, cell by cell.
+
+    Parameters
+    ----------
+    valid : (n2y, n2x) uint8
+        As in `ReducedSkycell`.
+
+    Returns
+    -------
+    (n2y, n2x) uint8
+        Bit b set: pixels of the cell lack data in band ``config.BANDS[b]``, more than a few.
+    """
+    return ~valid & np.uint8(ALL_BANDS)
+
+
+def combine(
+    reduced: ReducedSkycell,
+    *,
+    skycell: Skycell,
+    sharing: Sharing,
+    holes: Mapping[str, NDArray[np.uint8] | int],
+    config: CombineConfig,
+    stars: PlacedStars | None = None,
+) -> Contribution:
+    """Combine the bands of a skycell and take its share of the overlaps.
+
+    Parameters
+    ----------
+    reduced : ReducedSkycell
+        The skycell as the atlas holds it.
+    skycell : Skycell
+        Its geometry.
+    sharing : Sharing
+        How it shares the sky with its neighbours.
+    holes : mapping of str to (n2y, n2x) uint8 or int
+        For each neighbour that lacks valid data somewhere, `invalid_bands` of it; 15 for a
+        neighbour that is absent. Where a neighbour has no data, this skycell takes its share.
+    config : CombineConfig
+        What counts as light.
+    stars : PlacedStars, optional
+        Catalogue stars near the skycell: those that PS1 saturates are put right.
+
+    Returns
+    -------
+    Contribution
+        Light, variance, counts and flags.
+
+    Raises
+    ------
+    RenderingError
+        If stars can't be put back.
+    """
+    light = _band_light(reduced, config)
+    flags = _own_flags(reduced, config.ignore_mask_bits)
+    invalid = invalid_bands(reduced.valid)
+    put = _replace(light, reduced, stars, config) if stars is not None else None
+    if put is not None:
+        invalid[put.known] &= ~_bits_of(reduced.bands)
+        # What was left out there is put back.
+        flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
+        flags |= put.flags
+    total = _weighted_sum(light)
+    lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
+    share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
+    full = _full_counts(skycell)
+    plain = _at_coarse_centres(sharing, full.shape)
+    shares = np.stack([plain] * len(BANDS))
+    noise = np.ones_like(plain)
+    is_bright = (invalid == 0) & (total > _bright_flux(reduced))
+    total *= share
+    own_flags = flags[lost.row, lost.column]
+    flags *= share != 0
+    if lost.row.size:
+        mended = _stand_in(light, invalid, lost, is_bright, reduced)
+        total[lost.row, lost.column] = mended.light
+        is_shared = (lost.shares > 0).any(axis=0)
+        flags[lost.row, lost.column] = np.where(is_shared, own_flags | mended.flags, 0)
+        changes = lost.shares - share[lost.row, lost.column]
+        shares += _coarse_changes(lost, changes, flags.shape)
+        noise += _coarse_changes(lost, mended.noise[None] - 1, flags.shape)[0]
+    counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
+    coarse = _coarse_planes(reduced, shares, full, counted)
+    coarse[0] *= noise
+    coarse[3] = plain * full
+    if put is None:
+        return Contribution(total, coarse, flags, None, None)
+    # Stars are put back whole: bands that others have here are the others' part of them.
+    share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
+    total += share * put.added
+    coarse[[0, 4]] *= _to_coarse(np.stack([~put.cut, ~put.known]))
+    return Contribution(total, coarse, flags, put, _share_errors(put, share))
+
+
+@dataclass(frozen=True)
+class _Mended:
+    """Cells that some skycell lacks bands of: light, flags, and what that does to the variance."""
+
+    light: FloatPlane
+    flags: NDArray[np.uint8]
+    noise: FloatPlane
+
+
+def _stand_in(
+    light: FloatPlane,
+    invalid: NDArray[np.uint8],
+    lost: LostCells,
+    is_bright: NDArray[np.bool_],
+    reduced: ReducedSkycell,
+) -> _Mended:
+    """Let the bands that are there stand in for those that are lost, cell by cell."""
+    missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
+    bits = np.packbits(missing, axis=0, bitorder="little")[0]
+    bright = light[:, is_bright].sum(axis=1, dtype=np.float64)
+    weights, noise = _stand_ins(reduced, bright)
+    there = light[:, lost.row, lost.column] * lost.shares
+    raised = _flags_of_lost(bits, lost, is_bright)
+    return _Mended((weights[:, bits] * there).sum(axis=0), raised, noise[bits])
+
+
+def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
+    """Return the cells that add anything."""
+    lit: NDArray[np.bool_] = (total != 0) | (flags != 0)
+    return lit if put is None else lit | (put.added != 0)
+
+
+def _share_errors(put: Replacement, share: FloatPlane) -> NDArray[np.float64]:
+    """Return the skycell's part of the squared errors of its stars' flux.
+
+    A star's error is the same wherever its light goes and in every skycell that shows it: its
+    square is shared as the light is, not as noise.
+    """
+    cell = np.floor((put.errors[:, :2] + 0.5) / 8).astype(int)
+    column, row = cell.T
+    inside = (row >= 0) & (row < share.shape[0]) & (column >= 0) & (column < share.shape[1])
+    x, y, square = put.errors[inside].T
+    shared = np.stack([x, y, square * share[row[inside], column[inside]]], -1)
+    return np.asarray(shared[shared[:, 2] > 0], np.float64)
+
+
+def _bits_of(bands: tuple[str, ...]) -> np.uint8:
+    """Return the bits of bands in validity planes."""
+    return np.uint8(sum(1 << BANDS.index(band) for band in bands))
+
+
+def _replace(
+    light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, config: CombineConfig
+) -> Replacement:
+    """Take saturated stars out of the bands' light, which is modified, and find what to put."""
+    absent = ALL_BANDS & ~int(_bits_of(reduced.bands))
+    weights = stand_in_weights()[absent].astype(np.float32)
+    return replace_stars(
+        light,
+        np.tensordot(weights, light, axes=1),
+        mask=reduced.mask,
+        valid=reduced.valid,
+        stars=stars,
+        scale_mag=config.star_scale_mag,
+    )
+
+
+def _flags_of_lost(
+    bits: NDArray[np.uint8], lost: LostCells, is_bright: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return the flags of cells that lack bands.
+
+    Parameters
+    ----------
+    bits : (n,) uint8
+        Bands that nobody has.
+    lost : LostCells
+        The cells.
+    is_bright : (n2y, n2x) bool
+        Cells of the skycell with bright light in all bands.
+
+    Returns
+    -------
+    (n,) uint8
+        Some bands missing: `MISSING_BAND`. All of them, beside bright light: that of a star reaches
+        into the hole, so that some is left out, whatever part of a pixel the hole is.
+    """
+    beside = np.pad(is_bright, _BESIDE)
+    reach = range(2 * _BESIDE + 1)
+    has_rim = np.zeros(bits.shape, bool)
+    for j, i in itertools.product(reach, reach):
+        has_rim |= beside[lost.row + j, lost.column + i]
+    some = (bits > 0) & (bits < ALL_BANDS)
+    flags = np.where(some, np.uint8(DataQuality.MISSING_BAND), np.uint8(0))
+    flags[(bits == ALL_BANDS) & has_rim] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    return flags
+
+
+def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
+    """Return by how much means over 8" cells change where lost 2" cells do.
+
+    Parameters
+    ----------
+    lost : LostCells
+        The cells.
+    changes : (k, n) float32
+        Their changes.
+    shape : tuple of int
+        Of the grid of 2" cells.
+
+    Returns
+    -------
+    (k, n8y, n8x) float32
+        Changes of the means.
+    """
+    coarse = -(-shape[0] // 4), -(-shape[1] // 4)
+    summed = np.zeros((len(changes), *coarse))
+    kernels.sum_changes(lost.row, lost.column, changes, summed)
+    sides = [
+        np.diff(np.minimum(4 * np.arange(n + 1), side))
+        for n, side in zip(coarse, shape, strict=True)
+    ]
+    return np.asarray(summed / np.outer(*sides), np.float32)
+
+
+def contribute_nothing(
+    skycell: Skycell,
+    *,
+    sharing: Sharing,
+    holes: Mapping[str, NDArray[np.uint8] | int],
+    failed: bool,
+) -> Contribution:
+    """Return what a skycell without data adds: what is missing because of it.
+
+    Parameters
+    ----------
+    skycell : Skycell
+        Its geometry.
+    sharing : Sharing
+        How it shares the sky with its neighbours.
+    holes : mapping of str to (n2y, n2x) uint8 or int
+        As in `combine`.
+    failed : bool
+        Whether the data exist but could not be had; flagged then.
+
+    Returns
+    -------
+    Contribution
+        No light; the pixels that nobody has, and flags.
+    """
+    shape = -(-skycell.ny // 8), -(-skycell.nx // 8)
+    nobody = {**holes, skycell.name: ALL_BANDS}
+    shares = np.stack(share_valid_cells(sharing, np.ones(shape, bool), nobody))
+    full = _full_counts(skycell)
+    coarse = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
+    coarse[3] = _at_coarse_centres(sharing, full.shape) * full
+    coarse[4] = np.tensordot(_WEIGHTS, _to_coarse(shares), axes=1) * full
+    flags = np.zeros(shape, np.uint8)
+    if failed:
+        flags[(shares > 0).any(axis=0)] = DataQuality.FAILED_SKYCELL
+    return Contribution(np.zeros(shape, np.float32), coarse, flags)
+
+
+def _band_light(reduced: ReducedSkycell, config: CombineConfig) -> FloatPlane:
+    """Return light on 2" cells of the four bands, zero where a band is absent."""
+    light = np.empty((len(BANDS), *reduced.light.shape[1:]), np.float32)
+    for band in set(BANDS) - set(reduced.bands):
+        light[BANDS.index(band)] = 0
+    for k, band in enumerate(reduced.bands):
+        plane = light[BANDS.index(band)]
+        asinh_decode(reduced.light[k], reduced.light_sigma[k], out=plane)
+        if config.background == "none" or config.diffuse_arcsec:
+            plane += _spread(_faint_light(reduced, k, config), plane.shape)
+    return light
+
+
+def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> FloatPlane:
+    """Return what one band adds to the detected light, on 8" cells."""
+    faint = asinh_decode(reduced.faint[k], reduced.faint_sigma[k])
+    count = reduced.count[k]
+    if config.background != "none":
+        return smooth_faint_light(faint, count, config.diffuse_arcsec)
+    rows, columns = faint.shape
+    level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
+    return np.asarray(faint + level * count, np.float32)
+
+
+def _weighted_sum(light: FloatPlane) -> FloatPlane:
+    """Return the bands' weighted sum, in float32: a matrix product would go through float64."""
+    total = np.empty(light.shape[1:], np.float32)
+    kernels.weigh_bands(light, _WEIGHTS.astype(np.float32), total)
+    return total
+
+
+def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
+    """Spread 8" sums over 2" cells, blurred as the B-spline decimation blurs the rest.
+
+    1/8, 3/4, 1/8 has the variance of the quadratic B-spline, a quarter of a cell squared.
+    """
+    fine = np.repeat(np.repeat(coarse / 16, 4, 0), 4, 1)
+    for axis in (0, 1):
+        padded = np.pad(fine, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+        n = fine.shape[axis]
+        before, middle, after = (np.take(padded, range(k, k + n), axis) for k in range(3))
+        fine = 0.125 * before + 0.75 * middle + 0.125 * after
+    return np.asarray(fine[: shape[0], : shape[1]], np.float32)
+
+
+def _own_flags(reduced: ReducedSkycell, ignore_mask_bits: int) -> NDArray[np.uint8]:
+    """Return the flags that a skycell's own mask raises."""
+    flags = np.empty(reduced.mask.shape, np.uint8)
+    bits = np.array([StackMask.SAT, ignore_mask_bits], np.uint16)
+    raised = np.array([DataQuality.SATURATED_IN_PS1, DataQuality.LEFT_OUT_LIGHT], np.uint8)
+    kernels.raise_flags(reduced.mask, reduced.left_out_count, bits, raised, flags)
+    return flags
+
+
+def _has_bits(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Unpack the bit of each band, (4, ny, nx)."""
+    return np.stack([(bits >> band) & 1 == 1 for band in range(len(BANDS))])
+
+
+def _bright_flux(reduced: ReducedSkycell) -> float:
+    """Return the flux of a 2" cell in which neither noise nor sky has a say in the colour."""
+    weights = np.array([BAND_WEIGHTS[BANDS.index(band)] for band in reduced.bands])
+    return float(_BRIGHT_SIGMAS * np.sqrt((weights**2) @ (reduced.light_sigma**2)))
+
+
+def _stand_ins(
+    reduced: ReducedSkycell, bright: NDArray[np.float64]
+) -> tuple[FloatPlane, FloatPlane]:
+    """Return the weights of bands that stand in for others, and what they do to the variance.
+
+    Parameters
+    ----------
+    reduced : ReducedSkycell
+        The skycell.
+    bright : (4,) float64
+        Its bright light in each band, where it has all.
+
+    Returns
+    -------
+    weights : (4, 16) float32
+        On each band, for each set of missing ones.
+    noise : (16,) float32
+        Variance over that with the usual weights on the same bands.
+    """
+    weights = stand_in_weights() * own_colour(bright)[:, None]
+    variance = np.zeros(len(BANDS))
+    for k, band in enumerate(reduced.bands):
+        total = variance_decode(reduced.variance[k], reduced.variance_sigma[k]).sum(axis=0)
+        variance[BANDS.index(band)] = np.median(total)
+    usual = np.where(stand_in_weights() != 0, _WEIGHTS, 0) ** 2 @ variance
+    noise = np.ones(len(weights))
+    np.divide(weights**2 @ variance, usual, out=noise, where=usual > 0)
+    return weights.T.astype(np.float32), noise.astype(np.float32)
+
+
+def _full_counts(skycell: Skycell) -> FloatPlane:
+    """Return how many PS1 pixels of the skycell each 8" cell holds."""
+    sides = [
+        np.diff(np.minimum(np.arange(0, n + 32, 32), n))[: -(-n // 32)]
+        for n in (skycell.ny, skycell.nx)
+    ]
+    return np.outer(*sides).astype(np.float32)
+
+
+def _at_coarse_centres(sharing: Sharing, shape: tuple[int, ...]) -> FloatPlane:
+    """Return the overlap weight at the centres of 8" cells."""
+    return share_cells(sharing, np.ones(shape, bool), cell_px=32)
+
+
+def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
+    """Average planes of 2" cells over 8" cells."""
+    bands, ny, nx = planes.shape
+    padded = np.pad(planes, [(0, 0), (0, -ny % 4), (0, -nx % 4)], mode="edge")
+    blocks = padded.reshape(bands, (ny + 3) // 4, 4, (nx + 3) // 4, 4)
+    return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
+
+
+def _coarse_planes(
+    reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane, counted: tuple[float, float]
+) -> FloatPlane:
+    """Return `COARSE_PLANES` of a skycell, all but the complete counts."""
+    planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
+    valid = np.zeros((len(BANDS), *full.shape), np.float32)
+    detected, undetected = (np.float32(part) for part in counted)
+    for k, band in enumerate(reduced.bands):
+        b = BANDS.index(band)
+        taken = np.float32(_WEIGHTS[b]) * shares[b]
+        variance = variance_decode(reduced.variance[k], reduced.variance_sigma[k])
+        # Skycells over a point were made of the same exposures: shares of their noise add up.
+        noise = np.float32((_WEIGHTS[b] * reduced.noise_correlation) ** 2) * shares[b]
+        planes[0] += noise * (detected * variance[0] + undetected * variance[1])
+        planes[1] += taken * reduced.count[k]
+        planes[2] += taken * reduced.flagged[k]
+        valid[b] = reduced.count[k]
+    for weight, share, count in zip(_WEIGHTS, shares, valid, strict=True):
+        planes[4] += np.float32(weight) * share * (full - count)
+    return planes

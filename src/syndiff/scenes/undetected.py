@@ -1,0 +1,153 @@
+"""Undetected light: how uncertain it leaves what is without it, and how it comes back smoothed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.stacks.coding import variance_decode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from syndiff.config import Background
+    from syndiff.stacks.reduction import ReducedSkycell
+
+    FloatPlane = NDArray[np.float32]
+
+__all__ = ["counted_variance", "smooth_faint_light"]
+
+CELL_ARCSEC = 8.0
+"""Cells that undetected light is kept on."""
+
+_PEAKS = {"matched": 0.165, "sep": 0.015}
+"""Part of the variance of undetected noise that stays in: its peaks and troughs are detected.
+
+From stacks that hold nothing but noise, correlated as PS1's is, on the scale of a TESS pixel
+(threshold 3 sigma).
+"""
+
+_NOISE_AREA = {"matched": 0.022, "sep": 0.002}
+"""Part of such stacks that is detected."""
+
+_CONFUSION = {"matched": 0.35, "sep": 1.1}
+"""Variance of light that is left out over that of the noise, times the part of the sky that holds
+detected light: the more sources are detected, the more are just not.
+
+Fitted, as `_FRINGES` is, to templates less the truth of simulated skies of 1e4 and 1e5 stars per
+square degree (docs/faint-light.md shows how well it does there and at 1e6). It can't be had from
+the scatter of what is undetected: a source is undetected where the noise makes it fainter, so that
+the two scatter together hardly more than the noise alone.
+"""
+
+_FRINGES = {"matched": 0.5, "sep": 0.3}
+"""Variance of what is cut off around detected light, over that of the noise under it."""
+
+_LEVEL_NOISE = 0.16
+"""Variance of the error of the level over a TESS pixel, over that of the pixel's noise.
+
+Undetected light is what is above the level, so that smoothing it brings the level's error in; where
+undetected light is left out or the level put back, it cancels. Fitted as the others are.
+"""
+
+_RESPONSE_VARIANCE = 10.0**2 + 21.0**2 / 12
+"""Of the usual response, square arcsec: a Gaussian of sigma 40 PS1 pixels, and the TESS pixel."""
+
+
+def counted_variance(
+    reduced: ReducedSkycell, background: Background, diffuse_arcsec: float = 0.0
+) -> tuple[float, float]:
+    """Return how much of the variance of pixels a template's uncertainty counts.
+
+    Parameters
+    ----------
+    reduced : ReducedSkycell
+        A skycell.
+    background : {"matched", "sep", "none"}
+        What counts as light.
+    diffuse_arcsec : float
+        Width of the Gaussian by which undetected light is smoothed before it is added; 0: it is
+        left out.
+
+    Returns
+    -------
+    detected, undetected : float
+        Factors on the variance of detected and undetected pixels; 1 where everything is in. Else
+        they hold the scatter of the light that is left out, and of noise what is in.
+
+    Notes
+    -----
+    The mean of the light that is left out is no scatter and not in it. With undetected light
+    smoothed by a Gaussian of variance D^2, and the response R^2, noise on the scale of a pixel
+    comes back by ``R^2 / (R^2 + D^2)`` in variance, and of the light's own scatter
+    ``1 - 4 R^2 / (2 R^2 + D^2) + R^2 / (R^2 + D^2)`` is left: integrals of the squared transforms.
+    """
+    if background == "none":
+        return 1.0, 1.0
+    sources = max(0.0, _detected_area(reduced) - _NOISE_AREA[background])
+    back, left = _smoothed_parts(diffuse_arcsec)
+    peaks = _PEAKS[background]
+    undetected = peaks + (1 - peaks) * back + _CONFUSION[background] * sources * left
+    return 1 + _FRINGES[background], undetected
+
+
+def _smoothed_parts(diffuse_arcsec: float) -> tuple[float, float]:
+    """Return what smoothing brings in of the noise, and leaves out of the light."""
+    if not diffuse_arcsec:
+        return 0.0, 1.0
+    response, smoothing = _RESPONSE_VARIANCE, diffuse_arcsec**2
+    back = response / (response + smoothing)
+    return back + _LEVEL_NOISE, 1 - 4 * response / (2 * response + smoothing) + back
+
+
+def _detected_area(reduced: ReducedSkycell) -> float:
+    """Return the part of a skycell's sky that holds detected light.
+
+    From the variance of its pixels, capped at that of the empty sky: stars add their own.
+    """
+    variance = np.zeros((2, *reduced.count.shape[1:]), np.float32)
+    count = np.zeros(reduced.count.shape[1:], np.float32)
+    for k, band in enumerate(reduced.bands):
+        weight = np.float32(BAND_WEIGHTS[BANDS.index(band)])
+        variance += weight**2 * variance_decode(reduced.variance[k], reduced.variance_sigma[k])
+        count += weight * reduced.count[k]
+    known = count > 0
+    if not known.any():
+        return 0.0
+    detected, undetected = variance[0][known], variance[1][known]
+    empty = np.median((detected + undetected) / count[known]) * count[known]
+    total = float(empty.sum(dtype=np.float64))
+    return float(np.minimum(detected, empty).sum(dtype=np.float64)) / total if total else 0.0
+
+
+def smooth_faint_light(
+    faint: FloatPlane, count: NDArray[np.uint16], diffuse_arcsec: float
+) -> FloatPlane:
+    """Return the undetected light of one band as a smooth sheet.
+
+    Parameters
+    ----------
+    faint : (n8y, n8x) float32
+        Undetected light of 8" cells.
+    count : (n8y, n8x) uint16
+        Pixels with data of each cell, with detected light or not.
+    diffuse_arcsec : float
+        Standard deviation of the Gaussian that smooths it.
+
+    Returns
+    -------
+    (n8y, n8x) float32
+        Light of the cells: ``count`` times the smoothed light over the smoothed counts. Where a
+        skycell ends or lacks data, light is what the pixels near by say; nothing is lost to what
+        lies outside, and skycells that share a place agree but for what only one of them sees.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    sigma = diffuse_arcsec / CELL_ARCSEC
+    light = gaussian_filter(faint.astype(np.float64), sigma, mode="constant")
+    pixels = gaussian_filter(count.astype(np.float64), sigma, mode="constant")
+    brightness = np.zeros_like(light)
+    np.divide(light, pixels, out=brightness, where=count > 0)
+    return np.asarray(brightness * count, np.float32)

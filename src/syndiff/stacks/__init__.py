@@ -1,0 +1,1 @@
+"""PS1 stack skycells: fetched, decoded, reduced, kept in the atlas."""

@@ -1,0 +1,496 @@
+"""The atlas: reduced skycells in a versioned Zarr store that many runs may fill at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from syndiff import __version__
+from syndiff.config import digest
+from syndiff.errors import AtlasError, IncompleteAtlasError, StorageError
+from syndiff.packing import chunk_path, pack_group, unpack_array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from syndiff.config import ReductionConfig
+    from syndiff.layout import Detector
+    from syndiff.sky.tessellation import Skycell
+    from syndiff.stacks.reduction import ReducedSkycell
+    from syndiff.storage import Place
+
+__all__ = ["FORMAT_VERSION", "Atlas", "AtlasKey", "AtlasRecord"]
+
+T = TypeVar("T")
+
+FORMAT_VERSION = 1
+"""Of the layout that `Atlas` describes; part of every key."""
+
+_ROOT = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
+_RECORD = "complete.json"
+
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "cells": ("light", "left_out"),
+    "flags": ("mask", "valid"),
+    "coarse": ("faint", "variance"),
+    "counts": ("count", "left_out_count", "flagged"),
+    "level": ("level",),
+}
+"""Zarr arrays and the planes stacked in each: one shape and type, so one object, not ten."""
+
+_DTYPES = {"cells": "<i2", "flags": "<u2", "coarse": "<i2", "counts": "<u2", "level": "<f4"}
+
+
+@dataclass(frozen=True, order=True)
+class AtlasKey:
+    """Which reduction of which skycell.
+
+    Parameters
+    ----------
+    name : str
+        Skycell name.
+    digest : str
+        Of format version, reduction and the skycell's geometry.
+    """
+
+    name: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.digest}"
+
+
+@dataclass(frozen=True)
+class AtlasRecord:
+    """What the atlas knows of one complete reduction, without its planes.
+
+    Parameters
+    ----------
+    name, shape, bands, light_sigma, faint_sigma, variance_sigma, noise_correlation, meta
+        As in `ReducedSkycell`.
+    arrays : dict
+        Shape of every Zarr array.
+    content_digest : str
+        SHA-256 of all of the above and of the planes: equal reductions have equal digests.
+    data : str
+        Folder of the arrays beside the record.
+    size_bytes : int
+        Bytes of all planes before compression.
+    written : str
+        When, ISO 8601, UTC.
+    software : str
+        Version of syndiff that wrote it.
+    format_version : int
+        `FORMAT_VERSION` of that version.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    bands: tuple[str, ...]
+    light_sigma: tuple[float, ...]
+    faint_sigma: tuple[float, ...]
+    variance_sigma: tuple[float, ...]
+    noise_correlation: float
+    meta: dict[str, Any]
+    arrays: dict[str, tuple[int, ...]]
+    content_digest: str = ""
+    data: str = ""
+    size_bytes: int = 0
+    written: str = ""
+    software: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @classmethod
+    def parse(cls, text: bytes, source: object) -> AtlasRecord:
+        """Read a record.
+
+        Parameters
+        ----------
+        text : bytes
+            JSON.
+        source : object
+            Where it lies, for messages.
+
+        Returns
+        -------
+        AtlasRecord
+            The record.
+
+        Raises
+        ------
+        AtlasError
+            If it is of another format version, or no record at all.
+        """
+        try:
+            fields = json.loads(text)
+            version = fields["format_version"]
+            if version != FORMAT_VERSION:
+                raise AtlasError(
+                    f"{source} has format version {version}, and syndiff {__version__} reads "
+                    f"{FORMAT_VERSION}: use the syndiff that wrote it ({fields.get('software')}), "
+                    "or another --data-root"
+                )
+            arrays = {name: tuple(shape) for name, shape in fields.pop("arrays").items()}
+            lists = ("shape", "bands", "light_sigma", "faint_sigma", "variance_sigma")
+            return cls(arrays=arrays, **fields | {name: tuple(fields[name]) for name in lists})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AtlasError(
+                f"{source} is not a record of this atlas ({error}): remove it and run "
+                "`syndiff download` again"
+            ) from error
+
+    def to_json(self) -> bytes:
+        """Return the record as JSON.
+
+        Returns
+        -------
+        bytes
+            What `parse` reads.
+
+        Raises
+        ------
+        AtlasError
+            If a value can't be written as JSON.
+        """
+        try:
+            return json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise AtlasError(
+                f"{self.name}: the provenance of this reduction can't be stored as JSON: {error}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """The store of reduced skycells; small and picklable, it opens nothing.
+
+    Parameters
+    ----------
+    place : Place
+        ``skycells.zarr``.
+    detector : Detector, optional
+        Whose work this is; messages name the command that fills in what is missing.
+
+    Notes
+    -----
+    Layout, a Zarr format 3 hierarchy::
+
+        <skycell name>/<digest>/complete.json          the record: only with it a reduction counts
+        <skycell name>/<digest>/<token>/zarr.json      the record's content as attributes
+        <skycell name>/<digest>/<token>/cells/         (2 nb, n2y, n2x) int16: light, left_out
+        .../flags/   (2, n2y, n2x) uint16: mask, valid
+        .../coarse/  (3 nb, n8y, n8x) int16: faint; variance of detected, undetected per band
+        .../counts/  (3 nb, n8y, n8x) uint16: count, left_out_count, flagged
+        .../level/   (nb, my, mx) float32
+
+    Each array is one chunk, one Zstandard frame with its own checksum, one object. Every writer
+    writes under a token of its own and then creates the record that names it, if there is none.
+    So writers never touch each other's data, whoever is first wins, and readers see all or nothing.
+    """
+
+    place: Place
+    detector: Detector | None = None
+
+    def key(self, skycell: Skycell, config: ReductionConfig) -> AtlasKey:
+        """Return the key of a reduction.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            Name and geometry.
+        config : ReductionConfig
+            How it is reduced.
+
+        Returns
+        -------
+        AtlasKey
+            Name and digest.
+        """
+        content = {
+            "format_version": FORMAT_VERSION,
+            "reduction": config.to_dict(),
+            "skycell": skycell.digest,
+        }
+        return AtlasKey(skycell.name, digest(content))
+
+    def has(self, key: AtlasKey) -> bool:
+        """Tell whether a reduction is complete.
+
+        Parameters
+        ----------
+        key : AtlasKey
+            Which.
+
+        Returns
+        -------
+        bool
+            True where its record is there.
+        """
+        return (self._folder(key) / _RECORD).exists()
+
+    def keys(self) -> list[AtlasKey]:
+        """List the complete reductions.
+
+        Returns
+        -------
+        list of AtlasKey
+            By name.
+        """
+        paths = (path.split("/") for path, _ in self.place.walk())
+        return sorted(AtlasKey(*p[:2]) for p in paths if len(p) == 3 and p[2] == _RECORD)
+
+    def read_record(self, key: AtlasKey) -> AtlasRecord:
+        """Return what is known of a reduction, without its planes.
+
+        Parameters
+        ----------
+        key : AtlasKey
+            Which.
+
+        Returns
+        -------
+        AtlasRecord
+            The record.
+
+        Raises
+        ------
+        IncompleteAtlasError
+            If the reduction isn't complete.
+        AtlasError
+            If the record can't be read by this version.
+        """
+        place = self._folder(key) / _RECORD
+        try:
+            text = place.read()
+        except StorageError as error:
+            if place.exists():
+                raise
+            arguments = self.detector.arguments if self.detector else "SECTOR CAMERA CCD"
+            raise IncompleteAtlasError(
+                f"skycell {key.name} (reduction {key.digest}) is not complete in {self.place}: "
+                f"run `syndiff download {arguments}`"
+            ) from error
+        return AtlasRecord.parse(text, place)
+
+    def read(self, key: AtlasKey) -> ReducedSkycell:
+        """Return a reduced skycell.
+
+        Parameters
+        ----------
+        key : AtlasKey
+            Which.
+
+        Returns
+        -------
+        ReducedSkycell
+            Equal to the one written.
+
+        Raises
+        ------
+        IncompleteAtlasError
+            If the reduction isn't complete.
+        AtlasError
+            If it is damaged, or of another format version.
+        """
+        return self._read(key, self._read_planes)
+
+    def read_flags(self, key: AtlasKey) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Return the planes `mask` and `valid` of a reduced skycell, without reading the others.
+
+        Parameters
+        ----------
+        key : AtlasKey
+            Which.
+
+        Returns
+        -------
+        mask, valid : (n2y, n2x) uint16, uint8
+            As in `ReducedSkycell`.
+
+        Raises
+        ------
+        IncompleteAtlasError
+            If the reduction isn't complete.
+        AtlasError
+            If it is damaged, or of another format version.
+        """
+        return self._read(key, self._read_flags)
+
+    def _read(self, key: AtlasKey, read: Callable[[AtlasKey, AtlasRecord], T]) -> T:
+        """Read what a record names; another run may replace it between the two reads."""
+        record = self.read_record(key)
+        try:
+            return read(key, record)
+        except StorageError as error:
+            latest = self.read_record(key)
+            if latest.data == record.data:
+                raise AtlasError(
+                    f"{key} is complete in {self.place} but for one part: {error}. If it is "
+                    f"lost, run `syndiff download --overwrite` for the CCDs that use {key.name}"
+                ) from error
+            return read(key, latest)
+
+    def write(
+        self, key: AtlasKey, reduced: ReducedSkycell, *, overwrite: bool = False
+    ) -> AtlasRecord:
+        """Store a reduced skycell, unless another writer was first.
+
+        Parameters
+        ----------
+        key : AtlasKey
+            From `key`.
+        reduced : ReducedSkycell
+            What to store.
+        overwrite : bool
+            Put it in place of a complete one.
+
+        Returns
+        -------
+        AtlasRecord
+            The record that now stands: this writer's, or that of the one who was first.
+
+        Raises
+        ------
+        AtlasError
+            If the provenance can't be stored.
+        StorageError
+            If the store can't be written.
+        """
+        if key.name != reduced.name:
+            raise AtlasError(f"{reduced.name} can't be stored under the key of {key.name}")
+        arrays = _stack(reduced)
+        record = _describe(reduced, arrays)
+        text = record.to_json()
+        (self.place / "zarr.json").create(_ROOT)
+        folder = self._folder(key)
+        data = folder / record.data
+        attributes = json.loads(text) | {"planes": {n: list(p) for n, p in _GROUPS.items()}}
+        try:
+            for path, content in pack_group(arrays, attributes).items():
+                (data / path).write(content)
+        except StorageError:
+            data.remove()
+            raise
+        if overwrite:
+            _replace_record(folder, text)
+        else:
+            (folder / _RECORD).create(text)
+        # What stands decides, not what `create` said: a repeated request can lose against itself.
+        standing = self.read_record(key)
+        if standing.data != record.data:
+            data.remove()
+        return standing
+
+    def _folder(self, key: AtlasKey) -> Place:
+        return self.place / key.name / key.digest
+
+    def _read_flags(
+        self, key: AtlasKey, record: AtlasRecord
+    ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        folder = self._folder(key) / record.data
+        planes = dict(_read_arrays(folder, record, ["flags"]))
+        return planes["mask"], planes["valid"]
+
+    def _read_planes(self, key: AtlasKey, record: AtlasRecord) -> ReducedSkycell:
+        from syndiff.stacks.reduction import ReducedSkycell
+
+        folder = self._folder(key) / record.data
+        planes = dict(_read_arrays(folder, record, record.arrays))
+        return ReducedSkycell(
+            name=record.name,
+            shape=record.shape,
+            bands=record.bands,
+            light_sigma=np.array(record.light_sigma, np.float64),
+            faint_sigma=np.array(record.faint_sigma, np.float64),
+            variance_sigma=np.array(record.variance_sigma, np.float64),
+            noise_correlation=record.noise_correlation,
+            meta=record.meta,
+            **planes,
+        )
+
+
+def _replace_record(folder: Place, text: bytes) -> None:
+    """Put a record in the place of another one, then remove the other one's data."""
+    place = folder / _RECORD
+    old = place.read() if place.exists() else b""
+    place.write(text)
+    token = re.search(rb'"data": "([0-9a-f]{32})"', old)
+    if token:
+        (folder / token[1].decode()).remove()
+
+
+def _stack(reduced: ReducedSkycell) -> dict[str, NDArray[Any]]:
+    """Return the Zarr arrays of a reduced skycell."""
+    arrays = {}
+    for group, names in _GROUPS.items():
+        planes = [getattr(reduced, name) for name in names]
+        layers = [plane.reshape(-1, *plane.shape[-2:]) for plane in planes]
+        arrays[group] = np.concatenate(layers, dtype=_DTYPES[group], casting="safe")
+    return arrays
+
+
+def _unstack(group: str, array: NDArray[Any], bands: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the planes of a Zarr array, in their own shapes and types."""
+    yx = array.shape[1:]
+    if group == "flags":
+        yield "mask", array[0]
+        yield "valid", array[1].astype(np.uint8)
+    elif group == "coarse":
+        yield "faint", array[:bands]
+        yield "variance", array[bands:].reshape(bands, 2, *yx)
+    else:
+        names = _GROUPS[group]
+        yield from zip(names, array.reshape(len(names), bands, *yx), strict=True)
+
+
+def _describe(reduced: ReducedSkycell, arrays: dict[str, NDArray[Any]]) -> AtlasRecord:
+    """Return the record of a reduced skycell, under a new token."""
+    record = AtlasRecord(
+        name=reduced.name,
+        shape=reduced.shape,
+        bands=tuple(reduced.bands),
+        light_sigma=tuple(reduced.light_sigma.tolist()),
+        faint_sigma=tuple(reduced.faint_sigma.tolist()),
+        variance_sigma=tuple(reduced.variance_sigma.tolist()),
+        noise_correlation=float(reduced.noise_correlation),
+        meta=reduced.meta,
+        arrays={name: array.shape for name, array in arrays.items()},
+        size_bytes=sum(array.nbytes for array in arrays.values()),
+    )
+    content = hashlib.sha256(record.to_json())
+    for array in arrays.values():
+        content.update(array.data)
+    return replace(
+        record,
+        content_digest=content.hexdigest(),
+        data=uuid.uuid4().hex,
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        software=__version__,
+    )
+
+
+def _read_arrays(
+    folder: Place, record: AtlasRecord, groups: Iterable[str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield every plane of some arrays of a reduction."""
+    for group in groups:
+        shape = record.arrays[group]
+        place = folder / group / chunk_path(len(shape))
+        content = place.read()
+        try:
+            array = unpack_array(content, shape, _DTYPES[group])
+        except ValueError as error:
+            raise AtlasError(
+                f"{place} is damaged ({error}): run `syndiff download --overwrite` for the CCDs "
+                f"that use {record.name}"
+            ) from error
+        yield from _unstack(group, array, len(record.bands))

@@ -1,0 +1,248 @@
+"""One plane of a PS1 stack: checked on opening, decoded a few rows at a time."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from syndiff.errors import CorruptDownloadError
+from syndiff.stacks.cards import Cards
+from syndiff.stacks.fitstiles import Rows, find_image, open_rows
+from syndiff.stacks.stackheader import (
+    BLANK,
+    Expected,
+    Plane,
+    Scaling,
+    StackHeader,
+    read_stackheader,
+)
+
+if TYPE_CHECKING:
+    from syndiff.sky.tessellation import Skycell
+
+__all__ = ["StackFile", "open_stackfile"]
+
+
+class StackFile:
+    """One plane of a skycell in one band.
+
+    Made by `open_stackfile` or `from_array`, never directly. Reading holds no more than the rows
+    asked for; the file's bytes are referred to, not copied.
+
+    Parameters
+    ----------
+    header_text : str
+        The header's cards, without trailing blanks, separated by newlines.
+    about : StackHeader
+        The checked values.
+    rows : Rows
+        Where raw rows come from.
+    """
+
+    def __init__(self, header_text: str, about: StackHeader, rows: Rows) -> None:
+        self.header_text = header_text
+        self._about = about
+        self._rows = rows
+
+    @classmethod
+    def from_array(
+        cls,
+        header_text: str,
+        array: Any,  # noqa: ANN401
+        *,
+        source: str,
+        plane: Plane,
+        band: str,
+        skycell: "Skycell",
+    ) -> "StackFile":
+        """Return the same object over a plane that was kept losslessly.
+
+        Parameters
+        ----------
+        header_text : str
+            `header_text` of the plane that was kept.
+        array : (ny, nx) int16 or uint16 array
+            All its rows as `rows` returned them: DN, or the bits of a mask. Anything with a shape
+            and a dtype that can be sliced by rows (NumPy, Zarr); not copied.
+        source : str
+            Path of the kept plane, for messages.
+        plane : {"image", "variance", "mask"}
+            Which of the three files of a band.
+        band : str
+            One letter.
+        skycell : Skycell
+            The pixel grid that it must have.
+
+        Returns
+        -------
+        StackFile
+            Equal in every value to the one that was kept.
+
+        Raises
+        ------
+        CorruptDownloadError
+            If the header or the array's shape or dtype are not what they should be.
+        """
+        expected = Expected(source, plane, band, skycell)
+        about = read_stackheader(Cards(header_text, source), expected)
+        dtype = _dtype(plane)
+        if tuple(array.shape) != about.shape or np.dtype(array.dtype) != dtype:
+            raise CorruptDownloadError(
+                f"{source}: kept plane is {array.dtype} of shape {tuple(array.shape)}, expected "
+                f"{dtype} of shape {about.shape}: remove it and fetch the file again"
+            )
+        return cls(header_text, about, _ArrayRows(array))
+
+    @property
+    def plane(self) -> Plane:
+        """Which of the three files of a band: "image", "variance" or "mask"."""
+        return self._about.plane
+
+    @property
+    def band(self) -> str:
+        """The band's letter."""
+        return self._about.band
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) PS1 pixels."""
+        return self._about.shape
+
+    @property
+    def exptime_s(self) -> float:
+        """Sum of the inputs' exposure times in seconds; NaN for a mask that doesn't say."""
+        return self._about.exptime_s
+
+    @property
+    def mjd_obs(self) -> float | None:
+        """Time of exposure (MJD), None where the header doesn't say."""
+        return self._about.mjd_obs
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """How DN stand for linear values; None for a mask."""
+        return self._about.scaling
+
+    @cached_property
+    def header(self) -> fits.Header:
+        """The header of the compressed image's table; not to be modified."""
+        return Cards(self.header_text, "").header
+
+    def rows(self, j0: int, j1: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Decode rows `j0` to `j1` (half-open).
+
+        Parameters
+        ----------
+        j0, j1 : int
+            Rows, 0-based: 0 <= j0 <= j1 <= ny.
+        out : (j1 - j0, nx) array, optional
+            Receives the rows; C-contiguous, of the dtype returned.
+
+        Returns
+        -------
+        (j1 - j0, nx) array
+            int16 DN of an image or variance plane (`BLANK` where there is no data), or uint16 bits
+            of a mask; `out` where given.
+
+        Raises
+        ------
+        CorruptDownloadError
+            If a row can't be decoded; names the file and the row.
+        ValueError
+            If the rows or `out` don't fit the plane.
+        """
+        ny, nx = self.shape
+        if not 0 <= j0 <= j1 <= ny:
+            raise ValueError(f"rows {j0} to {j1} are not within 0 to {ny}")
+        shape, dtype = (j1 - j0, nx), _dtype(self.plane)
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+            raise ValueError(
+                f"out is {out.dtype} of shape {out.shape}: give C-contiguous {dtype} of {shape}"
+            )
+        if j1 > j0:
+            self._rows.read(j0, out)
+        return out
+
+    def value_table(self) -> NDArray[np.float32]:
+        """Return the physical value of every DN.
+
+        Returns
+        -------
+        (65536,) float32 array
+            Indexed by ``DN.view(np.uint16)``: flux at AB zero point 25 (linear / EXPTIME) of an
+            image, variance of that flux (linear / EXPTIME**2) of a variance plane; NaN at `BLANK`.
+            A new array at each call.
+
+        Raises
+        ------
+        ValueError
+            If this is a mask.
+        """
+        scaling = self._about.scaling
+        if scaling is None:
+            raise ValueError(f"a {self.plane} has bits, not values: there is no table of them")
+        dn = np.arange(65536, dtype=np.uint16).view(np.int16)
+        power = 1 if self.plane == "image" else 2
+        table = (scaling.linear(dn) / self.exptime_s**power).astype(np.float32)
+        table[BLANK] = np.nan
+        return table
+
+
+def open_stackfile(
+    data: Any,  # noqa: ANN401
+    *,
+    source: str,
+    plane: Plane,
+    band: str,
+    skycell: "Skycell",
+) -> StackFile:
+    """Check a plane file of a PS1 stack and make its rows readable.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The whole file: anything with a buffer (bytes, memoryview, obstore's Bytes, mmap). It is
+        kept, not copied, and must not change.
+    source : str
+        URL or path, for messages.
+    plane : {"image", "variance", "mask"}
+        Which of the three files of a band.
+    band : str
+        One letter.
+    skycell : Skycell
+        The pixel grid that the file must have.
+
+    Returns
+    -------
+    StackFile
+        The plane.
+
+    Raises
+    ------
+    CorruptDownloadError
+        If it is not the file that it should be: not FITS, truncated, another skycell, another
+        band, a keyword missing or out of range, rows outside the file. Names the source, the
+        keyword, its value and what was expected.
+    """
+    image = find_image(data, source)
+    about = read_stackheader(image.cards, Expected(source, plane, band, skycell))
+    return StackFile(image.header_text, about, open_rows(image, plane))
+
+
+def _dtype(plane: Plane) -> "np.dtype[Any]":
+    return np.dtype(np.uint16 if plane == "mask" else np.int16)
+
+
+class _ArrayRows:
+    """Rows of a plane that was kept losslessly."""
+
+    def __init__(self, array: Any) -> None:  # noqa: ANN401
+        self.array = array
+
+    def read(self, j0: int, out: NDArray[Any]) -> None:
+        """Copy the rows from `j0` on."""
+        out[...] = self.array[j0 : j0 + len(out)]

@@ -1,0 +1,256 @@
+"""What the header of a PS1 stack plane says, checked before a pixel is read.
+
+Nothing numeric is ever assumed: what a plane needs and its header lacks is an error.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.stacks.cards import Cards
+
+if TYPE_CHECKING:
+    from syndiff.sky.tessellation import Skycell
+
+__all__ = ["BLANK", "Expected", "Plane", "Scaling", "StackHeader", "read_stackheader"]
+
+Plane = Literal["image", "variance", "mask"]
+
+BLANK = 32767
+"""The DN of a pixel without data in every image and variance plane."""
+
+ASINH_MAG = 2.5 / math.log(10.0)
+"""1.0857362: the survey's asinh scaling is in magnitudes of base-10 logarithms."""
+
+ZERO_POINT = 25.0
+"""AB zero point of linear / EXPTIME."""
+
+WCS_TOLERANCE_PX = 0.01
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one plane file should be.
+
+    Parameters
+    ----------
+    source : str
+        URL or path, for messages.
+    plane : {"image", "variance", "mask"}
+        Which of the three files of a band.
+    band : str
+        One letter.
+    skycell : Skycell
+        The pixel grid that the file must have.
+    """
+
+    source: str
+    plane: Plane
+    band: str
+    skycell: "Skycell"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the DN of an image or variance plane stand for linear values.
+
+    Parameters
+    ----------
+    bzero, bscale : float
+        ``v = bzero + bscale * DN``.
+    asinh : (float, float), optional
+        BOFFSET and BSOFTEN; without them v is the linear value itself.
+
+    Notes
+    -----
+    ``linear = BOFFSET + 2 BSOFTEN sinh(v / 1.0857362)``: Waters et al. 2020, ApJS 251, 4;
+    the cards' own comments say the same.
+    """
+
+    bzero: float
+    bscale: float
+    asinh: tuple[float, float] | None
+
+    def linear(self, dn: NDArray[np.int16]) -> NDArray[np.float64]:
+        """Return the linear values of DN.
+
+        Parameters
+        ----------
+        dn : int16 array
+            Raw values; not modified.
+
+        Returns
+        -------
+        float64 array of the same shape
+            Counts (image) or counts squared (variance); infinite beyond float64. `BLANK` is not
+            treated apart.
+        """
+        value = self.bzero + self.bscale * dn.astype(np.float64)
+        if self.asinh is None:
+            return value
+        boffset, bsoften = self.asinh
+        with np.errstate(over="ignore"):
+            return boffset + 2.0 * bsoften * np.sinh(value / ASINH_MAG)
+
+
+@dataclass(frozen=True)
+class StackHeader:
+    """What is needed of the header of one plane.
+
+    Parameters
+    ----------
+    plane : {"image", "variance", "mask"}
+        Which of the three files of a band.
+    band : str
+        One letter.
+    shape : (int, int)
+        (ny, nx) PS1 pixels.
+    exptime_s : float
+        Sum of the inputs' exposure times, in seconds; NaN for a mask that doesn't say.
+    mjd_obs : float or None
+        Time of exposure (MJD), where the header says.
+    scaling : Scaling or None
+        None for a mask.
+    """
+
+    plane: Plane
+    band: str
+    shape: tuple[int, int]
+    exptime_s: float
+    mjd_obs: float | None
+    scaling: Scaling | None
+
+
+def read_stackheader(cards: Cards, expected: Expected) -> StackHeader:
+    """Check the header of a tile-compressed plane and return what it says.
+
+    Parameters
+    ----------
+    cards : Cards
+        The table's own header, with its Z keywords.
+    expected : Expected
+        What the file should be.
+
+    Returns
+    -------
+    StackHeader
+        The checked values.
+
+    Raises
+    ------
+    CorruptDownloadError
+        If a keyword is missing or wrong; names the source, the keyword, its value and what was
+        expected.
+    """
+    skycell = expected.skycell
+    cards.match("ZIMAGE", True)
+    cards.integer("ZBITPIX", [16])
+    cards.integer("ZNAXIS", [2])
+    nx = cards.integer("ZNAXIS1", [skycell.nx])
+    ny = cards.integer("ZNAXIS2", [skycell.ny])
+    cards.match("SKYCELL", skycell.name, required=False)
+    _check_band(cards, expected.band)
+    _check_wcs(cards, skycell)
+    mjd_obs = cards.find("MJD-OBS")
+    return StackHeader(
+        plane=expected.plane,
+        band=expected.band,
+        shape=(ny, nx),
+        exptime_s=_exptime(cards, expected.plane),
+        mjd_obs=None if mjd_obs is None else cards.number("MJD-OBS"),
+        scaling=_scaling(cards, expected.plane),
+    )
+
+
+def _check_band(cards: Cards, band: str) -> None:
+    filter_id = cards.find("FPA.FILTERID")
+    if filter_id is not None and str(filter_id)[0] != band:
+        cards.fail("FPA.FILTERID", filter_id, f"band {band!r}")
+    zero_point = cards.find("FPA.ZP")
+    if zero_point is not None and cards.number("FPA.ZP") != ZERO_POINT:
+        cards.fail("FPA.ZP", zero_point, ZERO_POINT)
+
+
+def _exptime(cards: Cards, plane: Plane) -> float:
+    if plane == "mask" and cards.find("EXPTIME") is None:
+        return math.nan
+    exptime = cards.number("EXPTIME")
+    if exptime <= 0:
+        cards.fail("EXPTIME", exptime, "more than 0 s")
+    return exptime
+
+
+def _scaling(cards: Cards, plane: Plane) -> Scaling | None:
+    if plane == "mask":
+        # 16 unsigned bits have no other form in FITS.
+        if cards.number("BZERO") != 32768:
+            cards.fail("BZERO", cards.find("BZERO"), "32768, as a mask has")
+        if cards.number("BSCALE", 1.0) != 1:
+            cards.fail("BSCALE", cards.find("BSCALE"), "1, as a mask has")
+        return None
+    blanks = [key for key in ("BLANK", "ZBLANK") if cards.find(key) is not None]
+    for key in blanks or ["BLANK"]:
+        cards.integer(key, [BLANK])
+    scaling = Scaling(cards.number("BZERO"), cards.number("BSCALE"), _asinh(cards))
+    if scaling.bscale == 0:
+        cards.fail("BSCALE", scaling.bscale, "another value than 0")
+    ends = scaling.linear(np.array([-32768, BLANK - 1], np.int16))
+    if not (np.abs(ends) < np.finfo(np.float32).max).all():
+        cards.fail("BSCALE", scaling.bscale, f"values within float32 (BZERO {scaling.bzero})")
+    return scaling
+
+
+def _asinh(cards: Cards) -> tuple[float, float] | None:
+    if cards.find("BOFFSET") is None and cards.find("BSOFTEN") is None:
+        return None
+    boffset, bsoften = cards.number("BOFFSET"), cards.number("BSOFTEN")
+    if bsoften <= 0:
+        cards.fail("BSOFTEN", bsoften, "more than 0")
+    return boffset, bsoften
+
+
+def _check_wcs(cards: Cards, skycell: "Skycell") -> None:
+    """Check that no pixel of the skycell lies farther than the tolerance from where it should."""
+    cards.match("CTYPE1", "RA---TAN")
+    cards.match("CTYPE2", "DEC--TAN")
+    scale = [abs(value) for value in skycell.cdelt]
+    reach = max(
+        math.hypot(x - skycell.crpix[0], y - skycell.crpix[1])
+        for x in (0.5, skycell.nx + 0.5)
+        for y in (0.5, skycell.ny + 0.5)
+    )
+    # How far (px) one degree moves some pixel: right ascension shifts the tangent point and, near
+    # the pole, turns the grid around it.
+    dec = math.radians(skycell.crval[1])
+    turn = math.radians(1.0) * abs(math.sin(dec)) * reach
+    px_per_deg = (max(math.cos(dec) / scale[0], turn), 1.0 / scale[1])
+    for i in (0, 1):
+        crval = cards.number(f"CRVAL{i + 1}")
+        error = math.remainder(crval - skycell.crval[i], 360.0) * px_per_deg[i]
+        _check_shift(cards, f"CRVAL{i + 1}", (crval, skycell.crval[i]), error)
+        crpix = cards.number(f"CRPIX{i + 1}")
+        _check_shift(cards, f"CRPIX{i + 1}", (crpix, skycell.crpix[i]), crpix - skycell.crpix[i])
+    # Only the products say where a pixel is: a catalogue may have its minus sign in CDELT1.
+    for k, (key, default) in enumerate(_matrix_keys(cards)):
+        found = cards.number(f"CDELT{k // 2 + 1}") * cards.number(key, default)
+        value = skycell.cdelt[k // 2] * skycell.pc[k]
+        error = (found - value) / scale[k // 2] * reach
+        _check_shift(cards, f"CDELT{k // 2 + 1} * {key}", (found, value), error)
+
+
+def _matrix_keys(cards: Cards) -> Iterator[tuple[str, float]]:
+    """Yield the names of the PC matrix's cards, and what the standard takes for a missing one."""
+    form = "PC{:03d}{:03d}" if "PC001001" in cards.header else "PC{}_{}"
+    for i in (1, 2):
+        for j in (1, 2):
+            yield form.format(i, j), float(i == j)
+
+
+def _check_shift(cards: Cards, key: str, values: tuple[float, float], error_px: float) -> None:
+    found, expected = values
+    if abs(error_px) > WCS_TOLERANCE_PX:
+        cards.fail(key, found, f"{expected!r} within {WCS_TOLERANCE_PX} px")

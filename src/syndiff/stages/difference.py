@@ -1,0 +1,238 @@
+"""The difference stage: an FFI less its template, written with what it leaves of the stars."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from syndiff.differences.difference import subtract_template
+from syndiff.differences.difference_file import DifferenceRecord, pack_residuals, write_difference
+from syndiff.differences.difference_inputs import read_inputs
+from syndiff.differences.matched_difference import MatchConfig, match_template, refine_background
+from syndiff.differences.residuals import StarResiduals, find_stars, measure_residuals
+from syndiff.errors import ConfigError
+from syndiff.layout import difference_name
+from syndiff.masks import DataQuality
+from syndiff.plots import Plane, StarPoints, draw_residuals
+from syndiff.sky.pixelmap import sky_to_pixel
+from syndiff.stages.stage import StageReport, clock
+from syndiff.stars.files import read_star_file
+from syndiff.storage import Place
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from syndiff.differences.difference import Difference
+    from syndiff.differences.difference_inputs import DifferenceInputs
+    from syndiff.settings import Settings
+
+__all__ = ["DifferenceJob", "KernelChoice", "difference_stage"]
+
+KernelChoice = Literal["fitted", "none"]
+
+BRIGHT_MAG, FAINT_MAG = 9.0, 14.0
+"""TESS magnitudes of the stars that the report sums up: not saturated, not lost in noise."""
+
+_TRUSTED = DataQuality.REPLACED_STAR | DataQuality.TESS_STRAP
+# Flags of pixels that are as good as others: their light is right.
+_SPOILT_REACH_PX = 3
+# As far as a kernel hands light on.
+
+
+@dataclass(frozen=True)
+class DifferenceJob:
+    """What to subtract from what.
+
+    Parameters
+    ----------
+    ffi, template : str
+        The files.
+    kernel : {"fitted", "none"}
+        Whether a kernel is fitted, or scale and background only.
+    stars : str, optional
+        Catalogue of the stars to measure, as `read_star_file` reads it; default: those of the
+        template.
+    output : str, optional
+        The difference file; default: beside the template.
+
+    Raises
+    ------
+    ConfigError
+        If a value can't be used.
+    """
+
+    ffi: str
+    template: str
+    kernel: KernelChoice = "fitted"
+    stars: str | None = None
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kernel not in get_args(KernelChoice):
+            raise ConfigError(f"kernel {self.kernel!r} is unknown: give 'fitted' or 'none'")
+        if self.output is not None and not self.output.endswith(".fits"):
+            raise ConfigError(f"output {self.output!r} must end in .fits")
+
+
+def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
+    """Subtract a template from an FFI and write the difference, its stars and a figure.
+
+    Parameters
+    ----------
+    job : DifferenceJob
+        What to subtract from what.
+    settings : Settings
+        Where the data root is.
+
+    Returns
+    -------
+    StageReport
+        What was found; `products` are the image, the table and the figure.
+
+    Raises
+    ------
+    SyndiffError
+        If something can't be read, fitted or written.
+    """
+    with clock() as seconds:
+        config = MatchConfig()
+        pad_px = math.ceil(config.radius_px) if job.kernel == "fitted" else None
+        inputs = read_inputs(job.ffi, job.template, settings, pad_px=pad_px)
+        places = _read_stars(job.stars, inputs)
+        record = _subtract(inputs, config, PurePosixPath(job.template).name)
+        stars = measure_residuals(
+            record.difference,
+            record.noise,
+            (record.quality & ~_TRUSTED) != 0,
+            places or find_stars(record.difference, record.noise),
+        )
+        products = _write(job, record, stars)
+    return StageReport(
+        stage="difference",
+        seconds=seconds(),
+        counts={"stars measured": len(stars), "stars of the kernel": record.difference.stars},
+        figures=_figures(stars),
+        notes=_notes(record),
+        products=products,
+    )
+
+
+def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> DifferenceRecord:
+    """Return the difference with its noise and flags."""
+    from scipy.ndimage import binary_dilation
+
+    ffi, planes = inputs.ffi, inputs.template
+    spoilt = ((planes.quality & ~_TRUSTED) != 0) | ffi.saturated | ~np.isfinite(ffi.image)
+    excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
+    if inputs.model is None:
+        found = subtract_template(ffi.image, ffi.uncertainty, planes.flux, excluded=excluded)
+        noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
+        found = refine_background(found, noise, excluded=excluded, mesh_px=config.mesh_px)
+    else:
+        found = match_template(
+            ffi.image,
+            ffi.uncertainty,
+            inputs.model,
+            template_uncertainty=planes.uncertainty,
+            excluded=excluded,
+            config=config,
+        )
+        noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
+    return DifferenceRecord(inputs, template, found, noise, _quality(inputs, found))
+
+
+def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int32]:
+    """Return the template's flags with those of the FFI and of the kernel's reach."""
+    from scipy.ndimage import binary_dilation
+
+    quality = inputs.template.quality.copy()
+    unknown = (quality & DataQuality.NO_COVERAGE) != 0
+    near = binary_dilation(unknown, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
+    quality[near] |= np.int32(DataQuality.PARTIAL_COVERAGE)
+    quality[~np.isfinite(difference.image)] |= np.int32(DataQuality.NO_COVERAGE)
+    quality[inputs.ffi.saturated] |= np.int32(DataQuality.TESS_SATURATED)
+    return quality
+
+
+def _read_stars(
+    path: str | None, inputs: DifferenceInputs
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the places of a catalogue's stars in the window, at the FFI's epoch."""
+    if path is None:
+        return None
+    observation = inputs.observation
+    ra, dec = read_star_file(path).at(observation.epoch_year)
+    x, y = sky_to_pixel(observation.frame, ra, dec)
+    known = np.isfinite(x) & np.isfinite(y)
+    return x[known] - inputs.held.x0, y[known] - inputs.held.y0
+
+
+def _write(job: DifferenceJob, record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
+    """Write image, table and figure; return where they are."""
+    inputs = record.inputs
+    ny, nx = inputs.observation.frame.shape
+    roi = None if inputs.window == Window(0, 0, nx, ny) else inputs.window
+    beside = job.template.rpartition("/")[0]
+    path = (
+        job.output or f"{beside or '.'}/{difference_name(inputs.observation.path.name, roi)}.fits"
+    )
+    folder, _, name = path.removesuffix(".fits").rpartition("/")
+    image, table, figure = (
+        Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
+    )
+    write_difference(image, record)
+    table.write(pack_residuals(record, stars))
+    figure.write(_figure(record, stars))
+    return str(image), str(table), str(figure)
+
+
+def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:
+    """Draw the difference and what it leaves of stars."""
+    held = record.inputs.held
+    chosen = stars.isolated & ~stars.flagged
+    points = StarPoints(
+        stars.x[chosen] + held.x0,
+        stars.y[chosen] + held.y0,
+        stars.mag[chosen],
+        *(getattr(stars, n)[chosen] for n in ("aperture", "aperture_error", "peak", "peak_error")),
+    )
+    pulls = record.difference.image / record.noise
+    plane = Plane("FFI - template", pulls, "in units of UNCERT", "signed")
+    ffi = record.inputs.observation.path.name
+    return draw_residuals(plane, held, points, title=f"{ffi} - {record.template}")
+
+
+def _figures(stars: StarResiduals) -> dict[str, float]:
+    """Return what is left of unflagged stars that stand alone, T 9 to 14: medians and worst."""
+    clean = stars.clean(BRIGHT_MAG, FAINT_MAG)
+    if not clean.any():
+        return {}
+    aperture, peak = np.abs(stars.aperture[clean]), stars.peak[clean]
+    return {
+        "aperture residual (median)": float(np.median(aperture)),
+        "aperture residual (worst)": float(aperture.max()),
+        "peak residual (median)": float(np.median(peak)),
+        "peak residual (worst)": float(peak.max()),
+    }
+
+
+def _notes(record: DifferenceRecord) -> tuple[str, ...]:
+    """Return what was fitted, in words."""
+    difference, observation = record.difference, record.inputs.observation
+    zero_point = f"{difference.zero_point:.4f} +- {difference.zero_point_error:.4f}"
+    lines = [
+        f"zero point {zero_point} AB mag for 1 e-/s (T = 20.44 is 20.80 to 20.88 AB)",
+        f"robust rms of DIFF / UNCERT {difference.scatter:.3f}",
+    ]
+    if record.inputs.placing == "WCS":
+        lines.append("sources moved to where the FFI's own WCS has them")
+    if record.inputs.ffi.is_estimated:
+        lines.append("the FFI has no uncertainty: it is estimated from its electrons")
+    if observation.quality:
+        lines.append(f"the FFI has quality flags (DQUALITY {observation.quality})")
+    return tuple(lines)

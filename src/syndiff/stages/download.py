@@ -1,0 +1,323 @@
+"""The download stage: stack files fetched, verified and reduced into the atlas, once for all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff.config import BANDS
+from syndiff.errors import ArchiveError, ArchiveUnavailableError
+from syndiff.ffi.tiles import TileGrid
+from syndiff.scenes.combine import invalid_bands
+from syndiff.sky.mapping_files import read_mapping
+from syndiff.stacks.archive import SkycellFiles, connection_limit, fetch_skycell, open_archive
+from syndiff.stacks.atlas import Atlas
+from syndiff.stacks.inventory import Inventory, InventoryEntry
+from syndiff.stacks.rawstore import RawStore
+from syndiff.stacks.reduction import BandPlanes, reduce_skycell
+from syndiff.stages.stage import StageReport, clock, run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from syndiff.config import ReductionConfig
+    from syndiff.execution import Outcome
+    from syndiff.layout import Layout
+    from syndiff.sky.mapping import Mapping
+    from syndiff.sky.tessellation import Skycell
+    from syndiff.stacks.archive import ArchiveConfig
+    from syndiff.stacks.atlas import AtlasRecord
+    from syndiff.stacks.reduction import ReducedSkycell
+    from syndiff.stages.stage import StageRun
+    from syndiff.window import Window
+
+__all__ = ["DownloadJob", "download_stage"]
+
+logger = logging.getLogger(__name__)
+
+_WRITE_EVERY = 20
+"""Skycells after which the inventory is written: what an interruption can cost is a look-up."""
+
+
+_SILENT_LIMIT = 4
+"""Skycells in a row, for each worker, that the archive may fail to answer for."""
+
+
+@dataclass(frozen=True)
+class DownloadJob:
+    """What every task of the stage shares; small, so that it can go to workers.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    reduction : ReductionConfig
+        How skycells are reduced.
+    archive : ArchiveConfig
+        Where the stack files come from; `connections` is for all processes together.
+    keep_raw : bool
+        Keep the planes losslessly too.
+    overwrite : bool
+        Fetch and reduce again what is there already.
+    """
+
+    layout: Layout
+    reduction: ReductionConfig
+    archive: ArchiveConfig
+    keep_raw: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _SkycellTask:
+    """One skycell."""
+
+    job: DownloadJob
+    skycell: Skycell
+
+    def __str__(self) -> str:
+        return self.skycell.name
+
+
+def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> StageReport:
+    """Fill the atlas with the skycells of a CCD, or of a region of interest.
+
+    Parameters
+    ----------
+    job : DownloadJob
+        What to fetch, from where, how to reduce it.
+    roi : Window, optional
+        FFI pixels; None for the whole science window.
+    run : StageRun
+        Executor, progress and policy.
+
+    Returns
+    -------
+    StageReport
+        What was done.
+
+    Raises
+    ------
+    MissingInputError
+        If the mapping is not there.
+    ArchiveError
+        If the archive has none of the skycells, or some failed and partial results were not asked
+        for. The inventory is written before.
+    """
+    with clock() as seconds:
+        job.layout.atlas.check_writable()
+        skycells = _needed(read_mapping(job.layout), roi)
+        inventory = Inventory.read(job.layout.inventory, job.reduction)
+        todo = [cell for cell in skycells if job.overwrite or not _is_done(job, inventory, cell)]
+        if todo:
+            _run(job, todo, inventory, run)
+        names = [cell.name for cell in skycells]
+        _check(job, inventory, names, allow_partial=run.allow_partial)
+        return _report(inventory, names, len(todo), seconds())
+
+
+def _run(
+    job: DownloadJob, skycells: Sequence[Skycell], inventory: Inventory, run: StageRun
+) -> None:
+    """Bring skycells into the atlas and take note of each in the inventory.
+
+    An archive that does not answer for several skycells in a row is not asked for the others.
+    """
+    workers = run.executor.workers
+    limit = connection_limit(job.archive.url, job.archive.connections)
+    spread = replace(job, archive=replace(job.archive, connections=max(1, limit // workers)))
+    tasks = [_SkycellTask(spread, skycell) for skycell in skycells]
+    silent = 0
+    try:
+        for done, outcome in enumerate(run_tasks(run, "download", _reduce_one, tasks), 1):
+            inventory.record(_entry(job, outcome))
+            silent = silent + 1 if outcome.kind == ArchiveUnavailableError.__name__ else 0
+            if silent >= _SILENT_LIMIT * workers:
+                raise ArchiveUnavailableError(
+                    f"the archive {job.archive.url} failed for {silent} skycells in a row, "
+                    f"{len(tasks) - done} were not tried. Last: {outcome.error}. Run the same "
+                    "command again later; what arrived is kept"
+                )
+            if done % _WRITE_EVERY == 0:
+                inventory.write()
+    finally:
+        inventory.write()
+
+
+def _needed(mapping: Mapping, roi: Window | None) -> list[Skycell]:
+    """Return the skycells that the tiles under the window need."""
+    window = TileGrid(mapping.frame.science).inputs(roi or mapping.frame.science)
+    return [member.skycell for member in mapping.touching(window)]
+
+
+def _is_done(job: DownloadJob, inventory: Inventory, skycell: Skycell) -> bool:
+    """Tell whether a skycell needs nothing more."""
+    entry = inventory.entries.get(skycell.name)
+    atlas = Atlas(job.layout.atlas, job.layout.detector)
+    key = atlas.key(skycell, job.reduction)
+    if entry is None or entry.key_digest != key.digest or entry.state == "failed":
+        return False
+    if entry.state == "absent":
+        return entry.source == job.archive.url
+    return atlas.has(key) and atlas.read_record(key).content_digest == entry.content_digest
+
+
+def _entry(job: DownloadJob, outcome: Outcome[_SkycellTask, InventoryEntry]) -> InventoryEntry:
+    """Return what the inventory says of a task."""
+    if outcome.result is not None:
+        return outcome.result
+    skycell = outcome.task.skycell
+    key = Atlas(job.layout.atlas).key(skycell, job.reduction)
+    return InventoryEntry(
+        skycell.name,
+        "failed",
+        key.digest,
+        source=job.archive.url,
+        message=outcome.error or "unknown",
+    )
+
+
+def _check(
+    job: DownloadJob, inventory: Inventory, names: Sequence[str], *, allow_partial: bool
+) -> None:
+    """Raise if nothing is there, or too little of it."""
+    states = inventory.states(names)
+    if states["absent"] == len(names):
+        raise ArchiveError(
+            f"the archive {job.archive.url} has none of the {len(names)} skycells, from {names[0]} "
+            f"to {names[-1]}: check --archive (its folders are PPPP/CCC/), or PS1 has no data there"
+        )
+    failed = [inventory.entries[name] for name in names if _state(inventory, name) == "failed"]
+    if failed and (not allow_partial or len(failed) == len(names)):
+        raise ArchiveError(
+            f"{len(failed)} of {len(names)} skycells failed, the others are kept. First: "
+            f"{failed[0].name}: {failed[0].message}. Run the same command again to try just "
+            "these, or pass --allow-partial for templates that are flagged there"
+        )
+
+
+def _state(inventory: Inventory, name: str) -> str:
+    return inventory.entries[name].state
+
+
+def _report(inventory: Inventory, names: Sequence[str], tried: int, seconds: float) -> StageReport:
+    states = inventory.states(names)
+    entries = [inventory.entries[name] for name in names]
+    notes = [f"absent in the archive: {e.name}" for e in entries if e.state == "absent"]
+    notes += [f"{e.name}: no {', '.join(e.absent_bands)} band" for e in entries if _lacks(e)]
+    notes += [f"failed: {e.name}: {e.message}" for e in entries if e.state == "failed"]
+    return StageReport(
+        stage="download",
+        seconds=seconds,
+        skipped=tried == 0,
+        partial=states["failed"] > 0,
+        counts={
+            "skycells reduced now": tried - states["failed"],
+            "skycells in the atlas": states["reduced"],
+            "absent": states["absent"],
+            "failed": states["failed"],
+        },
+        notes=tuple(notes),
+    )
+
+
+def _lacks(entry: InventoryEntry) -> bool:
+    return entry.state == "reduced" and bool(entry.absent_bands)
+
+
+_HOLDING = threading.BoundedSemaphore(2)
+"""Skycells whose files a process holds, however many threads it has: one that is reduced, one that
+is fetched meanwhile. Of a full-size one they take 0.37 GB."""
+
+_REDUCING = threading.Lock()
+"""One skycell is reduced at a time in a process: a second reduction would gain nothing on the same
+core and double the memory."""
+
+
+def _reduce_one(task: _SkycellTask) -> InventoryEntry:
+    """Bring one skycell into the atlas."""
+    job, skycell = task.job, task.skycell
+    atlas = Atlas(job.layout.atlas, job.layout.detector)
+    key = atlas.key(skycell, job.reduction)
+    entry = InventoryEntry(skycell.name, "reduced", key.digest, source=job.archive.url)
+    if atlas.has(key) and not job.overwrite:
+        return _completed(entry, atlas.read_record(key))
+    with _HOLDING:
+        files, fetched_bytes = _obtain(job, skycell)
+        if files.all_absent:
+            return replace(entry, state="absent", absent_bands=tuple(BANDS))
+        sources, planes = _provenance(files), [_planes(files)]
+        del files
+        with _REDUCING:
+            # Nobody else holds the files: their bytes are free once the reduction has read them.
+            reduced = reduce_skycell(planes.pop(), skycell=skycell, config=job.reduction)
+            reduced = _with_provenance(reduced, sources)
+            record = atlas.write(key, reduced, overwrite=job.overwrite)
+    return replace(_completed(entry, record), fetched_bytes=fetched_bytes)
+
+
+def _completed(entry: InventoryEntry, record: AtlasRecord) -> InventoryEntry:
+    """Return the entry of a skycell that is complete in the atlas."""
+    absent = tuple(band for band in BANDS if band not in record.bands)
+    return replace(entry, content_digest=record.content_digest, absent_bands=absent)
+
+
+def _obtain(job: DownloadJob, skycell: Skycell) -> tuple[SkycellFiles, int]:
+    """Return a skycell's files, from the planes kept before if they are complete."""
+    raw = RawStore(job.layout.raw)
+    kept = None if job.overwrite else raw.open_skycell(skycell, BANDS)
+    if kept is not None:
+        return kept, 0
+    files = fetch_skycell(open_archive(job.archive), skycell, bands=BANDS)
+    if job.keep_raw:
+        raw.write_skycell(files, overwrite=job.overwrite)
+    return files, files.size
+
+
+def _planes(files: SkycellFiles) -> dict[str, BandPlanes]:
+    """Return the opened planes of each band."""
+    return {
+        band: BandPlanes(
+            image=files.planes[band, "image"].stack,
+            variance=files.planes[band, "variance"].stack,
+            mask=files.planes[band, "mask"].stack,
+        )
+        for band in files.bands
+    }
+
+
+def _provenance(files: SkycellFiles) -> dict[str, Any]:
+    """Return what the atlas records of a reduction's inputs."""
+    return {
+        "files": {
+            band: {
+                plane: {"source": f.source, "sha256": f.sha256, "bytes": f.size}
+                for (b, plane), f in _sorted(files)
+                if b == band
+            }
+            for band in files.bands
+        },
+        "absent_bands": list(files.absent),
+    }
+
+
+def _with_provenance(reduced: ReducedSkycell, sources: dict[str, Any]) -> ReducedSkycell:
+    """Return a reduction whose metadata tell of its inputs."""
+    bands = {
+        band: {**reduced.meta["bands"][band], "files": sources["files"][band]}
+        for band in reduced.bands
+    }
+    meta = {
+        "bands": bands,
+        "absent_bands": sources["absent_bands"],
+        "invalid_cells": int(np.count_nonzero(invalid_bands(reduced.valid))),
+    }
+    return replace(reduced, meta={**reduced.meta, **meta})
+
+
+def _sorted(files: SkycellFiles) -> Iterable[tuple[tuple[str, str], Any]]:
+    return sorted(files.planes.items(), key=lambda item: item[0])

@@ -1,0 +1,460 @@
+"""The downsample stage: templates of a scene, one file per offset or FFI that is followed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff.config import MAX_SAMPLES, digest
+from syndiff.errors import ConfigError, GeometryError, RenderingError
+from syndiff.ffi.detector_flags import flag_detector
+from syndiff.ffi.tiles import TileGrid
+from syndiff.masks import DataQuality, format_quality
+from syndiff.pointing.following import (
+    check_detector,
+    displacement_of,
+    read_candidates,
+    reason_against,
+)
+from syndiff.pointing.moved_wcs import moved_frame
+from syndiff.pointing.refinement import refine_displacement
+from syndiff.scenes.metadata import part_of_scene, read_scene_metadata
+from syndiff.scenes.store import SceneStore
+from syndiff.sky.mapping import Reference
+from syndiff.sky.mapping_files import read_mapping
+from syndiff.stages.stage import StageReport, clock
+from syndiff.templates.template import Template, follow_template, sample_template
+from syndiff.templates.template_file import (
+    SIZE_CARD,
+    Followed,
+    TemplateRecord,
+    read_header,
+    write_template,
+)
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from syndiff.config import OffsetList
+    from syndiff.ffi.observation import Frame, Observation
+    from syndiff.layout import Layout
+    from syndiff.pointing.following import Candidate, Following
+    from syndiff.pointing.refinement import Refinement
+    from syndiff.scenes.store import StoredScene
+    from syndiff.sky.displacement import Displacement
+    from syndiff.sky.mapping import Mapping
+    from syndiff.stages.stage import StageRun
+    from syndiff.storage import Place
+
+__all__ = ["downsample_stage"]
+
+TEMPLATE_FORMAT = 2
+"""Version of the template files' layout."""
+
+_FLAG_REACH_PX = 2
+# Around flagged pixels, the light of what is flagged is wrong too.
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One template: at an offset, or with the pointing of an FFI."""
+
+    place: Place
+    digest: str
+    offset: tuple[float, float] = (0.0, 0.0)
+    ffi: Candidate | None = None
+    refine: bool = False
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What all templates of a run have in common."""
+
+    layout: Layout
+    frame: Frame
+    window: Window
+    held: Window
+    roi: Window | None
+    scene: dict[str, Any]
+    content: list[Any]
+    oversample: int
+
+    @functools.cached_property
+    def canvas(self) -> Template:
+        """The whole window; every template fills the same part of it, the pixels in `held`.
+
+        One for all: memory that is given back and asked for again costs a quarter more.
+        """
+        return Template.blank(self.window, self.oversample)
+
+
+def downsample_stage(
+    layout: Layout,
+    offsets: OffsetList,
+    *,
+    roi: Window | None,
+    run: StageRun,
+    overwrite: bool = False,
+    oversample: int = 1,
+    following: Following | None = None,
+) -> StageReport:
+    """Write the templates of a CCD for a list of offsets, or of FFIs.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    offsets : tuple of (float, float)
+        (dx, dy) in TESS pixels.
+    roi : Window, optional
+        FFI pixels; None for the full frame.
+    run : StageRun
+        Progress and policy.
+    overwrite : bool
+        Write again what is there already.
+    oversample : int
+        Samples per pixel and axis.
+    following : Following, optional
+        FFIs whose pointing the templates have, instead of `offsets`.
+
+    Returns
+    -------
+    StageReport
+        What was done; `products` are the templates. FFIs that can't be followed are in its notes,
+        and in `failure` if partial results were not asked for.
+
+    Raises
+    ------
+    MissingInputError
+        If the scene is not there for all of the window.
+    ConfigError
+        If the region of interest lies outside the science window, the samples are too many, or an
+        FFI is of another detector.
+    RenderingError
+        If skycells failed and partial results were not asked for, the scene is damaged, or no FFI
+        can be followed.
+    """
+    with clock() as seconds:
+        store, request = _open(layout, roi, oversample, run)
+        jobs, refused = _jobs(request, offsets, following)
+        layout.templates.check_writable()
+        sizes = dict(layout.templates.walk())
+        todo = [job for job in jobs if overwrite or not _is_done(job, sizes)]
+        run.progress("downsample", 0, len(todo))
+        stored = store.read(request.held) if todo else None
+        reasons = {job.place: _make(job, stored, request) for job in _through(todo, run)}
+        refused += [reason for reason in reasons.values() if reason]
+        ready = [job for job in jobs if not reasons.get(job.place)]
+        if not ready:
+            raise RenderingError(f"no FFI can be followed: {'; '.join(refused)}")
+        headers = [header for job in ready if (header := read_header(job.place))]
+    failed = any(row["state"] in {"failed", "limited"} for row in request.scene["skycells"])
+    return StageReport(
+        stage="downsample",
+        seconds=seconds(),
+        skipped=not todo and not refused,
+        partial=failed or (bool(refused) and run.allow_partial),
+        failure=_failure(refused) if refused and not run.allow_partial else "",
+        counts={
+            "templates made": len(ready) - len(jobs) + len(todo),
+            "templates kept": len(jobs) - len(todo),
+        }
+        | ({"FFIs not followed": len(refused)} if refused else {}),
+        figures=_figures(headers),
+        notes=(*refused, *_followed_lines(headers), *_lost(request.scene)),
+        products=tuple(str(job.place) for job in ready),
+    )
+
+
+def _failure(refused: list[str]) -> str:
+    """Return what to say when some FFIs could not be followed."""
+    return (
+        f"{len(refused)} of the FFIs can't be followed, {refused[0]}; the other templates are "
+        "made: leave those out, or pass --allow-partial to end with exit code 3"
+    )
+
+
+def _open(
+    layout: Layout, roi: Window | None, oversample: int, run: StageRun
+) -> tuple[SceneStore, _Request]:
+    """Return the scene and what it offers, checked."""
+    mapping = read_mapping(layout)
+    window, held = _windows(mapping.frame, roi)
+    _check_samples(window, oversample)
+    store = SceneStore(layout.scene, mapping.frame.science)
+    scene = _scene_under(held, layout, mapping, store)
+    _check_failed(scene, layout, allow_partial=run.allow_partial)
+    content = [
+        scene["digest"],
+        [int(n) for n in store.rendered_under(held).ravel()],
+        scene["stars"]["bright"] if scene.get("stars") is not None else [],
+    ]
+    request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
+    return store, request
+
+
+def _check_samples(window: Window, oversample: int) -> None:
+    samples = window.shape[0] * window.shape[1] * oversample**2
+    if samples > MAX_SAMPLES:
+        raise ConfigError(
+            f"--oversample {oversample} of the window {window} is {samples / 1e6:.0f} million "
+            f"samples, {MAX_SAMPLES / 1e6:.0f} million are allowed: give a smaller --roi or less "
+            "oversampling"
+        )
+
+
+def _jobs(
+    request: _Request, offsets: OffsetList, following: Following | None
+) -> tuple[list[_Job], list[str]]:
+    """Return the templates to make, and why FFIs can't be followed."""
+    layout, roi, oversample = request.layout, request.roi, request.oversample
+    if following is None:
+        return [
+            _Job(
+                layout.template(*offset, roi=roi, oversample=oversample),
+                _digest(request, offset),
+                offset,
+            )
+            for offset in offsets
+        ], []
+    candidates = read_candidates(following.ffis)
+    check_detector(candidates, layout.detector)
+    jobs, refused = [], []
+    for ffi in candidates:
+        reason = reason_against(ffi, request.frame, request.held)
+        if reason or ffi.observation is None:
+            refused.append(reason)
+            continue
+        place = layout.template_following(
+            ffi.name, roi=roi, oversample=oversample, is_refined=following.refine
+        )
+        found = [ffi.name, ffi.observation.frame.digest, ffi.observation.date_obs]
+        content = _sha256(ffi.observation.path) if following.refine else ""
+        identity = [*found, content]
+        jobs.append(_Job(place, _digest(request, identity), ffi=ffi, refine=following.refine))
+    return jobs, refused
+
+
+def _followed_lines(headers: list[fits.Header]) -> tuple[str, ...]:
+    """Return a line for each template that follows an FFI."""
+    lines = []
+    for header in headers:
+        if "FOLLOWS" not in header:
+            continue
+        line = (
+            "{FOLLOWS}: dx {DX_SHIFT:+.4f}, dy {DY_SHIFT:+.4f} px, roll {SHIFTROL:+.2f} arcsec, "
+            "largest {SHIFTMAX:.4f} px".format_map(header)
+        )
+        if "REFORDER" in header:
+            line += (
+                "; stars moved it by {REFDX:+.4f} +- {REFDXERR:.4f}, {REFDY:+.4f} +- {REFDYERR:.4f}"
+                " px (order {REFORDER})".format_map(header)
+            )
+        if header["FFIQUAL"]:
+            line += f"; DQUALITY {header['FFIQUAL']} ({format_quality(header['FFIQUAL'])})"
+        lines.append(line)
+    return tuple(lines)
+
+
+def _scene_under(
+    held: Window, layout: Layout, mapping: Mapping, store: SceneStore
+) -> dict[str, Any]:
+    """Return what went into the part of the scene that a window needs."""
+    content = read_scene_metadata(layout)
+    rendered = store.check_rendered(held)
+    grid = TileGrid(mapping.frame.science)
+    names = {member.skycell.name for member in mapping.touching(grid.inputs(held))}
+    return part_of_scene(content, names, grid.covering(held), rendered)
+
+
+def _check_failed(scene: dict[str, Any], layout: Layout, *, allow_partial: bool) -> None:
+    """Raise if skycells failed and partial results were not asked for."""
+    failed = [row["name"] for row in scene["skycells"] if row["state"] == "failed"]
+    if failed and not allow_partial:
+        raise RenderingError(
+            f"{len(failed)} of {len(scene['skycells'])} skycells failed, {failed[0]} among them: "
+            f"run `syndiff download {layout.detector.arguments}` and `syndiff process` again, or "
+            "pass --allow-partial for templates that are flagged there"
+        )
+
+
+def _figures(headers: list[fits.Header]) -> dict[str, float]:
+    """Return the parts of the science pixels that have a flux, and that carry each flag.
+
+    Of several templates, those of the one with the least flux or the most flags.
+    """
+    flags = {
+        bit.name: max(header[f"DQF{k:02d}"] for header in headers)
+        for k, bit in enumerate(DataQuality)
+    }
+    return {"coverage": min(header["COVERED"] for header in headers)} | {
+        name: part for name, part in flags.items() if name and part
+    }
+
+
+def _lost(scene: dict[str, Any]) -> tuple[str, ...]:
+    """Return a line for each skycell, or band of one, that the templates are made without."""
+    lines = []
+    for row in scene["skycells"]:
+        bands = [band["band"] for band in row["bands"] if band["state"] == "absent"]
+        if row["state"] != "reduced":
+            lines.append(f"made without {row['name']}: {row['state']}")
+        elif bands:
+            lines.append(f"made without band {', '.join(bands)} of {row['name']}: absent")
+    return tuple(lines)
+
+
+def _windows(frame: Frame, roi: Window | None) -> tuple[Window, Window]:
+    """Return the pixels of the template, and those of them that see the sky."""
+    ny, nx = frame.shape
+    array = Window(0, 0, nx, ny)
+    window = roi or array
+    held = window.intersection(frame.science)
+    if held is None or not array.contains(window):
+        raise ConfigError(
+            f"region of interest {window} is not in the FFI: its array is {array} and its science "
+            f"pixels are {frame.science} (x0,y0,x1,y1)"
+        )
+    return window, held
+
+
+def _digest(request: _Request, pointing: Sequence[object]) -> str:
+    sampling = [str(request.window), request.oversample, list(pointing)]
+    return digest([TEMPLATE_FORMAT, request.content, *sampling])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
+    header = read_header(job.place)
+    if header is None or header.get(SIZE_CARD) != sizes.get(job.place.name):
+        return False
+    return bool(header.get("CFGDIG") == job.digest)
+
+
+def _through(jobs: list[_Job], run: StageRun) -> Iterator[_Job]:
+    """Yield jobs and tell how many are done."""
+    for done, job in enumerate(jobs, 1):
+        yield job
+        run.progress("downsample", done, len(jobs))
+
+
+def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
+    """Sample and write one template; return why it can't be, or nothing."""
+    if stored is None:
+        return ""
+    canvas = request.canvas
+    held = canvas.part(request.held, request.window)
+    if job.ffi is not None and job.ffi.observation is not None:
+        try:
+            record = _follow(job, job.ffi.observation, stored, held, request)
+        except (GeometryError, RenderingError) as error:
+            return f"{job.ffi.name}: {error}"
+    else:
+        sample_template(
+            stored.strip,
+            origin=stored.origin,
+            window=request.held,
+            offset=job.offset,
+            oversample=request.oversample,
+            out=held,
+        )
+        frame, window = request.frame, request.window
+        record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
+    _flag_detector(canvas.quality, request.window, record.offset, request)
+    write_template(job.place, canvas, record, job.digest)
+    return ""
+
+
+def _flag_detector(
+    quality: NDArray[np.int32], window: Window, offset: tuple[float, float], request: _Request
+) -> None:
+    """Add what TESS's own detector spoils, the same for all samples of a pixel."""
+    stars = request.scene.get("stars")
+    flags = np.zeros(window.shape, np.int32)
+    flag_detector(
+        flags,
+        window,
+        request.frame.science,
+        bright=stars["bright"] if stars is not None else (),
+        offset=offset,
+    )
+    for axis in (0, 1):
+        flags = np.repeat(flags, quality.shape[0] // window.shape[0], axis)
+    quality |= flags
+
+
+def _follow(
+    job: _Job, ffi: Observation, stored: StoredScene, out: Template, request: _Request
+) -> TemplateRecord:
+    """Sample a template with the pointing of an FFI; return what its file says of it."""
+    frame = ffi.frame
+    cards: tuple[tuple[str, float | int | str, str], ...] = ()
+    displacement = displacement_of(ffi, request.frame, request.held)
+    if job.refine:
+        refinement, displacement = _refine(ffi, stored, displacement, request)
+        frame = moved_frame(frame, *refinement.linear()[:2])
+        cards = tuple(refinement.cards())
+    follow_template(
+        stored.strip,
+        origin=stored.origin,
+        window=request.held,
+        displacement=displacement,
+        oversample=request.oversample,
+        out=out,
+    )
+    shift = displacement.shift(request.held)
+    times = ffi.date_obs, ffi.date_end, ffi.tmid
+    followed = Followed(Reference.of(ffi).name, *times, ffi.quality, shift, cards)
+    where = frame, request.window, (shift.dx, shift.dy)
+    return TemplateRecord(*where, request.scene, request.oversample, followed)
+
+
+def _refine(
+    ffi: Observation, stored: StoredScene, displacement: Displacement, request: _Request
+) -> tuple[Refinement, Displacement]:
+    """Let the FFI's stars correct the displacement."""
+    held = request.held
+    image = ffi.read_image()[held.slices]
+    if ffi.kind == "SPOC":
+        uncertainty = ffi.read_uncertainty()[held.slices]
+    else:
+        # In electrons, that is the photons' noise; only ratios matter.
+        uncertainty = np.sqrt(np.maximum(image, 1))
+    quality = follow_template(
+        stored.strip, origin=stored.origin, window=held, displacement=displacement
+    ).quality
+    shift = displacement.shift(held)
+    _flag_detector(quality, held, (shift.dx, shift.dy), request)
+    return refine_displacement(
+        stored.strip,
+        image,
+        uncertainty,
+        _apart_from(quality),
+        origin=stored.origin,
+        window=held,
+        displacement=displacement,
+    )
+
+
+def _apart_from(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return the pixels whose light is right, and that are not beside others."""
+    from scipy.ndimage import binary_dilation
+
+    harmless = DataQuality.MISSING_BAND | DataQuality.HIGH_PROPER_MOTION
+    spoilt = quality & ~np.int32(harmless) != 0
+    # A star that was put back from a catalogue stands for the light that PS1 lost.
+    spoilt &= (quality & DataQuality.REPLACED_STAR == 0) | (quality & DataQuality.NO_COVERAGE != 0)
+    return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))

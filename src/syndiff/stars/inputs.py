@@ -1,0 +1,297 @@
+"""The stars of one scene: stored beside it, found for each skycell, recorded as they are used."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff.config import digest
+from syndiff.errors import MissingInputError
+from syndiff.sky.pixelmap import sky_to_pixel
+from syndiff.stars.catalogue import StarCatalogue
+from syndiff.stars.skycell_stars import PlacedStars, ReplacedStar, StarFinder, julian_year
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from syndiff.ffi.observation import Frame
+    from syndiff.layout import Layout
+    from syndiff.scenes.combine import Contribution
+    from syndiff.sky.mapping import Mapping, Reference
+    from syndiff.sky.tessellation import Skycell
+
+__all__ = ["TESS_BRIGHT_MAG", "StarInput", "store_stars", "write_replaced_stars"]
+
+TESS_BRIGHT_MAG = 7.5
+"""Stars brighter than this in T are told to the templates: TESS saturates near 7."""
+
+_RECORD_FORMAT = 1
+
+
+def store_stars(layout: Layout, stars: StarCatalogue) -> None:
+    """Put the stars of a scene beside it, where every worker finds them.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    stars : StarCatalogue
+        Sorted.
+
+    Raises
+    ------
+    StorageError
+        If they can't be written.
+    """
+    content = stars.pack()
+    place = layout.star_catalogue
+    if not (place.exists() and place.read() == content):
+        place.write(content)
+
+
+@dataclass(frozen=True, eq=False)
+class StarInput:
+    """The stars of a scene and the epoch that they are wanted at.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    stars : StarCatalogue
+        All stars.
+    year : float
+        Julian year of the FFI.
+    """
+
+    layout: Layout
+    stars: StarCatalogue
+    year: float
+
+    @classmethod
+    def read(cls, layout: Layout, reference: Reference) -> StarInput:
+        """Return the stars that `store_stars` stored.
+
+        Parameters
+        ----------
+        layout : Layout
+            Where everything lies.
+        reference : Reference
+            The FFI.
+
+        Returns
+        -------
+        StarInput
+            The stars.
+
+        Raises
+        ------
+        MissingInputError
+            If none are stored.
+        """
+        from astropy.time import Time
+
+        place = layout.star_catalogue
+        if not place.exists():
+            raise MissingInputError(
+                f"{place} is missing: run `syndiff process {layout.detector.arguments}` again"
+            )
+        times = [text.rstrip("Z") for text in (reference.date_obs, reference.date_end)]
+        year = float(np.mean(Time(times, scale="utc").jyear))
+        return cls(layout, StarCatalogue.unpack(place.read()), round(year, 4))
+
+    @functools.cached_property
+    def _finder(self) -> StarFinder:
+        return StarFinder(self.stars)
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        return {}
+
+    def near(self, skycell: Skycell) -> StarCatalogue:
+        """Return the stars whose light can reach a skycell.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            The skycell.
+
+        Returns
+        -------
+        StarCatalogue
+            Those stars.
+        """
+        return self._finder.near(skycell)
+
+    def digest(self, skycell: Skycell) -> str:
+        """Return the digest of all that these stars mean to a skycell.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            The skycell.
+
+        Returns
+        -------
+        str
+            Of the stars near it and the epoch.
+        """
+        if skycell.name not in self._digests:
+            self._digests[skycell.name] = digest([self.year, self.near(skycell).digest])
+        return self._digests[skycell.name]
+
+    def place(self, skycell: Skycell, meta: dict[str, Any]) -> PlacedStars:
+        """Return the stars near a skycell on its pixels.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            The skycell.
+        meta : dict
+            Of its reduction; tells when its stacks were taken.
+
+        Returns
+        -------
+        PlacedStars
+            At both epochs.
+        """
+        epochs = [band["mjd_obs"] for band in meta["bands"].values()]
+        ps1_year = julian_year(float(np.mean(epochs)))
+        return PlacedStars.of(self.near(skycell), skycell, ps1_year=ps1_year, ffi_year=self.year)
+
+    def record(self, skycell: Skycell, contribution: Contribution) -> None:
+        """Write what became of a skycell's stars.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            The skycell.
+        contribution : Contribution
+            What it adds.
+        """
+        put = contribution.replacement
+        if put is None:
+            return
+        content = {
+            "format_version": _RECORD_FORMAT,
+            "stars_digest": self.digest(skycell),
+            "scale": asdict(put.scale) if put.scale is not None else None,
+            "stars": [asdict(star) for star in put.stars],
+        }
+        place = self.layout.star_record(skycell.name)
+        place.write(json.dumps(content, indent=1, allow_nan=False).encode())
+
+    def recorded(self, skycell: Skycell) -> dict[str, Any] | None:
+        """Return what `record` wrote of a skycell.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            The skycell.
+
+        Returns
+        -------
+        dict or None
+            Keys ``scale`` and ``stars``; None if there is none of these stars.
+        """
+        place = self.layout.star_record(skycell.name)
+        if not place.exists():
+            return None
+        content: dict[str, Any] = json.loads(place.read())
+        current = content.get("stars_digest") == self.digest(skycell)
+        return content if current and content["format_version"] == _RECORD_FORMAT else None
+
+    def describe(self, mapping: Mapping, used: Iterable[str]) -> dict[str, Any]:
+        """Return what a scene's metadata tell of its stars.
+
+        Parameters
+        ----------
+        mapping : Mapping
+            The CCD's skycells.
+        used : iterable of str
+            Skycells that the scene is made from.
+
+        Returns
+        -------
+        dict
+            ``year``, ``digest`` and ``catalogued`` of the catalogue; ``replaced``, a row each;
+            ``bright``: x, y, T of stars that TESS may saturate.
+        """
+        names = set(used)
+        best: dict[int, ReplacedStar] = {}
+        for member in mapping.members:
+            if member.skycell.name not in names:
+                continue
+            recorded = self.recorded(member.skycell)
+            for row in recorded["stars"] if recorded else ():
+                star = ReplacedStar(**row)
+                known = best.get(star.identity)
+                if known is None or star.depth_px > known.depth_px:
+                    best[star.identity] = star
+        ordered = sorted(best.values(), key=lambda star: (star.ra, star.dec, star.identity))
+        return {
+            "year": self.year,
+            "digest": self.stars.digest,
+            "catalogued": len(self.stars),
+            "replaced": _on_frame(ordered, mapping.frame),
+            "bright": self._bright(mapping.frame),
+        }
+
+    def _bright(self, frame: Frame) -> list[list[float]]:
+        """Return x, y, T of the stars that TESS may saturate."""
+        some = self.stars.select(self.stars.tmag < TESS_BRIGHT_MAG)
+        x, y = sky_to_pixel(frame, *some.at(self.year))
+        # Charge runs along a column for up to some hundred pixels.
+        near = (x > frame.science.x0 - 50) & (x < frame.science.x1 + 50)
+        near &= (y > frame.science.y0 - 1000) & (y < frame.science.y1 + 1000)
+        rows = np.column_stack([x, y, some.tmag])[near]
+        return [[float(v) for v in row] for row in rows]
+
+
+def _on_frame(stars: list[ReplacedStar], frame: Frame) -> list[dict[str, Any]]:
+    """Return stars with their FFI pixels, as JSON has them."""
+    if not stars:
+        return []
+    x, y = sky_to_pixel(frame, [s.ra for s in stars], [s.dec for s in stars])
+    rows = []
+    for star, column, row in zip(stars, x.tolist(), y.tolist(), strict=True):
+        rows.append({**asdict(star), "x": round(column, 4), "y": round(row, 4)})
+    return [row for row in rows if np.isfinite(row["x"]) and np.isfinite(row["y"])]
+
+
+def write_replaced_stars(layout: Layout, content: dict[str, Any]) -> None:
+    """Write the list of replaced stars.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    content : dict
+        From `StarInput.describe`.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    from astropy.table import Table
+
+    units = {"ra": "deg", "dec": "deg", "radius_arcsec": "arcsec", "shift_arcsec": "arcsec"}
+    names = ["x", "y", *(f.name for f in fields(ReplacedStar) if f.name != "depth_px")]
+    rows = content["replaced"]
+    empty = {"identity": np.int64, "reason": np.str_}
+    columns = {
+        name: np.array([row[name] for row in rows], empty.get(name, float if not rows else None))
+        for name in names
+    }
+    table = Table(columns)
+    for name, unit in units.items():
+        table[name].unit = unit
+    table.meta = {"epoch": content["year"], "zero_point": 25.0, "magnitude_system": "AB"}
+    text = io.StringIO()
+    table.write(text, format="ascii.ecsv")
+    layout.replaced_stars.write(text.getvalue().encode())

@@ -1,0 +1,1 @@
+"""Templates: sampled from a scene, written, read."""
