@@ -19,7 +19,6 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from syndiff.layout import Layout
-from syndiff.masks import DataQuality
 from syndiff.simulation import Simulation, SimulationConfig, TestStar, plan_simulation, simulate
 from syndiff.simulation.ffi import FfiConfig, Transient, ffi_name, shifted, wcs_of, write_ffi
 from syndiff.simulation.grid import small_catalogue
@@ -40,7 +39,13 @@ TRANSIENTS = tuple(14.0 + 4.0 * k / 11 for k in range(12))
 SPACING_PX = 10.0
 ACROSS = 6
 JITTER_PX = (0.07, -0.05)
-SEEDS = 3
+CORRELATED = (
+    sum(np.exp(-((i - j) ** 2) / (4 * 0.6**2)) for i in range(5) for j in range(5)) ** 2 / 25
+)
+"""Variance of a sum of 5 x 5 pixels of a template over the sum of their variances, 3.5: the noise
+of the stacks and the faint light that is left out go through a response of sigma 0.6 px."""
+
+SEEDS = 5
 """FFIs of each response: noise differs, the sky doesn't."""
 
 
@@ -196,9 +201,6 @@ def cases(simulation: Simulation) -> list[Case]:
     ]
 
 
-_TRUSTED = DataQuality.REPLACED_STAR | DataQuality.TESS_STRAP | DataQuality.SATURATED_IN_PS1
-
-
 @dataclass(frozen=True)
 class Left:
     """What a difference leaves: parts of stars' fluxes and peaks, and pulls of transients."""
@@ -206,10 +208,11 @@ class Left:
     tmag: F64
     aperture: F64
     peak: F64
-    flagged: NDArray[np.bool_]
     transient_mag: F64
     bias: F64
     pull: F64
+    correlated: F64
+    """The same pulls with errors in which the template's part is the same over a response."""
 
 
 def boxes(simulation: Simulation, places: F64) -> list[tuple[slice, slice]]:
@@ -228,91 +231,86 @@ def subtract(simulation: Simulation, case: Case, seen: Seen, ffi: Path, place: P
     if not out.exists():
         run("difference", ffi, place, "--data-root", root, "--output", out)
     with fits.open(out) as hdus:
-        image, noise, quality = (np.array(hdus[k].data) for k in ("DIFF", "UNCERT", "DQ"))
+        image, noise = (np.array(hdus[k].data) for k in ("DIFF", "UNCERT"))
     stars = simulation.config.sky.stars[: 4 * EACH * len(MAGS) : 4]
     found = boxes(simulation, np.array([(s.ra_deg, s.dec_deg) for s in stars]))
     own = [seen.measured[box] for box in found]
     new = simulation.config.ffi.transients
     beside = boxes(simulation, np.array([(t.ra_deg, t.dec_deg) for t in new]))
     bias = np.array([image[box].sum() - seen.transients[box].sum() for box in beside])
+    own_noise = fits.getdata(ffi, 2)[simulation.config.field.slices] ** 2
+    parts = [(own_noise[box].sum(), (noise[box] ** 2).sum()) for box in beside]
+    errors = np.sqrt([(total, read + CORRELATED * (total - read)) for read, total in parts])
     return Left(
         tmag=np.repeat(MAGS, EACH),
         aperture=np.array([image[b].sum() / o.sum() for b, o in zip(found, own, strict=True)]),
         peak=np.array([np.abs(image[b]).max() / o.max() for b, o in zip(found, own, strict=True)]),
-        flagged=np.array([bool((quality[box] & ~_TRUSTED).any()) for box in found]),
         transient_mag=np.array([t.tess_mag for t in new]),
         bias=bias,
-        pull=bias / np.array([np.sqrt((noise[box] ** 2).sum()) for box in beside]),
+        pull=bias / errors[:, 0],
+        correlated=bias / errors[:, 1],
     )
 
 
-def rows_of_stars(title: str, found: list[Left]) -> list[str]:
-    """Return rows: of each magnitude the stars' mean residuals, worst of them and of one image."""
-    rows = []
-    for mag in MAGS:
-        chosen = found[0].tmag == mag
-        aperture = np.abs([left.aperture[chosen] for left in found])
-        peak = np.array([left.peak[chosen] for left in found])
-        flagged = np.mean([left.flagged[chosen] for left in found])
-        fails = aperture.max() > 0.01 or peak.max() > 0.02
-        cells = [
-            title,
-            f"{mag:.1f}",
-            f"{100 * np.median(aperture):.2f} %",
-            f"{100 * aperture.max():.2f} %",
-            f"{100 * np.median(peak):.2f} %",
-            f"{100 * peak.max():.2f} %",
-            f"{100 * flagged:.0f} %",
-            "no" if fails else "yes",
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return rows
+def cell_of_stars(mag: float, found: list[Left]) -> str:
+    """Return what is left of a magnitude's stars: aperture, peak, medians (worst), in percent."""
+    chosen = found[0].tmag == mag
+    aperture, peak = (
+        100 * np.abs([getattr(left, name)[chosen] for left in found])
+        for name in ("aperture", "peak")
+    )
+    text = ", ".join(f"{np.nanmedian(v):.2f} ({np.nanmax(v):.2f})" for v in (aperture, peak))
+    fails = np.nanmax(aperture) > 1 or np.nanmax(peak) > 2
+    return f"**{text}**" if fails else text
 
 
 def row_of_transients(title: str, found: list[Left]) -> str:
-    """Return a row: bias in parts of the flux, mean and standard deviation of pulls."""
-    pulls = np.array([left.pull for left in found])
-    flux = 10 ** (-0.4 * (found[0].transient_mag - 20.44))
-    bright = found[0].transient_mag < 16
-    bias = np.mean([left.bias for left in found], axis=0) / flux
-    return (
-        f"| {title} | {pulls.size} | {pulls.mean():+.2f} | {pulls.std():.2f} | "
-        f"{np.abs(pulls).max():.1f} | {100 * bias[bright].mean():+.2f} % |"
+    """Return a row: the pulls' mean and scatter, within one sky and of its mean, and the bias."""
+    pulls, parts, correlated = (
+        np.array([getattr(left, name) for left in found]) for name in ("pull", "bias", "correlated")
     )
+    known = np.isfinite(pulls).all(axis=0)
+    mags = found[0].transient_mag[known]
+    pulls, correlated = pulls[:, known], correlated[:, known]
+    parts = parts[:, known] / 10 ** (-0.4 * (mags - 20.44))
+    cells = [
+        title,
+        f"{known.sum()} x {len(found)}",
+        f"{100 * parts[:, mags < 16].mean():+.2f} %",
+        f"{pulls.mean():+.2f}",
+        f"{pulls.std():.2f}",
+        f"{np.sqrt(pulls.var(axis=0, ddof=1).mean()):.2f}",
+        f"{correlated.std():.2f}",
+        f"{np.abs(correlated).max():.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(folder: Path) -> None:
     """Simulate, run, and print the tables."""
-    sky = folder / "sky"
-    simulation = Simulation.load(sky) if (sky / "simulation.json").exists() else None
-    simulation = simulation or simulate(plan(), sky)
+    is_made = (folder / "sky" / "simulation.json").exists()
+    simulation = Simulation.load(folder / "sky") if is_made else simulate(plan(), folder / "sky")
     write_prf_files(PrfConfig(), EXAMPLE_DETECTOR, simulation.prf)
     responses = {
         "gaussian": simulation.config.ffi,
         "prf": replace(simulation.config.ffi, prf=PrfConfig()),
     }
     seen = {k: see(simulation, k, how, folder / "ffi") for k, how in responses.items()}
-    stars, transients = [], []
+    left = {}
     for case in cases(simulation):
         place = template(simulation, folder / case.root, *case.options)
-        found = [
-            subtract(
-                simulation, case, seen[case.seen], noisy(seen[case.seen], simulation, k), place
-            )
-            for k in range(SEEDS)
+        sky = seen[case.seen]
+        left[case.title] = [
+            subtract(simulation, case, sky, noisy(sky, simulation, k), place) for k in range(SEEDS)
         ]
-        stars += rows_of_stars(case.title, found)
-        transients.append(row_of_transients(case.title, found))
-        print("\n".join([*stars[-len(MAGS) :], transients[-1]]), flush=True)
-    print(
-        "\n| case | T | aperture, median | worst | peak, median | worst | flagged | kept |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *stars,
-        "\n| case | transients | mean pull | scatter | worst | bias, T < 16 |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *transients,
-        sep="\n",
-    )
+    print(f"| T | {' | '.join(left)} |", "| --- " * (len(left) + 1) + "|", sep="\n")
+    for mag in MAGS:
+        print(f"| {mag:.1f} | {' | '.join(cell_of_stars(mag, found) for found in left.values())} |")
+    names = "case, places x FFIs, bias T < 16, mean pull, scatter, of noise, correlated, worst"
+    print(f"\n| {names.replace(', ', ' | ')} |")
+    print("| --- " * 8 + "|")
+    for title, found in left.items():
+        print(row_of_transients(title, found))
 
 
 if __name__ == "__main__":

@@ -295,7 +295,8 @@ def test_stars_put_in_place_of_saturated_ones_count(sky, tmp_path):
         )
         tables.append(Table.read(stage["products"][1], format="ascii.ecsv"))
     lost, back = tables
-    assert lost["flagged"].sum() > 20
+    # Of the 30 some lie in the window, and away from its border.
+    assert lost["flagged"].sum() >= 5
     assert not back["flagged"].any()
 
 
