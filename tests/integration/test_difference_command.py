@@ -277,6 +277,29 @@ def test_saturated_pixels_are_flagged(sky, tmp_path):
     assert hdus[0].header["ZPAB"] == pytest.approx(ZERO_POINT, abs=2e-3)
 
 
+def test_stars_put_in_place_of_saturated_ones_count(sky, tmp_path):
+    root, reference, stars = sky
+    given = template_path(root, roi=ROI)
+    saturated, put = DataQuality.SATURATED_IN_PS1, DataQuality.REPLACED_STAR
+    tables = []
+    for k, bits in enumerate((saturated, saturated | put)):
+        with fits.open(given) as hdus:
+            for x, y in stars[np.argsort(-stars[:, 2])[:30], :2]:
+                row, column = round(y) - ROI.y0, round(x) - ROI.x0
+                if row > 0 and column > 0:
+                    hdus["DQ"].data[row - 1 : row + 2, column - 1 : column + 2] |= int(bits)
+            hdus.writeto(tmp_path / f"template{k}.fits", checksum=True)
+        stage, _ = run(
+            *(reference, root, "--output", tmp_path / f"d{k}.fits"),
+            template=tmp_path / f"template{k}.fits",
+        )
+        tables.append(Table.read(stage["products"][1], format="ascii.ecsv"))
+    lost, back = tables
+    # Of the 30 some lie in the window, and away from its border.
+    assert lost["flagged"].sum() >= 5
+    assert not back["flagged"].any()
+
+
 def test_a_scene_that_is_not_there(sky, tmp_path):
     root, reference, _ = sky
     line = refused(

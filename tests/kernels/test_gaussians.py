@@ -88,6 +88,23 @@ def test_turned_gaussians_match_a_fine_sum_over_the_pixel():
     np.testing.assert_allclose(image, wanted, rtol=0, atol=1e-4 * wanted.max())
 
 
+def test_long_thin_gaussians_are_not_lost_to_underflow():
+    # From the corner of their box on, values would have to grow from exp(-1e5).
+    major, minor, side = 60.0**2, 0.6**2, 161
+    xx, xy = (major + minor) / 2, (major - minor) / 2
+    image = np.zeros((side, side))
+    add_integrated(image, np.array([[80.0, 80.0, 1.0, xx, xy, xx]]), 1e-12, *quadrature(8))
+    nodes, weights = quadrature(8)
+    places = (np.arange(side)[:, None] + nodes).ravel()
+    density = multivariate_normal((80, 80), [[xx, xy], [xy, xx]]).pdf(
+        np.dstack(np.meshgrid(places, places))
+    )
+    each = np.tile(weights, side)
+    wanted = (density * np.outer(each, each)).reshape(side, 8, side, 8).sum((1, 3))
+    # Up to where the level of 1e-12 ends it; the recurrence loses a few digits.
+    np.testing.assert_allclose(image, wanted, rtol=0, atol=1e-11 * wanted.max())
+
+
 def test_integrated_gaussians_end_at_the_level():
     image = np.zeros((41, 41))
     add_integrated(image, np.array([[20.0, 20.0, 1.0, 1.0, 0.0, 1.0]]), 1e-4, *quadrature(8))

@@ -117,6 +117,12 @@ def add_integrated(image: F64, blobs: F64, level: float, nodes: F64, weights: F6
         Part of its peak under which a Gaussian is not drawn any more.
     nodes, weights : (m,) float64
         Quadrature along one axis of a pixel, from -1/2 to 1/2; weights sum to one.
+
+    Notes
+    -----
+    Along a row of nodes a pixel apart the exponent is a parabola, so each value is the last one
+    times a factor that itself grows by a constant factor. A row begins where the ellipse does:
+    values from far outside it would be lost to underflow.
     """
     ny, nx = image.shape
     limit = -2.0 * math.log(level)
@@ -125,20 +131,28 @@ def add_integrated(image: F64, blobs: F64, level: float, nodes: F64, weights: F6
         xx, xy, yy = blobs[k, 3], blobs[k, 4], blobs[k, 5]
         det = xx * yy - xy * xy
         peak = flux / (2.0 * math.pi * math.sqrt(det))
-        hx, hy = math.sqrt(limit * xx) + 0.5, math.sqrt(limit * yy) + 0.5
-        x0, x1 = max(0, math.ceil(x - hx)), min(nx, math.floor(x + hx) + 1)
+        hy = math.sqrt(limit * yy) + 0.5
         y0, y1 = max(0, math.ceil(y - hy)), min(ny, math.floor(y + hy) + 1)
         a, b, c = 0.5 * yy / det, -xy / det, 0.5 * xx / det
+        growth = math.exp(-2.0 * a)
         for j in range(y0, y1):
-            for i in range(x0, x1):
-                total = 0.0
-                for q in range(nodes.size):
-                    dy = j + nodes[q] - y
-                    for p in range(nodes.size):
-                        dx = i + nodes[p] - x
-                        value = math.exp(-a * dx * dx - b * dx * dy - c * dy * dy)
-                        total += weights[q] * weights[p] * value
-                image[j, i] += peak * total
+            for q in range(nodes.size):
+                dy = j + nodes[q] - y
+                inside = limit - dy * dy / yy
+                if inside <= 0.0:
+                    continue
+                middle, half = x + xy / yy * dy, math.sqrt(inside * det / yy) + 0.5
+                x0 = max(0, math.ceil(middle - half))
+                x1 = min(nx, math.floor(middle + half) + 1)
+                for p in range(nodes.size):
+                    dx = x0 + nodes[p] - x
+                    value = math.exp(-a * dx * dx - b * dx * dy - c * dy * dy)
+                    value *= peak * weights[q] * weights[p]
+                    step = math.exp(-a * (2.0 * dx + 1.0) - b * dy)
+                    for i in range(x0, x1):
+                        image[j, i] += value
+                        value *= step
+                        step *= growth
 
 
 @njit(cache=True, nogil=True)

@@ -150,7 +150,7 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import combine, convolve, sample, sharing, splat
+    from syndiff.kernels import combine, convolve, rings, sample, sharing, splat
 
     bytes_1, bytes_2 = _array("u1", 1), _array("u1", 2)
     index_1, index_2 = _array("i8", 1), _array("i8", 2)
@@ -167,6 +167,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     masks = _array("u2", 2, is_readonly=True), _array("u2", 3, is_readonly=True)
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
     yield combine.sum_changes, (index_1, index_1, single_2, double_3)
+    yield rings.subtract_rings, (single_3, index_2, (0, 0), 0)
     node = (0, double_2, double_2, double_1, 0, index_1)
     yield splat.splat_cells, (single_3, *node, double_3)
     yield splat.splat_flags, (bytes_2, *node, bytes_2)

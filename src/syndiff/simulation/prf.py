@@ -35,8 +35,9 @@ F64 = NDArray[np.float64]
 _SAMPLES = 9
 _PIXELS = 13
 _NEGLIGIBLE = 1e-10
-_QUADRATURE = 8
-# Gauss-Legendre nodes an axis: 1e-9 of the peak of a Gaussian of 0.45 px.
+_QUADRATURE = {0.0: 8, 0.55: 6, 0.9: 5, 1.6: 4, 4.0: 3}
+# Gauss-Legendre nodes an axis from some narrowest sigma (px) on: 3e-9 of the Gaussian's peak, at
+# 0.4 px and more.
 
 _MEAN_SEEING_ARCSEC = (1.2, 1.1, 1.1, 1.0)
 _TAKEN_OUT_ARCSEC2 = PS1_PIXEL_ARCSEC**2 / 12 + sum(
@@ -103,9 +104,14 @@ class PrfConfig:
         )
 
 
-def _quadrature() -> tuple[F64, F64]:
-    nodes, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
-    return nodes / 2, weights / 2
+def _add(image: F64, blobs: F64) -> None:
+    """Add Gaussians (as `add_integrated` takes them), the broad ones by fewer nodes."""
+    xx, xy, yy = blobs[:, 3:].T
+    narrowest = np.sqrt((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy))
+    group = np.digitize(narrowest, list(_QUADRATURE))
+    for k, count in enumerate(_QUADRATURE.values(), 1):
+        nodes, weights = np.polynomial.legendre.leggauss(count)
+        add_integrated(image, blobs[group == k], _NEGLIGIBLE, nodes / 2, weights / 2)
 
 
 def write_prf_files(config: PrfConfig, detector: Detector, directory: Path) -> Path:
@@ -161,7 +167,7 @@ def _samples(gaussians: F64) -> F64:
             star = np.array([middle - i, middle - j]) / _SAMPLES
             blobs = np.column_stack([star + gaussians[:, 1:3], gaussians[:, [0, 3, 4, 5]]])
             image = np.zeros((_PIXELS, _PIXELS))
-            add_integrated(image, blobs, _NEGLIGIBLE, *_quadrature())
+            _add(image, blobs)
             out[:, j, :, i] = image
     return out.reshape(_PIXELS * _SAMPLES, _PIXELS * _SAMPLES)
 
@@ -236,7 +242,7 @@ def draw_sources(
             blobs[:, :3] += np.column_stack([share[:, 1:3], 0 * flux])
             blobs[:, 2] *= share[:, 0]
             blobs[:, 3:] += share[:, 3:]
-            add_integrated(image, blobs[share[:, 0] > 0], _NEGLIGIBLE, *_quadrature())
+            _add(image, blobs[share[:, 0] > 0])
     return image
 
 

@@ -108,7 +108,7 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
         stars = measure_residuals(
             record.difference,
             record.noise,
-            (record.quality & ~_TRUSTED) != 0,
+            _is_spoilt(record.quality),
             places or find_stars(record.difference, record.noise),
         )
         products = _write(job, record, stars)
@@ -127,7 +127,7 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
     from scipy.ndimage import binary_dilation
 
     ffi, planes = inputs.ffi, inputs.template
-    spoilt = ((planes.quality & ~_TRUSTED) != 0) | ffi.saturated | ~np.isfinite(ffi.image)
+    spoilt = _is_spoilt(planes.quality) | ffi.saturated | ~np.isfinite(ffi.image)
     excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
     if inputs.model is None:
         found = subtract_template(ffi.image, ffi.uncertainty, planes.flux, excluded=excluded)
@@ -144,6 +144,13 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
         )
         noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
     return DifferenceRecord(inputs, template, found, noise, _quality(inputs, found))
+
+
+def _is_spoilt(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell where flags say that light isn't right; saturated stars that were replaced are."""
+    replaced = (quality & DataQuality.REPLACED_STAR) != 0
+    trusted = np.where(replaced, _TRUSTED | DataQuality.SATURATED_IN_PS1, _TRUSTED)
+    return np.asarray((quality & ~trusted) != 0)
 
 
 def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int32]:

@@ -71,33 +71,37 @@ def add_star_noise(
     """
     reach = REACH_PX * samples_per_px
     way = np.arange(-reach, reach + 1)
+    # A star needs only this much of the response, and the cubic's taps.
+    ends = _FINE * (reach + 1) + 2
+    needed = np.arange(-ends, ends + 1)
+    response = response[np.ix_(needed % len(response), needed % response.shape[1])]
     for x, y, square in errors.tolist():
         column, row = ((v - c) * samples_per_px for v, c in ((x, corner[0]), (y, corner[1])))
         j, i = round(row), round(column)
         rows, columns = j + way, i + way
         if rows[-1] < 0 or columns[-1] < 0 or rows[0] >= len(plane) or columns[0] >= plane.shape[1]:
             continue
-        across = _between(response, _FINE * (columns - column), 1)
-        shifted = _between(across, _FINE * (rows - row), 0)
+        across = _between(response, _FINE * (columns - column), ends, 1)
+        shifted = _between(across, _FINE * (rows - row), ends, 0)
         ok_rows = (rows >= 0) & (rows < plane.shape[0])
         ok_columns = (columns >= 0) & (columns < plane.shape[1])
         part = shifted[np.ix_(ok_rows, ok_columns)]
         plane[np.ix_(rows[ok_rows], columns[ok_columns])] += square * part**2
 
 
-def _between(plane: Floats, places: Floats, axis: int) -> Floats:
-    """Return a wrapped plane at places, a whole number apart, along one axis."""
+def _between(plane: Floats, places: Floats, middle: int, axis: int) -> Floats:
+    """Return a plane at places, a whole number apart, from a sample along one axis."""
     first = int(np.floor(places[0]))
     t = float(places[0]) - first
     whole = np.floor(places + 0.5 - t).astype(np.int64) if t else places.astype(np.int64)
+    whole += middle
     taps = (
         (-t + 2 * t**2 - t**3) / 2,
         (2 - 5 * t**2 + 3 * t**3) / 2,
         (t + 4 * t**2 - 3 * t**3) / 2,
         (-(t**2) + t**3) / 2,
     )
-    size = plane.shape[axis]
-    out = taps[0] * np.take(plane, (whole - 1) % size, axis)
+    out = taps[0] * np.take(plane, whole - 1, axis)
     for k, tap in enumerate(taps[1:]):
-        out += tap * np.take(plane, (whole + k) % size, axis)
+        out += tap * np.take(plane, whole + k, axis)
     return np.asarray(out, np.float64)

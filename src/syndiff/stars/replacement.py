@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from syndiff.errors import RenderingError
+from syndiff.kernels.rings import subtract_rings
 from syndiff.masks import DataQuality, StackMask
 from syndiff.stars.profile import CELL_PX, Stamp, point_source
 from syndiff.stars.scale import MIN_CALIBRATORS, StarScale, given_scale, measure_scale
@@ -187,8 +188,14 @@ def _present(valid: NDArray[np.uint8]) -> np.uint8:
     return np.uint8(np.bitwise_or.reduce(valid, axis=None) if valid.size else 0)
 
 
+def _cells(stars: PlacedStars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows and columns of the cells that hold the stars at PS1's epoch."""
+    row, column = (((v + 0.5) // CELL_PX).astype(np.int64) for v in (stars.y, stars.x))
+    return row, column
+
+
 def _cell(stars: PlacedStars, k: int) -> tuple[int, int]:
-    """Return row and column of the cell that holds a star at PS1's epoch."""
+    """Return row and column of the cell that holds one of them."""
     return int((stars.y[k] + 0.5) // CELL_PX), int((stars.x[k] + 0.5) // CELL_PX)
 
 
@@ -215,10 +222,10 @@ def _find_cores(mask: NDArray[np.uint16], valid: NDArray[np.uint8], stars: Place
             near = distance <= _OWN_CELLS + 1
             patch = own | (_connected(patches[window], near) & (distance <= reach))
             core[window] |= patch
-            grown = ndimage.binary_dilation(patch, _EIGHT, iterations=_GROWTH + 1)
+            grown = _grow(patch, _GROWTH + 1)
             spikes[window] |= _connected(trails[window], grown) & (distance <= _SPIKE_REACH * reach)
-        core = ndimage.binary_dilation(core, _EIGHT, iterations=_GROWTH)
-        spikes = ndimage.binary_dilation(spikes, _EIGHT) & ~core
+        core = _grow(core, _GROWTH)
+        spikes = _grow(spikes, 1) & ~core
     return _Cores(chosen, core, spikes)
 
 
@@ -239,14 +246,35 @@ def _disc(
     for place, size in ((row, shape[0]), (column, shape[1])):
         low, high = int(np.floor(place - reach)), int(np.ceil(place + reach)) + 1
         slices.append(slice(min(max(0, low), size), min(max(0, high), size)))
-    y, x = np.ogrid[slices[0], slices[1]]
-    return (slices[0], slices[1]), np.hypot(y - row, x - column)
+    y, x = (np.arange(s.start, s.stop) for s in slices)
+    return (slices[0], slices[1]), np.hypot(y[:, None] - row, x - column)
+
+
+def _reach_cells(stars: PlacedStars, k: int) -> int:
+    """Return how many cells from its own a star's disc can reach."""
+    return int(stars.radius_px[k] / CELL_PX) + 1
 
 
 def _connected(patches: NDArray[np.int32], near: Cells) -> Cells:
     """Return the cells of the patches that some of the near cells belong to."""
-    labels = np.unique(patches[near])
-    return np.isin(patches, labels[labels > 0])
+    found = np.zeros(patches.shape, np.bool_)
+    # One or two, as a rule: comparing costs less than sorting all of them.
+    for label in set(patches[near].tolist()) - {0}:
+        found |= patches == label
+    return found
+
+
+def _grow(cells: Cells, steps: int) -> Cells:
+    """Return cells and what lies within some steps of them, diagonal ones too."""
+    grown = cells.copy()
+    for _ in range(steps):
+        before = grown.copy()
+        grown[1:] |= before[:-1]
+        grown[:-1] |= before[1:]
+        before = grown.copy()
+        grown[:, 1:] |= before[:, :-1]
+        grown[:, :-1] |= before[:, 1:]
+    return grown
 
 
 def _cover(cores: _Cores, stars: PlacedStars) -> tuple[Cells, NDArray[np.intp]]:
@@ -258,17 +286,20 @@ def _cover(cores: _Cores, stars: PlacedStars) -> tuple[Cells, NDArray[np.intp]]:
     cut = cores.core.copy()
     left = np.setdiff1d(np.flatnonzero(stars.is_inside), cores.stars)
     covered: list[int] = []
+    rows, columns = _cells(stars)
     for _ in range(_COVER_TURNS):
-        found = [int(k) for k in left if cut[_cell(stars, int(k))]]
-        if not found:
+        hit = cut[rows[left], columns[left]]
+        if not hit.any():
             break
+        found, left = left[hit].tolist(), left[~hit]
         covered += found
-        left = np.setdiff1d(left, found)
         for k in found:
             window, distance = _disc(stars, k, cut.shape, 1.0)
             cut[window] |= distance <= stars.radius_px[k] / CELL_PX
     spikes = cores.spikes.copy()
     for k in left[stars.tmag[left] < _KEPT_MAG] if spikes.any() else ():
+        if not _near(spikes, *_cell(stars, int(k)), _reach_cells(stars, int(k))).any():
+            continue
         window, distance = _disc(stars, int(k), cut.shape, 1.0)
         spikes[window] &= distance > stars.radius_px[k] / CELL_PX
     return cut | spikes, np.array(sorted(covered), np.intp)
@@ -334,20 +365,7 @@ def _subtract_wings(light: NDArray[np.float32], cut: Cells, stars: PlacedStars, 
     window, distance = _disc(stars, k, cut.shape, 1.0)
     rings = np.where(cut[window], -1, distance.astype(np.int64))
     last = int(stars.radius_px[k] / CELL_PX)
-    for plane in light:
-        patch = plane[window]
-        far = patch[(rings >= last - 2) & (rings <= last)]
-        level = float(np.median(far)) if far.size else 0.0
-        fading = 0
-        for ring in range(last - 2):
-            cells = rings == ring
-            if not cells.any():
-                continue
-            wing = float(np.median(patch[cells])) - level
-            fading = 0 if wing > 0 else fading + 1
-            if fading == 2:
-                break
-            patch[cells] -= np.float32(max(wing, 0.0))
+    subtract_rings(light, rings, (window[0].start, window[1].start), last)
 
 
 def _put(

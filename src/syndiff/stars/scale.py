@@ -237,22 +237,39 @@ def _photometry(
     stamps: _Stamps, clean: _Stamps
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Return flux and seeing variance of each star, and which ones can be used."""
-    distance = np.hypot(stamps.dx, stamps.dy)
-    ring = (distance > _RING_CELLS[0]) & (distance <= _RING_CELLS[1])
-    inside = distance <= _APERTURE_CELLS
-    level = np.nanmedian(np.where(ring, stamps.values, np.nan), axis=(1, 2))
+    square = _squares(stamps, 0.0, 0.0)
+    ring = (square > _RING_CELLS[0] ** 2) & (square <= _RING_CELLS[1] ** 2)
+    inside = square <= _APERTURE_CELLS**2
+    level = _medians(stamps.values, ring)
     light = stamps.values - level[:, None, None]
     flux = (light * inside).sum(axis=(1, 2))
     flux -= _faint_light(stamps, light, flux)
     positive = np.maximum(flux, 1e-9)
     weight = light * inside / positive[:, None, None]
     cx, cy = ((weight * d).sum(axis=(1, 2)) for d in (stamps.dx, stamps.dy))
-    square = (stamps.dx - cx[:, None, None]) ** 2 + (stamps.dy - cy[:, None, None]) ** 2
-    seeing = CELL_PX**2 * (weight * square).sum(axis=(1, 2)) / 2 - BLUR_PX2
+    about = _squares(stamps, cx[:, None, None], cy[:, None, None])
+    seeing = CELL_PX**2 * (weight * about).sum(axis=(1, 2)) / 2 - BLUR_PX2
     around = np.abs((light * ring).sum(axis=(1, 2)))
     good = (flux > 0) & (np.hypot(cx, cy) < _MOST_SHIFT_CELLS) & (around < _MOST_IN_RING * positive)
-    good &= ((clean.values > 0) | (distance > _RING_CELLS[0])).all(axis=(1, 2))
+    good &= ((clean.values > 0) | (square > _RING_CELLS[0] ** 2)).all(axis=(1, 2))
     return flux, seeing, good
+
+
+def _squares(
+    stamps: _Stamps, x: NDArray[np.float64] | float, y: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """Return the squares of the cells' distances from a place."""
+    # Along rows and columns first: dx is the same in every row.
+    across = (stamps.dx[:, :1] - x) ** 2
+    return np.asarray(across + (stamps.dy[:, :, :1] - y) ** 2, np.float64)
+
+
+def _medians(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return each stamp's median of the cells that are chosen in it, (n,)."""
+    any_of = chosen.any(axis=0)
+    ordered = np.sort(np.where(chosen[:, any_of], values[:, any_of], np.inf), axis=1)
+    count, stamp = chosen.sum(axis=(1, 2)), np.arange(len(values))
+    return np.asarray((ordered[stamp, (count - 1) // 2] + ordered[stamp, count // 2]) / 2)
 
 
 def _faint_light(stamps: _Stamps, light: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
@@ -267,7 +284,7 @@ def _faint_light(stamps: _Stamps, light: NDArray[np.float64], flux: NDArray[np.f
         (0.0, _BLANK_CELLS),
         (0.0, -_BLANK_CELLS),
     ):
-        blank = np.hypot(stamps.dx - x, stamps.dy - y) <= _APERTURE_CELLS
+        blank = _squares(stamps, x, y) <= _APERTURE_CELLS**2
         found = (light * blank).sum(axis=(1, 2))
         beside.append(found[found < _MOST_BLANK * flux])
     every = np.concatenate(beside)

@@ -225,8 +225,11 @@ class StarFinder:
 
     def __init__(self, stars: StarCatalogue) -> None:
         self._stars = stars
-        self._directions = _directions(stars.ra, stars.dec)
+        from scipy.spatial import cKDTree
+
+        self._directions = np.ascontiguousarray(_directions(stars.ra, stars.dec).T)
         self._reach = np.radians((removal_radius_arcsec(stars.tmag) + _SLACK_ARCSEC) / 3600)
+        self._tree = cKDTree(self._directions, compact_nodes=False, balanced_tree=False)
 
     def near(self, skycell: Skycell) -> StarCatalogue:
         """Return the stars whose light can reach a skycell.
@@ -250,8 +253,10 @@ class StarFinder:
         centre /= np.linalg.norm(centre)
         radius = np.arccos(np.clip(centre @ towards, -1, 1).min())
         # Chords, as cosines of small angles lose digits.
-        chord = np.linalg.norm(self._directions - centre[:, None], axis=0)
-        return self._stars.select(chord <= 2 * np.sin((radius + self._reach) / 2))
+        farthest = 2 * np.sin((radius + self._reach.max(initial=0.0)) / 2)
+        near = np.sort(self._tree.query_ball_point(centre, farthest)).astype(np.intp)
+        chord = np.linalg.norm(self._directions[near] - centre, axis=1)
+        return self._stars.select(near[chord <= 2 * np.sin((radius + self._reach[near]) / 2)])
 
 
 def _directions(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.float64]:
