@@ -134,17 +134,12 @@ def find_bright(
     ny, nx = total.shape
     for j in range(ny):
         row, lacks, target = total[j], invalid[j], is_bright[j]
-        found = 0
         for i in range(nx):
             target[i] = (row[i] > limit) & (lacks[i] == 0)
-            found += target[i]
-        if found == 0:
-            continue
-        for band in range(sums.size):
-            values = light[band, j]
-            for i in range(nx):
-                if target[i]:
-                    sums[band] += values[i]
+        for i in range(nx):
+            if target[i]:
+                for band in range(sums.size):
+                    sums[band] += light[band, j, i]
 
 
 @njit(cache=True, nogil=True)
