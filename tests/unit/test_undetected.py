@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from syndiff.scenes.undetected import counted_variance, smooth_faint_light
-from syndiff.stacks.coding import variance_encode
 
 
 def skycell_with(area, *, bands=("r", "i"), shine=0.0):
@@ -17,8 +16,7 @@ def skycell_with(area, *, bands=("r", "i"), shine=0.0):
     variance = np.stack([np.where(lit, empty + shine, 0), np.where(lit, 0, empty)])
     return SimpleNamespace(
         bands=bands,
-        variance=np.stack([variance_encode(variance, 1.0)] * len(bands)),
-        variance_sigma=np.ones(len(bands)),
+        variances=np.stack([variance.astype(np.float32)] * len(bands)),
         count=np.full((len(bands), *shape), 1024, np.uint16),
     )
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, BANDS
-from syndiff.stacks.coding import variance_decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +110,7 @@ def _detected_area(reduced: ReducedSkycell) -> float:
     count = np.zeros(reduced.count.shape[1:], np.float32)
     for k, band in enumerate(reduced.bands):
         weight = np.float32(BAND_WEIGHTS[BANDS.index(band)])
-        variance += weight**2 * variance_decode(reduced.variance[k], reduced.variance_sigma[k])
+        variance += weight**2 * reduced.variances[k]
         count += weight * reduced.count[k]
     known = count > 0
     if not known.any():
