@@ -399,8 +399,8 @@ Template over truth, one weighted fit of all magnitudes at once.
 ## Is UNCERT right?
 
 Mean square of (template - truth - bias) / UNCERT: 1 if it is. Over all pixels and two offsets,
-{offsets}, of the fields above without ripple, which tell it to some 6 to 14 % (pixels are
-correlated, some four make one independent one):
+{offsets}, of the fields above without ripple, which tell it to some 6 to
+14 % (pixels are correlated, some four make one independent one):
 
 {chi2}
 {stars}
@@ -466,12 +466,13 @@ def _band_table() -> str:
 
 _STARS = """\
 By where a pixel is, in {fields} other fields of 1e4 stars per square degree, in which stars of
-magnitude 16 to 18 stand on a grid of 5 pixels on top, with seeds that nothing was fitted to. *sky*:
-nothing brighter than {empty} in 3 x 3 pixels; *on stars*: the pixel in which a star stands that is
-the brightest in 3 x 3 pixels. *follow*: the template of an FFI that points elsewhere (shift, roll,
-scale, aberration), by `--follow`. Errors are from how fields differ (jackknife); the three
-templates of a field show the same noise and light in pixels that lie elsewhere, so that their
-columns agree more than their errors say. Pixels are of one template.
+magnitude 16 to 18 stand on a grid of 5 pixels on top. *sky*: nothing brighter than {empty} in 3 x 3
+pixels; *on stars*: the pixel in which a star stands that is the brightest in 3 x 3 pixels.
+*follow*: the template of an FFI that points elsewhere (shift, roll, scale, aberration), by
+`--follow`. Errors are from how fields differ (jackknife); the three templates of a field show the
+same light and noise, only the pixels lie elsewhere, so that their columns agree more than their
+errors say. *number*: pixels of one template. The first two fields helped to set the constants of
+`sep`; nothing else was fitted to any of these fields.
 
 {stars}
 """
