@@ -175,9 +175,8 @@ def combine(
     own_flags = flags[lost.row, lost.column]
     flags *= share != 0
     if lost.row.size:
-        missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
-        bits = np.packbits(missing, axis=0, bitorder="little")[0]
         weights, more_noise = _stand_ins(reduced, bright)
+        bits = _lost_bits(invalid, lost)
         kernels.stand_in(lost.row, lost.column, light, lost.shares, bits, weights, total)
         raised = own_flags | _flags_of_lost(bits, lost, is_bright)
         is_shared = (lost.shares > 0).any(axis=0)
@@ -196,6 +195,12 @@ def combine(
     total += share * put.added
     coarse[[0, 4]] *= _to_coarse(np.stack([~put.cut, ~put.known]))
     return Contribution(total, coarse, flags, put, _share_errors(put, share))
+
+
+def _lost_bits(invalid: NDArray[np.uint8], lost: LostCells) -> NDArray[np.uint8]:
+    """Return the bands of each lost cell that this skycell lacks and has to answer for."""
+    missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
+    return np.packbits(missing, axis=0, bitorder="little")[0]
 
 
 def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
