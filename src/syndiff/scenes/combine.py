@@ -200,7 +200,7 @@ def combine(
 def _lost_bits(invalid: NDArray[np.uint8], lost: LostCells) -> NDArray[np.uint8]:
     """Return the bands of each lost cell that this skycell lacks and has to answer for."""
     missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
-    return np.packbits(missing, axis=0, bitorder="little")[0]
+    return np.asarray(np.packbits(missing, axis=0, bitorder="little")[0], np.uint8)
 
 
 def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
