@@ -216,12 +216,19 @@ class GalsimSky:
         self, seen: galsim.GSObject, place: galsim.CelestialCoord, at: galsim.PositionD, size: float
     ) -> float:
         """Return the light in a part of a TESS pixel, `size` pixels wide."""
-        u, v = place.project(self.wcs.toWorld(at))
-        there = galsim.PositionD(u / galsim.arcsec, v / galsim.arcsec)
+        there = self._seen_from(place, at)
+        # Not wcs.local(at): that is turned to the north of `at`, which near a pole is not place's.
+        steps = galsim.PositionD(size / 2, 0), galsim.PositionD(0, size / 2)
+        sides = [self._seen_from(place, at + h) - self._seen_from(place, at - h) for h in steps]
+        scale = galsim.JacobianWCS(sides[0].x, sides[1].x, sides[0].y, sides[1].y)
         image = galsim.ImageD(1, 1)
-        scale = galsim.JacobianWCS(*(size * self.wcs.local(at).getMatrix()).ravel())
         seen.shift(-there).drawImage(image, wcs=scale, center=image.true_center)
         return float(image.array[0, 0])
+
+    def _seen_from(self, place: galsim.CelestialCoord, at: galsim.PositionD) -> galsim.PositionD:
+        """Return where a pixel looks, arcsec in the plane that touches the sky at a place."""
+        u, v = place.project(self.wcs.toWorld(at))
+        return galsim.PositionD(u / galsim.arcsec, v / galsim.arcsec)
 
 
 def skycell_wcs(cell: Skycell) -> galsim.GSFitsWCS:

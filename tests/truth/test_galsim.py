@@ -15,13 +15,15 @@ from benchmarks.galsim_prf import MEAN_SEEING, response_stamp
 from benchmarks.galsim_sky import FLUX, GalsimSky, Seeing, Thing, expected, mixture, plan_at
 from benchmarks.independent import SEEINGS, SIGMAS, sky_at
 from benchmarks.skies import OFFSETS, Product, Run, run_command
-from syndiff.simulation import PsfConfig
+from syndiff.layout import Detector, Layout
+from syndiff.simulation import PsfConfig, plan_simulation
 from syndiff.simulation.ffi import wcs_of
 from syndiff.simulation.pointing import repointed
 from syndiff.simulation.prf import PrfConfig, write_prf_files
 from syndiff.simulation.run import PS1_EPOCH_YEAR
 from syndiff.simulation.sources import Sources
 from syndiff.simulation.truth import blobs_of, integrate
+from syndiff.tessellation import Tessellation
 
 RMS = 3e-5
 """Of the brightest star's peak, over the field; the pipeline leaves 1e-5, mostly the splat."""
@@ -79,6 +81,58 @@ def test_the_simulations_truth_is_that_of_galsim(place, offset):
     galsims = expected(sky, plan.field, psf_sigma=40.0, offset=offset, parts=2)
     # GalSim takes the WCS as straight within each half pixel: 2.5e-6 of it is that, in the corner
     assert abs(ours - galsims).max() < 4e-6 * galsims.max()
+
+
+POLE = (0.1, 89.99999)
+POLE_SKYCELLS = tuple(f"skycell.2643.{number:03d}" for number in (44, 45, 54, 55))
+
+
+def plan_at_the_pole(detector, size_px):
+    """A field around the celestial pole, with the skycells of RINGS.V3 that meet there."""
+    cells = [Tessellation.rings_v3()[name] for name in POLE_SKYCELLS]
+    return plan_simulation(
+        noise=False, detector=detector, target=POLE, size_px=size_px, skycells=cells
+    )
+
+
+def things_at_the_pole(plan):
+    """A star at the pole, others around it, a galaxy: any longitude."""
+    x, y = (float(v) for v in wcs_of(plan.ffi.wcs_cards).all_world2pix(*POLE, 0))
+    at = [(0.0, 0.0), (-6.3, -6.1), (6.2, -5.8), (-5.7, 6.4)]
+    stars = [Thing(x + dx, y + dy, FLUX) for dx, dy in at]
+    return (*stars, Thing(x + 5.3, y + 5.1, FLUX, 1.0, 1.6, 0.5, 30.0))
+
+
+def test_the_simulations_truth_is_that_of_galsim_at_the_pole():
+    plan = plan_at_the_pole(Detector(79, 4, 1), 16)
+    fwhm = (1.3, 1.2, 1.1, 1.0)
+    sky = GalsimSky(plan, things_at_the_pole(plan)[:2], Seeing("gaussian", fwhm))
+    n, flux = np.zeros(2), np.array([FLUX, FLUX])
+    ra, dec = (np.array([getattr(p, a).deg for p in sky.places]) for a in ("ra", "dec"))
+    stars = Sources(ra, dec, n, n, flux, n.astype(int), n, n + 1, n)
+    seeing = PsfConfig(fwhm, "gaussian")
+    blobs = blobs_of(stars, psf_sigma_px=40.0, seeing=seeing, year=PS1_EPOCH_YEAR)
+    ours = integrate(blobs, wcs_of(plan.ffi.wcs_cards), plan.field)
+    galsims = expected(sky, plan.field, psf_sigma=40.0, offset=(0.0, 0.0))
+    # the WCS taken as straight within a pixel: 1e-5 at most
+    assert abs(ours - galsims).max() < 2e-5 * galsims.max()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("detector", [Detector(79, 4, 1), Detector(20, 3, 4)], ids=str)
+def test_the_celestial_pole(detector, tmp_path):
+    plan = plan_at_the_pole(detector, 20)
+    sky = GalsimSky(plan, things_at_the_pole(plan), Seeing("moffat"))
+    simulation = sky.make(tmp_path / "sky")
+    root = tmp_path / "data"
+    invoke(
+        *("pipeline", simulation.ffi, "--archive", simulation.archive, "--data-root", root),
+        *("--roi", plan.field, "--background", "none", "--cores", 1),
+        *("--multi-offset-array", ",".join(f"{dx},{dy}" for dx, dy in OFFSETS)),
+    )
+    layout = Layout.under(str(root), detector)
+    places = {o: layout.template(*o, roi=plan.field) for o in OFFSETS}
+    check({o: Product.read(Path(str(place))) for o, place in places.items()}, sky, 40.0)
 
 
 def test_a_wrong_response_is_noticed():
