@@ -1,7 +1,8 @@
 """Measure the templates of simulated skies against the truth; prints docs/accuracy.md.
 
 Run with ``python -m benchmarks.accuracy > docs/accuracy.md`` at the repository's root; it takes
-some minutes on two cores. ``--work DIR`` keeps the simulations for the next time.
+some minutes on two cores. ``--work DIR`` keeps the simulations for the next time. ``--noise-only
+PAGE`` measures the section with noise alone, and takes all else from a page.
 """
 
 from __future__ import annotations
@@ -184,6 +185,9 @@ anywhere:
 Pixels without a value inside the coverage: {blank}.
 
 {measured}
+"""
+
+_NOISE = """\
 ## With noise
 
 A field of {size} x {size} pixels at high galactic latitude, with PS1's noise and artefacts, sigma
@@ -199,8 +203,8 @@ magnitude and density, is in [faint light](faint-light.md).
 {light}"""
 
 
-def page(records: list[Record], measured: list[PrfRecord], kept: dict[str, LightKept]) -> str:
-    """Return docs/accuracy.md."""
+def noise_free_part(records: list[Record], measured: list[PrfRecord]) -> str:
+    """Return docs/accuracy.md without its last section."""
     return _PAGE.format(
         offsets=", ".join(f"({dx:g}, {dy:g})" for dx, dy in OFFSETS),
         by_offset=_grouped(records, lambda r: (r.psf_sigma, *r.offset), ["sigma", "dx", "dy"]),
@@ -208,6 +212,12 @@ def page(records: list[Record], measured: list[PrfRecord], kept: dict[str, Light
         by_kind=_by_kind(records),
         blank=sum(record.accuracy.blank for record in records),
         measured=section(measured),
+    )
+
+
+def noise_part(kept: dict[str, LightKept]) -> str:
+    """Return the last section of docs/accuracy.md."""
+    return _NOISE.format(
         size=field_plan().field.shape[0],
         used=kept["matched"].used,
         light=_light_table(kept),
@@ -228,10 +238,16 @@ def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder to keep the simulations in")
-    with _folder(parser.parse_args().work) as work:
-        records = [record for sky in SKIES for record in measure_sky(sky, work)]
-        measured = [record for sky in PRF_SKIES for record in measure_prf_sky(sky, work)]
-        sys.stdout.write(page(records, measured, measure_field(work)))
+    parser.add_argument("--noise-only", type=Path, metavar="PAGE", help="keep the rest of a page")
+    options = parser.parse_args()
+    with _folder(options.work) as work:
+        if options.noise_only:
+            before, _, _ = options.noise_only.read_text().partition(_NOISE[: _NOISE.index("\n")])
+        else:
+            records = [record for sky in SKIES for record in measure_sky(sky, work)]
+            measured = [record for sky in PRF_SKIES for record in measure_prf_sky(sky, work)]
+            before = noise_free_part(records, measured)
+        sys.stdout.write(before + noise_part(measure_field(work)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Measure what becomes of faint light and of uncertainties; prints docs/faint-light.md.
 
 Run with ``python -m benchmarks.faintlight > docs/faint-light.md`` at the repository's root; it
-takes a quarter of an hour on one core. ``--work DIR`` keeps the simulations for the next time.
+takes half an hour on one core. ``--work DIR`` keeps the simulations for the next time.
+``--stars-only PAGE`` measures the table of UNCERT in empty sky and on stars alone, and takes all
+else from a page.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import minimum_filter
 
 from benchmarks.accuracy import _folder
 from benchmarks.photometry import _fit
 from benchmarks.skies import Product, run_command
 from benchmarks.skies import Run as _Run
+from benchmarks.uncertainty import COUNTS_TO_24, EMPTY_MAG, SEEDS, Found, measure_star_fields
+from benchmarks.uncertainty import table as uncertainty_table
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.scenes.standing_in import stand_in_weights
 from syndiff.simulation import (
@@ -38,16 +41,7 @@ from syndiff.simulation.sky import ZERO_POINT
 MAGS = tuple(range(15, 24))
 """Centres of the magnitude bins of the flux ratios."""
 
-CHI_MAGS = tuple(range(16, 22))
-"""Magnitudes of the stars that uncertainties are checked on."""
-
 OFFSETS = ((0.0, 0.0), (0.37, -0.21))
-
-_EMPTY_MAG = 21.5
-"""A pixel whose neighbourhood of 3 x 3 holds nothing brighter is empty sky."""
-
-_COUNTS_TO_24 = 26_600
-"""Stars with i from 14.5 to 24 per square degree at the simulator's density of 1."""
 
 RIPPLE_SIGMAS = 0.03
 """Rms of the sky's ripple in a PS1 pixel's noise: 28.0 mag per square arcsec in r."""
@@ -107,7 +101,7 @@ class Field:
         plan = plan_simulation(kind="field", size_px=self.size_px, seed=self.seed)
         sky = replace(
             plan.sky,
-            star_density=self.density / _COUNTS_TO_24,
+            star_density=self.density / COUNTS_TO_24,
             bright_mag=14.5,
             faint_mag=24.5,
         )
@@ -221,25 +215,6 @@ class Truth:
             for offset in OFFSETS
         }
 
-    @cached_property
-    def kinds(self) -> dict[str, np.ndarray]:
-        """Pixels of empty sky, and those in which the brightest star around stands, by magnitude.
-
-        For offset (0, 0).
-        """
-        field = self.simulation.config.field
-        sources = self.simulation.sources
-        wcs = wcs_of(self.simulation.config.ffi.wcs_cards)
-        x, y = (np.rint(v).astype(int) for v in wcs.all_world2pix(sources.ra, sources.dec, 0))
-        inside = (x >= field.x0) & (x < field.x1) & (y >= field.y0) & (y < field.y1)
-        brightest = np.full(field.shape, 99.0)
-        np.minimum.at(brightest, (y[inside] - field.y0, x[inside] - field.x0), self.mags[inside])
-        around = minimum_filter(brightest, 3)
-        kinds = {"sky": around > _EMPTY_MAG}
-        for mag in CHI_MAGS:
-            kinds[f"{mag}"] = (abs(brightest - mag) <= 0.5) & (around >= brightest)
-        return kinds
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -253,9 +228,8 @@ class Measured:
         Mean of the truth.
     ratios : list of (float, float)
         Fitted flux over true flux of stars, and its error, by `MAGS`.
-    chi2 : dict of str to (float, int)
-        Mean square of (template - truth - bias) / UNCERT over pixels of each kind, and their
-        number; over both offsets for "all".
+    chi2 : float
+        Mean square of (template - truth - bias) / UNCERT over both offsets.
     """
 
     bias: float
@@ -263,7 +237,7 @@ class Measured:
     uncertainty: float
     light: float
     ratios: list[tuple[float, float]]
-    chi2: dict[str, tuple[float, int]]
+    chi2: float
 
 
 def measure(products: dict[tuple, Product], truth: Truth) -> Measured:
@@ -272,17 +246,13 @@ def measure(products: dict[tuple, Product], truth: Truth) -> Measured:
     noise = {offset: products[offset].planes["UNCERT"].astype(float) for offset in OFFSETS}
     pulls = {o: (residuals[o] - residuals[o].mean()) / noise[o] for o in OFFSETS}
     first = OFFSETS[0]
-    chi2 = {"all": (float(np.mean([(p**2).mean() for p in pulls.values()])), pulls[first].size)}
-    for kind, where in truth.kinds.items():
-        if where.sum() >= 10:
-            chi2[kind] = (float((pulls[first][where] ** 2).mean()), int(where.sum()))
     return Measured(
         float(residuals[first].mean()),
         float(residuals[first].std()),
         float(np.sqrt((noise[first] ** 2).mean())),
         float(truth.flux[first].mean()),
         _ratios(products[first].flux, noise[first], truth.images),
-        chi2,
+        float(np.mean([(p**2).mean() for p in pulls.values()])),
     )
 
 
@@ -383,13 +353,11 @@ def _ratio(value: float, error: float) -> str:
 
 def _chi_table(results: Results) -> str:
     shown = {f: modes for (f, ripple), modes in results.items() if not ripple}
-    head = ["pixels", *(f"{field} `{mode}`" for field in shown for mode in MODES)]
-    rows = []
-    for kind in ("all", "sky", *map(str, CHI_MAGS)):
-        cells = [shown[f][str(mode)].chi2.get(kind) for f in shown for mode in MODES]
-        name = f"on stars of mag {kind}" if kind.isdigit() else kind
-        rows.append([name, *(f"{c[0]:.2f} ({c[1]})" if c else "-" for c in cells)])
-    return _table(head, rows)
+    rows = [
+        [field, *(f"{modes[str(mode)].chi2:.2f}" for mode in MODES)]
+        for field, modes in shown.items()
+    ]
+    return _table(["stars / deg²", *(f"`{mode}`" for mode in MODES)], rows)
 
 
 def _galaxy_table(found: dict[str, dict[str, list[float]]]) -> str:
@@ -430,12 +398,13 @@ Template over truth, one weighted fit of all magnitudes at once.
 {ratios}
 ## Is UNCERT right?
 
-Mean square of (template - truth - bias) / UNCERT: 1 if it is. Number of pixels in brackets; pixels
-are correlated, some four make one independent one, so that 100 pixels tell it to 30 %. *sky*:
-nothing brighter than {empty} in 3 x 3 pixels; *on stars*: the pixel in which a star stands that is
-the brightest there. Without ripple; *all* is over two offsets, {offsets}.
+Mean square of (template - truth - bias) / UNCERT: 1 if it is. Over all pixels and two offsets,
+{offsets}, of the fields above without ripple, which tell it to some 6 to
+14 % (pixels are correlated, some four make one independent one):
 
 {chi2}
+{stars}
+
 UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing;
 for `matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
 undetected sources, which grows with the part of the sky that is detected, and what is cut off
@@ -495,16 +464,46 @@ def _band_table() -> str:
     return _table(["missing", "error", "with one colour", "noise"], rows)
 
 
-def page(results: Results, galaxies: dict[str, dict[str, list[float]]]) -> str:
+_STARS = """\
+By where a pixel is, in {fields} other fields of 1e4 stars per square degree, in which stars of
+magnitude 16 to 18 stand on a grid of 5 pixels on top. *sky*: nothing brighter than {empty} in 3 x 3
+pixels; *on stars*: the pixel in which a star stands that is the brightest in 3 x 3 pixels.
+*follow*: the template of an FFI that points elsewhere (shift, roll, scale, aberration), by
+`--follow`. Errors are from how fields differ (jackknife); the three templates of a field show the
+same light and noise, only the pixels lie elsewhere, so that their columns agree more than their
+errors say. *number*: pixels of one template. The first two fields helped to set the constants of
+`sep`; nothing else was fitted to any of these fields.
+
+{stars}
+"""
+
+
+def stars_part(found: Found) -> str:
+    """Return the part of docs/faint-light.md about empty sky and stars."""
+    some = next(iter(found.values()))
+    fields = len({one.seed for one in some})
+    return _STARS.format(fields=fields, empty=EMPTY_MAG, stars=uncertainty_table(found)).strip()
+
+
+def with_stars(page: str, part: str) -> str:
+    """Return a page with another part about empty sky and stars."""
+    before, begin, rest = page.partition(_STARS[: _STARS.index(",")])
+    _, end, after = rest.partition("\nUNCERT counts")
+    if not (begin and end):
+        raise ValueError("the page has no part about stars: run without --stars-only")
+    return f"{before}{part}\n{end}{after}"
+
+
+def page(results: Results, galaxies: dict[str, dict[str, list[float]]], stars: str) -> str:
     """Return docs/faint-light.md."""
     return _PAGE.format(
         ripple=RIPPLE_SIGMAS,
         bias=_bias_table(results),
         choice=_CHOICE,
         ratios=_ratio_table(results),
-        empty=_EMPTY_MAG,
         offsets=" and ".join(f"({dx:g}, {dy:g})" for dx, dy in OFFSETS),
         chi2=_chi_table(results),
+        stars=stars,
         halo=GALAXIES[0].halo,
         galaxies=_galaxy_table(galaxies),
         bands=_band_table(),
@@ -515,8 +514,15 @@ def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder to keep the simulations in")
-    with _folder(parser.parse_args().work) as work:
-        sys.stdout.write(page(measure_fields(work), measure_galaxies(work)))
+    parser.add_argument("--stars-only", type=Path, metavar="PAGE", help="keep the rest of a page")
+    options = parser.parse_args()
+    with _folder(options.work) as work:
+        modes = [str(mode) for mode in MODES]
+        stars = stars_part(measure_star_fields(FIELDS[0].density, modes, SEEDS, work / "stars"))
+        if options.stars_only:
+            sys.stdout.write(with_stars(options.stars_only.read_text("utf-8"), stars))
+        else:
+            sys.stdout.write(page(measure_fields(work), measure_galaxies(work), stars))
 
 
 if __name__ == "__main__":

@@ -122,8 +122,9 @@ class TestAbsent:
         planes, full = read_planes(tmp_path), read_planes(finished)
         assert (planes["DQ"] & DataQuality.MISSING_BAND).all()
         assert states(tmp_path)[MIDDLE, "y"] == "absent"
-        # y carries 13.5 % of the weight and more of red light; colours vary from star to star.
-        assert planes["FLUX_SUM"].sum() == pytest.approx(full["FLUX_SUM"].sum(), rel=0.05)
+        # y carries 13.5 % of the weight and more of red light; colours vary by star (5 %).
+        # Without y, the noisiest band, more of this field's faint stars and galaxies is detected.
+        assert 0.95 < planes["FLUX_SUM"].sum() / full["FLUX_SUM"].sum() < 1.1
 
     def test_one_band_of_a_corner(self, small_sky, server, wide, tmp_path):
         without(server, *CORNER, bands="y")

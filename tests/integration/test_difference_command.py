@@ -210,6 +210,26 @@ def test_a_template_that_follows_the_ffi(sky, tmp_path):
     assert plain[0].header["ZPAB"] == pytest.approx(ZERO_POINT, abs=0.1)
 
 
+def test_a_template_that_the_ffis_stars_refined_is_taken_as_it_is(sky, tmp_path):
+    root, _, stars = sky
+    # The light stands elsewhere than the WCS says.
+    ffi = write_later(tmp_path, stars + np.array([0.2, -0.15, 0]), cadences=5)
+    invoke(
+        *("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI),
+        *("--follow", ffi, "--refine", "--output-base", tmp_path),
+    )
+    (template,) = tmp_path.rglob("syndiff_template*.fits")
+    stage, hdus = run(ffi, root, template=template)
+    assert hdus[0].header["PLACING"] == "template"
+    assert stage["figures"]["peak residual (worst)"] < 0.02
+    # What the lopsided response looks like to a fit of shifts is in the template too.
+    table = hdus["KERNEL"].data
+    assert table["WEIGHT"][:, 0] @ table["DX"] / SCALE == pytest.approx(0, abs=0.02)
+    assert table["WEIGHT"][:, 0] @ table["DY"] / SCALE == pytest.approx(0, abs=0.02)
+    _, plain = run(ffi, root, "--kernel", "none", template=template)
+    assert plain[0].header["PLACING"] == "template"
+
+
 def test_without_a_kernel(sky, tmp_path):
     root, reference, _ = sky
     stage, hdus = run(

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from syndiff.kernels.combine import raise_flags, sum_changes, weigh_bands
+from syndiff.kernels.combine import (
+    find_beside,
+    find_bright,
+    raise_flags,
+    stand_in,
+    sum_changes,
+    weigh_bands,
+)
 
 
 @pytest.fixture
@@ -48,3 +55,40 @@ def test_changes_are_summed_in_8_arcsec_cells(rng):
         for k in range(60):
             expected[plane, row[k] // 4, column[k] // 4] += float(changes[plane, k])
     np.testing.assert_array_equal(found, expected)
+
+
+def test_bright_light_in_all_bands(rng):
+    light = rng.normal(0, 100, (4, 13, 17)).astype(np.float32)
+    total = light.sum(axis=0)
+    invalid = rng.integers(0, 2, (13, 17)).astype(np.uint8)
+    found, sums = np.full((13, 17), 7, np.uint8), np.zeros(4)
+    find_bright(total, invalid, 50.0, light, found, sums)
+    expected = (total > 50) & (invalid == 0)
+    assert 20 < expected.sum() < 100
+    np.testing.assert_array_equal(found, expected)
+    # Summed in another order, in float64.
+    np.testing.assert_allclose(sums, light[:, expected].sum(axis=1, dtype=float), rtol=1e-12)
+
+
+def test_cells_beside_bright_ones(rng):
+    bright = (rng.random((13, 17)) < 0.02).astype(np.uint8)
+    row, column = np.indices((13, 17)).reshape(2, -1)
+    found = np.full(row.size, 7, np.uint8)
+    find_beside(row, column, bright, 2, found)
+    for j, i, value in zip(row, column, found, strict=True):
+        assert value == bright[max(j - 2, 0) : j + 3, max(i - 2, 0) : i + 3].any()
+
+
+def test_bands_that_stand_in(rng):
+    light = rng.normal(0, 100, (4, 13, 17)).astype(np.float32)
+    row, column = rng.integers(0, 13, 30), rng.integers(0, 17, 30)
+    shares = rng.random((4, 30)).astype(np.float32)
+    weights = rng.random((4, 16)).astype(np.float32)
+    bits = (row + 2 * column).astype(np.uint8) % 16
+    total = np.full((13, 17), -1, np.float32)
+    stand_in(row, column, light, shares, bits, weights, total)
+    expected = np.full((13, 17), -1, np.float32)
+    for k in range(30):
+        parts = weights[:, bits[k]] * (light[:, row[k], column[k]] * shares[:, k])
+        expected[row[k], column[k]] = ((parts[0] + parts[1]) + parts[2]) + parts[3]
+    np.testing.assert_array_equal(total, expected)

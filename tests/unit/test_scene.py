@@ -1,9 +1,11 @@
 """Rendered stars, coverage, counts and variance against integrals over the exact WCS."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.fft
 from onestar import (
     b_spline,
     ccd_frame,
@@ -326,3 +328,21 @@ def test_uncertainty_is_the_scatter_of_rendered_noise(noises, offset):
     # The splat of 8-arcsec cells onto half pixels ripples.
     np.testing.assert_allclose(templates[0].uncertainty, wanted, rtol=0.02)
     assert np.var([template.flux for template in templates]) == pytest.approx(wanted**2, rel=0.05)
+
+
+@pytest.mark.parametrize("cut", [0.5, 1.0, 1.5, 1.75])
+def test_a_response_is_folded_as_sampling_folds_it(cut, measured):
+    """Into the transform that its samples have, also where it is not symmetric."""
+    renderer = copy.copy(measured)
+    highest = round(cut * renderer._side_px)
+    renderer._kx = np.arange(highest + 1) / renderer._side_px
+    rng = np.random.default_rng(3)
+    parts = rng.normal(size=(2, 2 * highest + 1, highest + 1))
+    transfer = parts[0] + 1j * parts[1]
+    # That of a real function: its first column is its own mirror image, conjugate.
+    transfer[:, 0] += np.roll(transfer[::-1, 0], 1).conj()
+    renderer._corner_response = lambda *_: transfer
+    sampled = renderer._sampled_response(0, 0)[::2, ::2]
+    expected = scipy.fft.rfft2(sampled)
+    # rounding of transforms of 1e5 numbers of order 1, times 4
+    np.testing.assert_allclose(renderer._folded_response(0, 0), expected, rtol=0, atol=1e-11)

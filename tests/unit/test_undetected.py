@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from syndiff.scenes.undetected import counted_variance, smooth_faint_light
-from syndiff.stacks.coding import variance_encode
 
 
 def skycell_with(area, *, bands=("r", "i"), shine=0.0):
@@ -17,8 +16,7 @@ def skycell_with(area, *, bands=("r", "i"), shine=0.0):
     variance = np.stack([np.where(lit, empty + shine, 0), np.where(lit, 0, empty)])
     return SimpleNamespace(
         bands=bands,
-        variance=np.stack([variance_encode(variance, 1.0)] * len(bands)),
-        variance_sigma=np.ones(len(bands)),
+        variances=np.stack([variance.astype(np.float32)] * len(bands)),
         count=np.full((len(bands), *shape), 1024, np.uint16),
     )
 
@@ -35,12 +33,12 @@ def test_empty_sky_counts_the_peaks_of_its_noise(background, peaks):
     assert undetected == pytest.approx(peaks)
 
 
-@pytest.mark.parametrize("background", ["matched", "sep"])
-def test_more_sources_leave_out_more(background):
+@pytest.mark.parametrize(("background", "power"), [("matched", 1), ("sep", 0.5)])
+def test_more_sources_leave_out_more(background, power):
     found = [counted_variance(skycell_with(a), background)[1] for a in (0.0, 0.1, 0.2, 0.4)]
     assert (np.diff(found) > 0).all()
-    # a straight line but for the peaks of the noise alone
-    assert found[3] - found[2] == pytest.approx(2 * (found[2] - found[1]), rel=0.3)
+    # but for the peaks of the noise alone
+    assert found[3] - found[0] == pytest.approx(4**power * (found[1] - found[0]), rel=0.3)
 
 
 def test_the_noise_of_stars_themselves_is_no_detected_area():

@@ -14,6 +14,7 @@ from syndiff.ffi.observation import read_observation
 from syndiff.scenes.metadata import read_scene_metadata, sampled_digest
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.displacement import displacement_between
+from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.storage import Place
 from syndiff.templates.template import Template, follow_template
@@ -90,7 +91,7 @@ class DifferenceInputs:
         The template's fine samples, likewise; None where no kernel was asked for.
     placing : {"template", "WCS"}
         Whether sources stand where the template has them (the FFI has the WCS that it was made
-        for) or were moved to where the FFI's own WCS has them.
+        for, or its stars refined it) or were moved to where the FFI's own WCS has them.
     """
 
     observation: Observation
@@ -148,7 +149,9 @@ def read_inputs(
         raise ConfigError(f"{template} holds no science pixel of {detector}: give another template")
     source = _Source(template, header, held, settings.layout(detector))
     apart = source.apart_px(observation.frame)
-    placing: Placing = "template" if apart < _SAME_PX else "WCS"
+    placing: Placing = (
+        "template" if apart < _SAME_PX or source.is_refined_for(observation) else "WCS"
+    )
     planes = _cut(planes, window, held, header["OVERSAMP"])
     model = None
     if pad_px is not None:
@@ -263,8 +266,16 @@ class _Source:
 
     def apart_px(self, frame: Frame) -> float:
         """Return how far the FFI's WCS is from that of the FFI that the template is made for."""
-        own = template_frame(self.header, frame.shape, frame.science)
-        return displacement_between(own, frame).largest(self.held)
+        return displacement_between(self._own(frame), frame).largest(self.held)
+
+    def is_refined_for(self, observation: Observation) -> bool:
+        """Tell whether the FFI's own stars moved the template from where the FFI's WCS has them."""
+        name = Reference.of(observation).name
+        return "REFORDER" in self.header and self.header["FOLLOWS"] == name
+
+    def _own(self, frame: Frame) -> Frame:
+        """Return the pixel grid that the template's own WCS tells."""
+        return template_frame(self.header, frame.shape, frame.science)
 
     def sample(
         self, frame: Frame, planes: Template, placing: Placing, pad_px: int
@@ -275,7 +286,8 @@ class _Source:
             fine = refine_file(planes.flux, oversample, self.held, pad_px=pad_px)
             return fine, binned(planes, oversample)
         reference = self._reference()
-        there = displacement_between(reference, frame)
+        seen = self._own(frame) if placing == "template" else frame
+        there = displacement_between(reference, seen)
         if placing == "template":
             there = there.moved(*(np.full(there.dx.shape, v) for v in template_offset(self.header)))
         stored = self._scene(reference, pad_px + math.ceil(there.largest(self.held)))

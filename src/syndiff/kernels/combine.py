@@ -5,7 +5,14 @@ from numpy.typing import NDArray
 
 from syndiff.kernels.compile import njit
 
-__all__ = ["raise_flags", "sum_changes", "weigh_bands"]
+__all__ = [
+    "find_beside",
+    "find_bright",
+    "raise_flags",
+    "stand_in",
+    "sum_changes",
+    "weigh_bands",
+]
 
 
 @njit(cache=True, nogil=True)
@@ -95,3 +102,105 @@ def sum_changes(
     for plane in range(changes.shape[0]):
         for k in range(row.size):
             out[plane, row[k] >> 2, column[k] >> 2] += changes[plane, k]
+
+
+@njit(cache=True, nogil=True)
+def find_bright(
+    total: NDArray[np.float32],
+    invalid: NDArray[np.uint8],
+    least: float,
+    light: NDArray[np.float32],
+    is_bright: NDArray[np.uint8],
+    sums: NDArray[np.float64],
+) -> None:
+    """Find the cells with bright light in all bands, and sum it band by band.
+
+    Parameters
+    ----------
+    total : (ny, nx) float32
+        Weighted sum of the bands.
+    invalid : (ny, nx) uint8
+        Bands without data.
+    least : float
+        Light that more is bright.
+    light : (bands, ny, nx) float32
+        Light of each band.
+    is_bright : (ny, nx) uint8
+        Set to 1 or 0.
+    sums : (bands,) float64
+        Added to.
+    """
+    limit = np.float32(least)
+    ny, nx = total.shape
+    for j in range(ny):
+        row, lacks, target = total[j], invalid[j], is_bright[j]
+        for i in range(nx):
+            target[i] = (row[i] > limit) & (lacks[i] == 0)
+        for i in range(nx):
+            if target[i]:
+                for band in range(sums.size):
+                    sums[band] += light[band, j, i]
+
+
+@njit(cache=True, nogil=True)
+def find_beside(
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    is_bright: NDArray[np.uint8],
+    reach: int,
+    out: NDArray[np.uint8],
+) -> None:
+    """Tell which cells have a bright one in the square that reaches some cells to each side.
+
+    Parameters
+    ----------
+    row, column : (n,) int64
+        The cells.
+    is_bright : (ny, nx) uint8
+        1 where bright.
+    reach : int
+        Cells to each side.
+    out : (n,) uint8
+        Set to 1 or 0.
+    """
+    ny, nx = is_bright.shape
+    for k in range(row.size):
+        out[k] = 0
+        for j in range(max(row[k] - reach, 0), min(row[k] + reach + 1, ny)):
+            for i in range(max(column[k] - reach, 0), min(column[k] + reach + 1, nx)):
+                out[k] |= is_bright[j, i]
+
+
+@njit(cache=True, nogil=True)
+def stand_in(
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    light: NDArray[np.float32],
+    shares: NDArray[np.float32],
+    bits: NDArray[np.uint8],
+    weights: NDArray[np.float32],
+    total: NDArray[np.float32],
+) -> None:
+    """Set cells that lack bands to the sum of those that are there.
+
+    Parameters
+    ----------
+    row, column : (n,) int64
+        The cells.
+    light : (bands, ny, nx) float32
+        Light of each band.
+    shares : (bands, n) float32
+        The skycell's share of each band.
+    bits : (n,) uint8
+        Bands that are missing.
+    weights : (bands, sets) float32
+        Weights of the bands for each set of missing ones.
+    total : (ny, nx) float32
+        Set at the cells; the sum is taken in the order of the bands, in float32.
+    """
+    for k in range(row.size):
+        j, i = row[k], column[k]
+        value = np.float32(0)
+        for band in range(light.shape[0]):
+            value += weights[band, bits[k]] * (light[band, j, i] * shares[band, k])
+        total[j, i] = value

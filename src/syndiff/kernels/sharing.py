@@ -31,6 +31,12 @@ SHALLOWEST = 0.7071067811865475
 _STRETCH = 16
 """Cells of a row that are looked at together."""
 
+_LONG_STRETCH = 128
+"""Cells that are looked at first: most of a skycell is far from the borders of other groups."""
+
+_STRETCHES = 8
+"""Stretches that are looked at together first: most of a skycell is far from other groups."""
+
 _SLACK_PX = 1e-6
 """More than rounding changes a distance by."""
 
@@ -126,31 +132,52 @@ def _evident_share(g: int, places: Floats, width: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _evident_stretch(start: Floats, stop: Floats, width: float) -> float:
+def _evident_stretch(start: Floats, stop: Floats, unions: Floats, width: float) -> float:
     """Return the share of group 0 all along a straight line if it is evidently 0 or 1, else -1.
 
-    The distance to a rectangle's nearest edge is concave, so it is nowhere on the line less than at
-    both ends; and it changes no faster than the place, so it is nowhere more than `most`.
+    Depth is concave, as every power mean of distances with an exponent below 1 is, so it is nowhere
+    on the line less than at both ends; and it changes no faster than the place: its slopes, the
+    powers 5/4 of four numbers that sum to 1, don't add up to more. So it is nowhere more than
+    `_most_between` says. No ramp is longer than `width`.
     """
-    least_own = min(start[0, 2], stop[0, 2])
-    most_own = _most_between(start[0], stop[0])
+    for g in range(start.shape[0]):
+        start[g, 3] = _depth(start[g, 0], start[g, 1], unions[g])
+        stop[g, 3] = _depth(stop[g, 0], stop[g, 1], unions[g])
+    least_own = min(start[0, 3], stop[0, 3])
+    most_own = _most_between(start[0], stop[0], 3)
     is_far_ahead = least_own > _SLACK_PX
     for t in range(1, start.shape[0]):
-        least = min(start[t, 2], stop[t, 2])
-        if least > _SLACK_PX and SHALLOWEST * least - most_own >= width + _SLACK_PX:
+        least = min(start[t, 3], stop[t, 3])
+        if least > _SLACK_PX and least - most_own >= width + _SLACK_PX:
             return 0.0
-        most = _most_between(start[t], stop[t])
-        if most >= -_SLACK_PX:
-            is_far_ahead = is_far_ahead and SHALLOWEST * least_own - most >= width + _SLACK_PX
+        if _most_between(start[t], stop[t], 2) >= -_SLACK_PX:
+            most = _most_between(start[t], stop[t], 3)
+            is_far_ahead = is_far_ahead and least_own - most >= width + _SLACK_PX
     return 1.0 if is_far_ahead else -1.0
 
 
 @njit(cache=True, nogil=True)
-def _most_between(start: Floats, stop: Floats) -> float:
-    """Return the largest distance to an edge that is possible on the line between two places."""
+def _evident_row(
+    both: tuple[float, float],
+    y: float,
+    planes: Floats,
+    unions: Floats,
+    places: Floats,
+    ends: Floats,
+    width: float,
+) -> float:
+    """Return what `_evident_stretch` does for pixels of a row; fills `places` and `ends`."""
+    _enter_planes(both[0], y, planes, unions, places)
+    _enter_planes(both[1], y, planes, unions, ends)
+    return float(_evident_stretch(places, ends, unions, width))
+
+
+@njit(cache=True, nogil=True)
+def _most_between(start: Floats, stop: Floats, column: int) -> float:
+    """Return the largest distance (2) or depth (3) that is possible between two places."""
     across, along = stop[0] - start[0], stop[1] - start[1]
     length = np.sqrt(across * across + along * along)
-    return float(0.5 * (start[2] + stop[2] + length))
+    return float(0.5 * (start[column] + stop[column] + length))
 
 
 @njit(cache=True, nogil=True)
@@ -273,23 +300,32 @@ def share_lit(
         begin, end = _met_by_others(y[j], planes, unions)
         for i in range(x.size):
             out[j, i] = across[i] * along if lit[j, i] else 0.0
-        for first in range(0, x.size, _STRETCH):
-            last = min(first + _STRETCH, x.size) - 1
-            if not lit[j, first : last + 1].any() or x[last] < begin or x[first] > end:
+        for start in range(0, x.size, _LONG_STRETCH):
+            stop = min(start + _LONG_STRETCH, x.size)
+            if x[stop - 1] < begin or x[start] > end:
                 continue
-            _enter_planes(x[first], y[j], planes, unions, places)
-            _enter_planes(x[last], y[j], planes, unions, ends)
-            evident = _evident_stretch(places, ends, width[0])
+            both = x[start], x[stop - 1]
+            evident = _evident_row(both, y[j], planes, unions, places, ends, width[0])
             if evident == 0.0:
-                out[j, first : last + 1] = 0.0
+                out[j, start:stop] = 0.0
             if evident >= 0.0:
                 continue
-            for i in range(first, last + 1):
-                share = across[i] * along if lit[j, i] else 0.0
-                if share > 0.0 and begin <= x[i] <= end:
-                    inside = _enter_planes(x[i], y[j], planes, unions, places)
-                    share *= _group_share(0, inside, places, unions, width[0])
-                    out[j, i] = share
+            for first in range(start, stop, _STRETCH):
+                last = min(first + _STRETCH, stop) - 1
+                if not lit[j, first : last + 1].any() or x[last] < begin or x[first] > end:
+                    continue
+                both = x[first], x[last]
+                evident = _evident_row(both, y[j], planes, unions, places, ends, width[0])
+                if evident == 0.0:
+                    out[j, first : last + 1] = 0.0
+                if evident >= 0.0:
+                    continue
+                for i in range(first, last + 1):
+                    share = across[i] * along if lit[j, i] else 0.0
+                    if share > 0.0 and begin <= x[i] <= end:
+                        inside = _enter_planes(x[i], y[j], planes, unions, places)
+                        share *= _group_share(0, inside, places, unions, width[0])
+                        out[j, i] = share
 
 
 @njit(cache=True, nogil=True)

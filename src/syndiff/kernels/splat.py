@@ -43,7 +43,7 @@ def _misses(
 @njit(cache=True, nogil=True)
 def _add_part(
     values: NDArray[np.float32],
-    wx: NDArray[np.float64],
+    wx: tuple[float, float, float],
     wy: tuple[float, float, float],
     column: int,
     row: int,
@@ -55,6 +55,32 @@ def _add_part(
         for j in range(max(0, -row), min(3, out.shape[1] - row)):
             for i in range(max(0, -column), min(3, out.shape[2] - column)):
                 out[plane, row + j, column + i] += value * wx[i] * wy[j]
+
+
+@njit(cache=True, nogil=True)
+def _add_all(
+    value: np.float64,
+    wx: tuple[float, float, float],
+    wy: tuple[float, float, float],
+    column: np.uint64,
+    row: np.uint64,
+    out: NDArray[np.float64],
+) -> None:
+    """Add a cell to the nine nodes from (row, column) on; all of them lie in `out`.
+
+    Unsigned numbers, so that the compiler need not ask whether they count from the end.
+    """
+    one, two = np.uint64(1), np.uint64(2)
+    w0, w1, w2 = value * wx[0], value * wx[1], value * wx[2]
+    out[row, column] += w0 * wy[0]
+    out[row, column + one] += w1 * wy[0]
+    out[row, column + two] += w2 * wy[0]
+    out[row + one, column] += w0 * wy[1]
+    out[row + one, column + one] += w1 * wy[1]
+    out[row + one, column + two] += w2 * wy[1]
+    out[row + two, column] += w0 * wy[2]
+    out[row + two, column + one] += w1 * wy[2]
+    out[row + two, column + two] += w2 * wy[2]
 
 
 @njit(cache=True, nogil=True)
@@ -100,7 +126,6 @@ def splat_cells(
     bounds = np.array(
         [low_x, low_y, low_x + (columns + 2) / nodes_per_px, low_y + (rows + 2) / nodes_per_px]
     )
-    wx = np.empty(3)
     for row in range((ny + per_square - 1) // per_square):
         for column in range((nx + per_square - 1) // per_square):
             if _misses(lattice_x, lattice_y, row, column, bounds):
@@ -127,20 +152,17 @@ def splat_cells(
                     nearest_u, nearest_v = np.floor(u + 0.5), np.floor(v + 0.5)
                     a, b = int(nearest_u) - first[1] - 1, int(nearest_v) - first[0] - 1
                     d, e = u - nearest_u, v - nearest_v
-                    wx[0], wx[2] = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
-                    wx[1] = 1.0 - wx[0] - wx[2]
+                    wx0, wx2 = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
                     wy0, wy2 = 0.5 * (0.5 - e) ** 2, 0.5 * (0.5 + e) ** 2
-                    wy1 = 1.0 - wy0 - wy2
+                    wx = wx0, 1.0 - wx0 - wx2, wx2
+                    wy = wy0, 1.0 - wy0 - wy2, wy2
                     if a < 0 or b < 0 or a + 3 > columns or b + 3 > rows:
-                        _add_part(values[:, j, i], wx, (wy0, wy1, wy2), a, b, out)
+                        _add_part(values[:, j, i], wx, wy, a, b, out)
                         continue
                     for plane in range(planes):
                         value = np.float64(values[plane, j, i])
-                        for k in range(3):
-                            w = value * wx[k]
-                            out[plane, b, a + k] += w * wy0
-                            out[plane, b + 1, a + k] += w * wy1
-                            out[plane, b + 2, a + k] += w * wy2
+                        if value != 0:
+                            _add_all(value, wx, wy, np.uint64(a), np.uint64(b), out[plane])
 
 
 @njit(cache=True, nogil=True)

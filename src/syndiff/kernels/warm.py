@@ -168,6 +168,10 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
     yield combine.sum_changes, (index_1, index_1, single_2, double_3)
     yield rings.subtract_rings, (single_3, index_2, (0, 0), 0)
+    yield combine.find_bright, (single_2, bytes_2, 0.0, single_3, bytes_2, double_1)
+    yield combine.find_beside, (index_1, index_1, bytes_2, 0, bytes_1)
+    lost_light = single_3, single_2, bytes_1, single_2, single_2
+    yield combine.stand_in, (index_1, index_1, *lost_light)
     node = (0, double_2, double_2, double_1, 0, index_1)
     yield splat.splat_cells, (single_3, *node, double_3)
     yield splat.splat_flags, (bytes_2, *node, bytes_2)

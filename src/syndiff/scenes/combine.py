@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from syndiff.masks import DataQuality, StackMask
 from syndiff.scenes.standing_in import ALL_BANDS, own_colour, stand_in_weights
 from syndiff.scenes.undetected import counted_variance, smooth_faint_light
 from syndiff.sky.sharing import share_cells, share_lost_cells, share_valid_cells
-from syndiff.stacks.reduction import asinh_decode, variance_decode
+from syndiff.stacks.reduction import asinh_decode
 from syndiff.stars.replacement import replace_stars
 
 if TYPE_CHECKING:
@@ -167,22 +166,25 @@ def combine(
     total = _weighted_sum(light)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
     share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
+    is_bright, bright = _find_bright(total, invalid, light, _bright_flux(reduced))
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
     shares = np.stack([plain] * len(BANDS))
     noise = np.ones_like(plain)
-    is_bright = (invalid == 0) & (total > _bright_flux(reduced))
     total *= share
     own_flags = flags[lost.row, lost.column]
     flags *= share != 0
     if lost.row.size:
-        mended = _stand_in(light, invalid, lost, is_bright, reduced)
-        total[lost.row, lost.column] = mended.light
+        missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
+        bits = np.packbits(missing, axis=0, bitorder="little")[0]
+        weights, more_noise = _stand_ins(reduced, bright)
+        kernels.stand_in(lost.row, lost.column, light, lost.shares, bits, weights, total)
+        raised = own_flags | _flags_of_lost(bits, lost, is_bright)
         is_shared = (lost.shares > 0).any(axis=0)
-        flags[lost.row, lost.column] = np.where(is_shared, own_flags | mended.flags, 0)
+        flags[lost.row, lost.column] = np.where(is_shared, raised, 0)
         changes = lost.shares - share[lost.row, lost.column]
         shares += _coarse_changes(lost, changes, flags.shape)
-        noise += _coarse_changes(lost, mended.noise[None] - 1, flags.shape)[0]
+        noise += _coarse_changes(lost, more_noise[None, bits] - 1, flags.shape)[0]
     counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
     coarse = _coarse_planes(reduced, shares, full, counted)
     coarse[0] *= noise
@@ -194,32 +196,6 @@ def combine(
     total += share * put.added
     coarse[[0, 4]] *= _to_coarse(np.stack([~put.cut, ~put.known]))
     return Contribution(total, coarse, flags, put, _share_errors(put, share))
-
-
-@dataclass(frozen=True)
-class _Mended:
-    """Cells that some skycell lacks bands of: light, flags, and what that does to the variance."""
-
-    light: FloatPlane
-    flags: NDArray[np.uint8]
-    noise: FloatPlane
-
-
-def _stand_in(
-    light: FloatPlane,
-    invalid: NDArray[np.uint8],
-    lost: LostCells,
-    is_bright: NDArray[np.bool_],
-    reduced: ReducedSkycell,
-) -> _Mended:
-    """Let the bands that are there stand in for those that are lost, cell by cell."""
-    missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
-    bits = np.packbits(missing, axis=0, bitorder="little")[0]
-    bright = light[:, is_bright].sum(axis=1, dtype=np.float64)
-    weights, noise = _stand_ins(reduced, bright)
-    there = light[:, lost.row, lost.column] * lost.shares
-    raised = _flags_of_lost(bits, lost, is_bright)
-    return _Mended((weights[:, bits] * there).sum(axis=0), raised, noise[bits])
 
 
 def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
@@ -264,7 +240,7 @@ def _replace(
 
 
 def _flags_of_lost(
-    bits: NDArray[np.uint8], lost: LostCells, is_bright: NDArray[np.bool_]
+    bits: NDArray[np.uint8], lost: LostCells, is_bright: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """Return the flags of cells that lack bands.
 
@@ -274,8 +250,8 @@ def _flags_of_lost(
         Bands that nobody has.
     lost : LostCells
         The cells.
-    is_bright : (n2y, n2x) bool
-        Cells of the skycell with bright light in all bands.
+    is_bright : (n2y, n2x) uint8
+        1 in cells of the skycell with bright light in all bands.
 
     Returns
     -------
@@ -283,14 +259,12 @@ def _flags_of_lost(
         Some bands missing: `MISSING_BAND`. All of them, beside bright light: that of a star reaches
         into the hole, so that some is left out, whatever part of a pixel the hole is.
     """
-    beside = np.pad(is_bright, _BESIDE)
-    reach = range(2 * _BESIDE + 1)
-    has_rim = np.zeros(bits.shape, bool)
-    for j, i in itertools.product(reach, reach):
-        has_rim |= beside[lost.row + j, lost.column + i]
     some = (bits > 0) & (bits < ALL_BANDS)
     flags = np.where(some, np.uint8(DataQuality.MISSING_BAND), np.uint8(0))
-    flags[(bits == ALL_BANDS) & has_rim] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    nobody = np.flatnonzero(bits == ALL_BANDS)
+    has_rim = np.empty(nobody.size, np.uint8)
+    kernels.find_beside(lost.row[nobody], lost.column[nobody], is_bright, _BESIDE, has_rim)
+    flags[nobody] |= np.uint8(DataQuality.LEFT_OUT_LIGHT) * has_rim
     return flags
 
 
@@ -424,6 +398,16 @@ def _bright_flux(reduced: ReducedSkycell) -> float:
     return float(_BRIGHT_SIGMAS * np.sqrt((weights**2) @ (reduced.light_sigma**2)))
 
 
+def _find_bright(
+    total: FloatPlane, invalid: NDArray[np.uint8], light: FloatPlane, least: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return where all bands are there and bright, and the sum of that light in each."""
+    is_bright = np.empty(total.shape, np.uint8)
+    sums = np.zeros(len(BANDS))
+    kernels.find_bright(total, invalid, least, light, is_bright, sums)
+    return is_bright, sums
+
+
 def _stand_ins(
     reduced: ReducedSkycell, bright: NDArray[np.float64]
 ) -> tuple[FloatPlane, FloatPlane]:
@@ -446,12 +430,11 @@ def _stand_ins(
     weights = stand_in_weights() * own_colour(bright)[:, None]
     variance = np.zeros(len(BANDS))
     for k, band in enumerate(reduced.bands):
-        total = variance_decode(reduced.variance[k], reduced.variance_sigma[k]).sum(axis=0)
-        variance[BANDS.index(band)] = np.median(total)
+        variance[BANDS.index(band)] = np.median(reduced.variances[k].sum(axis=0))
     usual = np.where(stand_in_weights() != 0, _WEIGHTS, 0) ** 2 @ variance
     noise = np.ones(len(weights))
     np.divide(weights**2 @ variance, usual, out=noise, where=usual > 0)
-    return weights.T.astype(np.float32), noise.astype(np.float32)
+    return np.ascontiguousarray(weights.T, np.float32), noise.astype(np.float32)
 
 
 def _full_counts(skycell: Skycell) -> FloatPlane:
@@ -486,7 +469,7 @@ def _coarse_planes(
     for k, band in enumerate(reduced.bands):
         b = BANDS.index(band)
         taken = np.float32(_WEIGHTS[b]) * shares[b]
-        variance = variance_decode(reduced.variance[k], reduced.variance_sigma[k])
+        variance = reduced.variances[k]
         # Skycells over a point were made of the same exposures: shares of their noise add up.
         noise = np.float32((_WEIGHTS[b] * reduced.noise_correlation) ** 2) * shares[b]
         planes[0] += noise * (detected * variance[0] + undetected * variance[1])

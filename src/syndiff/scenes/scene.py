@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.fft
@@ -333,16 +333,17 @@ class SceneRenderer:
             (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX,
             (self.margin_px + TILE_PX + EDGE_PX) * AUX_SAMPLES_PER_PX,
         )
-        fine = self._sampled_response(row, column)
-        response = fine[::2, ::2]
+        kernel = self._folded_response(row, column)
+        response = scipy.fft.irfft2(kernel, s=aux.shape[1:])
         variance, count, flagged, full, missing = aux
 
         jacobian = self._corner_jacobians[row, column]
         whole = 1 / abs(np.linalg.det(jacobian))
-        kernel = scipy.fft.rfft2(response)
         present = _convolve(full, kernel) / whole
-        lost = _convolve(missing, kernel) / np.maximum(whole * present, 1e-3)
-        coverage = np.clip(1 - lost, 0, 1) * np.minimum(1, np.maximum(present, 0) / _PRESENT_ENOUGH)
+        coverage = np.clip(present / _PRESENT_ENOUGH, 0, 1)
+        if missing.any():
+            lost = _convolve(missing, kernel) / np.maximum(whole * present, 1e-3)
+            coverage *= np.clip(1 - lost, 0, 1)
         # What transforms leave of zero and one is rounding, not a part of the sky.
         coverage[coverage < 1e-6] = 0
         coverage[coverage > 1 - 1e-6] = 1
@@ -350,7 +351,9 @@ class SceneRenderer:
         noise = np.maximum(_convolve(variance, squared), 0)
         corner = np.array([self.frame.science.x0, self.frame.science.y0], float) - self.margin_px
         corner += TILE_PX * np.array([column, row])
-        add_star_noise(noise, fine, errors, corner, AUX_SAMPLES_PER_PX)
+        if errors.size:
+            fine = self._sampled_response(row, column)
+            add_star_noise(noise, fine, errors, corner, AUX_SAMPLES_PER_PX)
         planes = (
             noise,
             count,
@@ -368,6 +371,28 @@ class SceneRenderer:
         return gaussian_transfer(
             -blur, scipy.fft.rfftfreq(samples, spacing), scipy.fft.fftfreq(samples, spacing)
         )
+
+    def _folded_response(self, row: int, column: int) -> NDArray[np.inexact[Any]]:
+        """Return the transform of the response at the samples of `AUX_PLANES`, (n, n / 2 + 1).
+
+        What the response holds beyond their Nyquist frequency is folded back, as sampling does.
+        """
+        transfer: NDArray[Any] = self._corner_response(row, column, self._patch(row, column))
+        samples = self._side_px * AUX_SAMPLES_PER_PX
+        half, highest = samples // 2, self._kx.size - 1
+        # Both signs of kx, a period apart where one folds; rows likewise.
+        columns = np.zeros((transfer.shape[0], half + 1), transfer.dtype)
+        columns[:, : min(half, highest) + 1] = transfer[:, : half + 1]
+        negative = np.roll(transfer[::-1], 1, axis=0).conj()
+        folding = np.arange(half, highest + 1)
+        columns[:, samples - folding] += negative[:, folding]
+        columns[:, :1] += transfer[:, samples : samples + 1].sum(axis=1, keepdims=True)
+        out = np.zeros((samples, half + 1), transfer.dtype)
+        for first in range(0, highest + 1, samples):
+            part = columns[first : min(first + samples, highest + 1)]
+            out[: len(part)] += part
+        out[samples - highest :] += columns[highest + 1 :]
+        return np.asarray(out * AUX_SAMPLES_PER_PX**2)
 
     def _sampled_response(self, row: int, column: int) -> NDArray[np.float64]:
         """Return the response at 4 samples per pixel, centred on sample (0, 0), wrapped.
@@ -400,6 +425,6 @@ class SceneRenderer:
         return self.grid.pixels(Window(columns.start, row, columns.stop, row + 1))
 
 
-def _convolve(plane: NDArray[np.float64], kernel: NDArray[np.complex128]) -> NDArray[np.float64]:
+def _convolve(plane: NDArray[np.float64], kernel: NDArray[np.inexact[Any]]) -> NDArray[np.float64]:
     """Convolve a plane with a kernel given by its transform."""
     return np.asarray(scipy.fft.irfft2(scipy.fft.rfft2(plane) * kernel, s=plane.shape), np.float64)

@@ -359,4 +359,4 @@ def _inside(part: _Slices, corner: tuple[int, int]) -> _Slices:
 def _compressor(typesize: int) -> Any:  # noqa: ANN401 - zarr's codecs have no common type
     from zarr.codecs import BloscCodec
 
-    return BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=typesize)
+    return BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=typesize)

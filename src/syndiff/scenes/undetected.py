@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, BANDS
-from syndiff.stacks.coding import variance_decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,9 +31,10 @@ From stacks that hold nothing but noise, correlated as PS1's is, on the scale of
 _NOISE_AREA = {"matched": 0.022, "sep": 0.002}
 """Part of such stacks that is detected."""
 
-_CONFUSION = {"matched": 0.35, "sep": 1.1}
-"""Variance of light that is left out over that of the noise, times the part of the sky that holds
-detected light: the more sources are detected, the more are just not.
+_CONFUSION = {"matched": (0.35, 1.0), "sep": (0.42, 0.5)}
+"""Factor and power: variance of light that is left out over that of the noise, by the part of the
+sky that holds detected light. The more sources are detected, the more are just not; `sep` leaves
+out brighter galaxies too, of which there are as many behind any number of stars.
 
 Fitted, as `_FRINGES` is, to templates less the truth of simulated skies of 1e4 and 1e5 stars per
 square degree (docs/faint-light.md shows how well it does there and at 1e6). It can't be had from
@@ -89,7 +89,8 @@ def counted_variance(
     sources = max(0.0, _detected_area(reduced) - _NOISE_AREA[background])
     back, left = _smoothed_parts(diffuse_arcsec)
     peaks = _PEAKS[background]
-    undetected = peaks + (1 - peaks) * back + _CONFUSION[background] * sources * left
+    factor, power = _CONFUSION[background]
+    undetected = peaks + (1 - peaks) * back + factor * sources**power * left
     return 1 + _FRINGES[background], undetected
 
 
@@ -111,7 +112,7 @@ def _detected_area(reduced: ReducedSkycell) -> float:
     count = np.zeros(reduced.count.shape[1:], np.float32)
     for k, band in enumerate(reduced.bands):
         weight = np.float32(BAND_WEIGHTS[BANDS.index(band)])
-        variance += weight**2 * variance_decode(reduced.variance[k], reduced.variance_sigma[k])
+        variance += weight**2 * reduced.variances[k]
         count += weight * reduced.count[k]
     known = count > 0
     if not known.any():

@@ -134,11 +134,13 @@ class Tessellation:
         self.table = table
         matrices = pixel_to_direction(table)
         middle = np.concatenate([(table.size - 1) / 2, np.ones((len(table), 1))], axis=1)
-        # Column by column: neighbours are looked for among all.
-        self._centres = np.asfortranarray(_unit(np.einsum("nij,nj->ni", matrices, middle)))
+        self._centres = _unit(np.einsum("nij,nj->ni", matrices, middle))
         corners = _unit(_corners(table, matrices))
         self._radii = _angle(corners, self._centres[:, None]).max(axis=1)
         self._largest = float(self._radii.max())
+        # Neighbours are looked for among those of about the same declination.
+        self._by_height = np.argsort(self._centres[:, 2])
+        self._heights = self._centres[self._by_height, 2]
 
     @classmethod
     @functools.cache
@@ -332,12 +334,15 @@ class Tessellation:
 
     def _near(self, centre: NDArray[np.float64], radius: float) -> NDArray[np.intp]:
         """Return the rows whose bounding circle meets a circle on the sky (radians)."""
+        reach = min(self._largest + radius, np.pi)
+        chord = 2 * np.sin(reach / 2) + 2e-6  # more than 1e-12 of a cosine is
+        first, last = np.searchsorted(self._heights, [centre[2] - chord, centre[2] + chord])
+        rows = np.sort(self._by_height[first:last])
         # Not a matrix product: BLAS would start its threads for it, slower beside other workers.
-        x, y, z = self._centres.T
+        x, y, z = self._centres[rows].T
         cosines = x * centre[0] + y * centre[1] + z * centre[2]
-        rows = np.flatnonzero(cosines >= np.cos(min(self._largest + radius, np.pi)) - 1e-12)
         limits = np.cos(np.minimum(self._radii[rows] + radius, np.pi)) - 1e-12
-        return np.asarray(rows[cosines[rows] >= limits], dtype=np.intp)
+        return np.asarray(rows[cosines >= limits], dtype=np.intp)
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,13 @@ class ReducedSkycell:
     valid: NDArray[np.uint8]
     noise_correlation: float
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def variances(self) -> NDArray[np.float32]:
+        """What the codes of `variance` tell of, (nb, 2, n8y, n8x) float32; decoded once."""
+        planes = zip(self.variance, self.variance_sigma, strict=True)
+        decoded = [variance_decode(codes, sigma) for codes, sigma in planes]
+        return np.array(decoded, np.float32).reshape(self.variance.shape)
 
 
 def reduce_skycell(

@@ -47,10 +47,11 @@ if TYPE_CHECKING:
     from syndiff.layout import Layout
     from syndiff.sky.mapping import Mapping, Member
     from syndiff.sky.pixelmap import Lattice
-    from syndiff.sky.tessellation import Skycell, Tessellation
+    from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.inventory import InventoryEntry
     from syndiff.stages.stage import StageRun
+    from syndiff.stars.skycell_stars import PlacedStars
 
 __all__ = ["SceneJob", "process_stage"]
 
@@ -375,6 +376,10 @@ def _describe_band(band: str, state: str, record: AtlasRecord | None) -> dict[st
     }
 
 
+_KEPT_INVALID = 160
+"""Skycells of which it is kept what they lack."""
+
+
 class _Worker:
     """A process's part of the stage: what it keeps from one row of tiles to the next."""
 
@@ -390,10 +395,7 @@ class _Worker:
             star_scale_mag=job.config.star_scale_mag,
         )
         self._held: dict[str, tuple[Lattice, Contribution]] = {}
-        # A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
-        # Not a cache of a method: one belongs to the class, and would keep the worker for ever.
-        read = functools.partial(_read_invalid, self._inputs, self._tessellation)
-        self._invalid = functools.lru_cache(maxsize=160)(read)
+        self._invalid: dict[str, NDArray[np.uint8]] = {}
 
     def render(self, row: int, first_column: int, digests: tuple[int, ...]) -> None:
         """Render and store neighbouring tiles of a row."""
@@ -427,6 +429,8 @@ class _Worker:
         reduced = atlas.read(atlas.key(skycell, self._inputs.job.reduction))
         stars = self._inputs.stars
         placed = stars.place(skycell, reduced.meta) if stars is not None else None
+        if reduced.meta["invalid_cells"]:
+            self._keep_invalid(skycell.name, _invalid_cells(reduced.mask, reduced.valid, placed))
         made = combine(
             reduced,
             skycell=skycell,
@@ -451,17 +455,37 @@ class _Worker:
             if self._inputs.state(name) != "reduced":
                 holes[name] = (1 << len(BANDS)) - 1
             elif self._inputs.record(self._tessellation[name]).meta["invalid_cells"]:
-                holes[name] = self._invalid(name)
+                holes[name] = self._invalid_of(self._tessellation[name])
         return holes
 
+    def _invalid_of(self, skycell: Skycell) -> NDArray[np.uint8]:
+        """Return which bands a reduced skycell lacks, cell by cell; read if it is not kept."""
+        cells = self._invalid.get(skycell.name)
+        if cells is None:
+            atlas, stars = self._inputs.atlas, self._inputs.stars
+            mask, valid = atlas.read_flags(atlas.key(skycell, self._inputs.job.reduction))
+            meta = self._inputs.record(skycell).meta
+            placed = stars.place(skycell, meta) if stars is not None else None
+            cells = _invalid_cells(mask, valid, placed)
+        self._keep_invalid(skycell.name, cells)
+        return cells
 
-def _read_invalid(inputs: _Inputs, tessellation: Tessellation, name: str) -> NDArray[np.uint8]:
-    """Return which bands a reduced skycell lacks, cell by cell."""
-    skycell = tessellation[name]
-    mask, valid = inputs.atlas.read_flags(inputs.atlas.key(skycell, inputs.job.reduction))
-    if inputs.stars is not None:
-        valid = known_cells(mask, valid, inputs.stars.place(skycell, inputs.record(skycell).meta))
-    return invalid_bands(valid)
+    def _keep_invalid(self, name: str, cells: NDArray[np.uint8]) -> None:
+        """Keep which bands a skycell lacks for its neighbours; forget what was long not asked for.
+
+        A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
+        """
+        self._invalid.pop(name, None)
+        self._invalid[name] = cells
+        while len(self._invalid) > _KEPT_INVALID:
+            del self._invalid[next(iter(self._invalid))]
+
+
+def _invalid_cells(
+    mask: NDArray[np.uint16], valid: NDArray[np.uint8], placed: PlacedStars | None
+) -> NDArray[np.uint8]:
+    """Return which bands a reduced skycell lacks, cell by cell, where no star is put back."""
+    return invalid_bands(valid if placed is None else known_cells(mask, valid, placed))
 
 
 @functools.lru_cache(maxsize=1)
