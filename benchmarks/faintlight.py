@@ -471,8 +471,9 @@ pixels; *on stars*: the pixel in which a star stands that is the brightest in 3 
 *follow*: the template of an FFI that points elsewhere (shift, roll, scale, aberration), by
 `--follow`. Errors are from how fields differ (jackknife); the three templates of a field show the
 same light and noise, only the pixels lie elsewhere, so that their columns agree more than their
-errors say. *number*: pixels of one template. The first two fields helped to set the constants of
-`sep`; nothing else was fitted to any of these fields.
+errors say. *number*: pixels of one template; on stars, chance alone leaves the root of 2 / number.
+The first two fields helped to set the constants of `sep`; nothing else was fitted to any of these
+fields.
 
 {stars}
 """

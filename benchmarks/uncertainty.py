@@ -302,7 +302,7 @@ def mean_square(
     Returns
     -------
     MeanSquare
-        Its error is the jackknife's, leaving out one field at a time.
+        Its error is the jackknife's, leaving out one field at a time; NaN for a single field.
     """
     fields: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(2))
     for one in sums:
@@ -310,11 +310,12 @@ def mean_square(
             fields[one.seed] += (one.squares, one.pixels)
     parts = np.array(list(fields.values()))
     total = parts.sum(axis=0)
-    without = total - parts
-    ratios = without[:, 0] / without[:, 1]
-    n = len(ratios)
-    error = np.sqrt((n - 1) / n * ((ratios - ratios.mean()) ** 2).sum())
-    return MeanSquare(float(total[0] / total[1]), float(error), int(total[1]))
+    error, n = np.nan, len(parts)
+    if n > 1:
+        without = total - parts
+        ratios = without[:, 0] / without[:, 1]
+        error = float(np.sqrt((n - 1) / n * ((ratios - ratios.mean()) ** 2).sum()))
+    return MeanSquare(float(total[0] / total[1]), error, int(total[1]))
 
 
 KINDS: dict[str, tuple[str, ...]] = {
