@@ -23,7 +23,7 @@ from syndiff.simulation.prf import PrfConfig, write_prf_files
 from syndiff.simulation.run import PS1_EPOCH_YEAR
 from syndiff.simulation.sources import Sources
 from syndiff.simulation.truth import blobs_of, integrate
-from syndiff.tessellation import Tessellation
+from syndiff.sky.tessellation import Tessellation
 
 RMS = 3e-5
 """Of the brightest star's peak, over the field; the pipeline leaves 1e-5, mostly the splat."""
