@@ -315,7 +315,7 @@ def _draw_groups(
     for k, (dx, dy) in enumerate(drift.offsets):
         corner = (dx - reach, dy - reach)
         axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, fill=False, ec=f"C{k % 10}", lw=1))
-    title = f"{len(drift.offsets)} offsets within {reach:g} px; crosses: none"
+    title = f"offsets within {reach:g} px: {len(drift.offsets)}; crosses: none"
     axes.set(xlabel="mean shift in x (px)", ylabel="in y (px)", title=title)
     axes.autoscale_view()
     axes.set_aspect("equal", "datalim")

@@ -148,8 +148,8 @@ class Terminal:
             output.print(line, markup=False)
         grouped = sum(row.group >= 0 for row in drift.rows)
         output.print(
-            f"{len(drift.offsets)} offsets are within {drift.tolerance_px:g} px of {grouped} of "
-            f"{len(drift.rows)} FFIs"
+            f"offsets within {drift.tolerance_px:g} px of {grouped} of {len(drift.rows)} FFIs: "
+            f"{len(drift.offsets)}"
         )
         if drift.offsets:
             output.print(f'--multi-offset-array "{drift.offset_array}"', markup=False)

@@ -56,6 +56,12 @@ def test_positions_move_as_astropy_says():
     assert apart.arcsec.max() < 2e-3
 
 
+def test_a_file_without_stars_is_refused(tmp_path):
+    gaia_like()[:0].write(tmp_path / "stars.ecsv")
+    with pytest.raises(ConfigError, match=r"stars\.ecsv has no rows: give one of this field"):
+        read_star_file(tmp_path / "stars.ecsv")
+
+
 @pytest.mark.parametrize("ending", ["fits", "ecsv", "csv", "vot", "fits.gz"])
 def test_every_kind_of_file_reads_alike(tmp_path, ending):
     path = tmp_path / f"stars.{ending}"

@@ -34,7 +34,7 @@ def one_line(error):
     message = str(error.value)
     assert "\n" not in message
     assert "Debug source" not in message
-    assert message.endswith("or give another --data-root")
+    assert message.endswith("or the option that named this one)")
     return message
 
 

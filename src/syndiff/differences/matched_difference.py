@@ -218,7 +218,7 @@ def _kernel_order(stars: Peaks, good: NDArray[np.bool_]) -> int:
         if len(stars) >= least_stars and side >= least_side:
             return order
     raise RenderingError(
-        f"{len(stars)} unflagged stars stand out by {_STAR_SIGMA:g} sigma, a kernel needs "
+        f"too few unflagged stars stand out by {_STAR_SIGMA:g} sigma: {len(stars)}, a kernel needs "
         f"{_MIN_STARS}: give a larger window, or --kernel none for scale and background only"
     )
 

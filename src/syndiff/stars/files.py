@@ -91,6 +91,8 @@ def read_star_file(path: str | Path) -> StarCatalogue:
             f"star catalogue {file} can't be read as {_FORMATS[ending]} ({error}): check the file "
             "and its ending"
         ) from error
+    if not len(table):
+        raise ConfigError(f"star catalogue {file} has no rows: give one of this field, or 'none'")
     return stars_of_table(table, str(file))
 
 
