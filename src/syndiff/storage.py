@@ -36,7 +36,8 @@ def _failure(action: str, place: object, error: Exception) -> StorageError:
     reason = str(error).split("\n\nDebug source", 1)[0].replace("\n", " ").strip()
     return StorageError(
         f"can't {action} {place}: {reason}. Check that the path exists, that you may read and "
-        "write there and that the disk isn't full, or give another place (--data-root, or the option that named this one)"
+        "write there and that the disk isn't full, or give another place (--data-root, or the "
+        "option that named this one)"
     )
 
 
