@@ -42,7 +42,7 @@ LIBRARIES = {
     "rich": {"terminal"},
     "sep": {"stacks.detection"},
     "tesswcs": {"simulation.ffi"},
-    "typer": {"cli", "terminal"},
+    "typer": {"cli", "options", "terminal"},
     "urllib3": {"transport"},
     "zarr": {"packing", "scenes.store", "storage"},
 }
