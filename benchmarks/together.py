@@ -220,6 +220,7 @@ def rows(inputs, *, quick=False):
         {">= 0.85 x 2 the throughput": wall[1] / wall[2] >= 0.85 * 2},
         note=f"one worker {wall[1]:.1f} s: {wall[1] / wall[2]:.2f} x the throughput, least of "
         f"{TURNS} turns, {len(simulation.config.skycells)} skycells of "
-        f"{simulation.config.skycells[0].nx} px. For the same work one takes {cpu[1]:.1f} core-s, two {cpu[2]:.1f}: "
+        f"{simulation.config.skycells[0].nx} px. For the same work one takes "
+        f"{cpu[1]:.1f} core-s, two {cpu[2]:.1f}: "
         f"{cpu[1] / cpu[2]:.2f} x the work for each core-second",
     )
