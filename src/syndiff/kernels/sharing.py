@@ -34,9 +34,6 @@ _STRETCH = 16
 _LONG_STRETCH = 128
 """Cells that are looked at first: most of a skycell is far from the borders of other groups."""
 
-_STRETCHES = 8
-"""Stretches that are looked at together first: most of a skycell is far from other groups."""
-
 _SLACK_PX = 1e-6
 """More than rounding changes a distance by."""
 
