@@ -53,10 +53,14 @@ def wait_for(condition, *, seconds=60):
 )
 def test_download_goes_on_where_it_was_stopped(small_sky, server, finished, tmp_path, how, cores):
     """The server falls silent in the middle, the user gives up, and comes back later."""
-    for name in ("skycell.0002.010", "skycell.0002.011"):
-        for plane in ("image", "variance", "mask"):
-            for band in "rizy":
-                server.faults[stack_path(name, band, plane)] = [Stall()] * 99
+    silent = {
+        stack_path(name, band, plane)
+        for name in ("skycell.0002.010", "skycell.0002.011")
+        for plane in ("image", "variance", "mask")
+        for band in "rizy"
+    }
+    for path in silent:
+        server.faults[path] = [Stall()] * 99
     command = list(pipeline(small_sky, tmp_path, archive=server.url))
     command[-1] = cores
     process = start(*command)
@@ -73,9 +77,9 @@ def test_download_goes_on_where_it_was_stopped(small_sky, server, finished, tmp_
         assert errors.splitlines()[-1].startswith("syndiff: interrupted; the same command goes on")
     assert not list(tmp_path.rglob("syndiff_template*"))
     server.faults.clear()
-    asked = server.hits.total()
+    before = server.hits.copy()
     stages = report(*pipeline(small_sky, tmp_path, archive=server.url))["stages"]
-    assert server.hits.total() - asked == 24
+    assert set(server.hits - before) == silent
     assert stages["mapping"]["skipped"]
     assert template_path(tmp_path).read_bytes() != b""
     assert same_planes(read_planes(tmp_path), read_planes(finished))
