@@ -121,7 +121,7 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     bits = np.uint16(0)
     packed = _array("u2", 2, is_readonly=True)
     yield bigendian.unpack_rows, (packed, index_1, bits, words_2)
-    yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2)
+    yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2, True)
     yield boxes.sum_boxes, (rows, 0, bits, bits, sums, boxes.LeftOutSums(single_2, bytes_2))
     yield detect.sum_cells, (single_2, bytes_2, single_2, bytes_2)
     yield detect.mesh_medians, (single_2, bytes_2, bytes_2, 0, 0, single_2)
