@@ -211,11 +211,11 @@ class _FolderTransport:
     def address(self, path: str) -> str:
         return str(self._root / path)
 
-    def read(self, path: str, stop: threading.Event) -> bytes:  # noqa: ARG002
+    def read(self, path: str, stop: threading.Event) -> memoryview:  # noqa: ARG002
         """Return the file of the tree, or the one of that name in the folder itself."""
         for candidate in (self._root / path, self._root / Path(path).name):
             try:
-                return candidate.read_bytes()
+                return _read_file(candidate)
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -231,6 +231,22 @@ class _FolderTransport:
 
     def close(self) -> None:
         """Do nothing: no connection is held."""
+
+
+def _read_file(path: Path) -> memoryview:
+    """Return a file's bytes.
+
+    In NumPy's memory: Linux gives it in pages of 2 MB, `bytes` in those of 4 kB, and to get 325 MB
+    of these takes half as long as to read.
+    """
+    import numpy as np
+
+    with path.open("rb", buffering=0) as file:
+        content = memoryview(np.empty(os.fstat(file.fileno()).st_size, np.uint8))
+        count = 0
+        while count < len(content) and (more := file.readinto(content[count:])):
+            count += more
+    return content[:count].toreadonly()
 
 
 class _HttpTransport:

@@ -60,17 +60,57 @@ def mesh_medians(
     out : (ceil(ncy/64), ceil(ncx/64)) float32
         Set; from cells that are whole (16 pixels) and dark only.
     """
-    samples = np.empty(64 * 64, np.float32)
+    samples = np.empty(64 * 64 + 1, np.float32)
     rows, columns = cell_flux.shape
     for J in range(out.shape[0]):
         for I in range(out.shape[1]):
             n = 0
             for j in range(64 * J, min(64 * J + 64, rows), step):
                 for i in range(64 * I, min(64 * I + 64, columns), step):
-                    if cell_count[j, i] == 16 and detected[j, i] == 0:
-                        samples[n] = cell_flux[j, i]
-                        n += 1
-            out[J, I] = np.median(samples[:n]) / np.float32(16) if n >= fewest else np.nan
+                    # written in any case, to be overwritten: no branch to guess
+                    samples[n] = cell_flux[j, i]
+                    n += (cell_count[j, i] == 16) & (detected[j, i] == 0)
+            out[J, I] = _median(samples[:n]) / np.float32(16) if n >= fewest else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _median(samples: NDArray[np.float32]) -> np.float32:
+    """Return the median of one finite number or more; they are lost.
+
+    By halving the range in which it lies: to count what lies below takes vectors, where a partition
+    waits for each comparison (measured: six times as fast for 1000 numbers).
+    """
+    # as whole numbers of the same order
+    keys = samples.view(np.int32)
+    for i in range(keys.size):
+        keys[i] ^= (keys[i] >> 31) & 0x7FFFFFFF
+    half = (keys.size - 1) >> 1
+    low, high = np.int64(keys.min()), np.int64(keys.max())
+    while low < high:
+        middle = (low + high) >> 1
+        if _count_up_to(keys, np.int32(middle)) > half:
+            high = middle
+        else:
+            low = middle + 1
+    following = low
+    if keys.size % 2 == 0 and _count_up_to(keys, np.int32(low)) == half + 1:
+        following = np.int64(0x7FFFFFFF)
+        for i in range(keys.size):
+            if keys[i] > low:
+                following = min(following, keys[i])
+    keys[0] = low ^ ((low >> 31) & 0x7FFFFFFF)
+    one = samples[0]
+    keys[0] = following ^ ((following >> 31) & 0x7FFFFFFF)
+    return np.float32(0.5) * (one + samples[0])
+
+
+@njit(cache=True, nogil=True)
+def _count_up_to(keys: NDArray[np.int32], limit: np.int32) -> int:
+    """Return how many numbers are at most `limit`."""
+    count = 0
+    for i in range(keys.size):
+        count += keys[i] <= limit
+    return count
 
 
 @njit(cache=True, nogil=True)

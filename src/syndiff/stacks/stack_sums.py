@@ -1,5 +1,6 @@
 """A skycell's stack planes summed in boxes of 0.5 arcsec, strip by strip."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.config import ReductionConfig
-from syndiff.kernels.boxes import BoxSums, LeftOutSums, StripRows, sum_boxes
+from syndiff.kernels.boxes import BoxSums, LeftOutBoxes, StripRows, sum_boxes
 from syndiff.masks import StackMask
 
 __all__ = ["STRIP_ROWS", "BandPlanes", "BandSums", "StackPlane", "cells_over", "sum_strips"]
@@ -86,6 +87,7 @@ class BandSums:
         return tuple(np.concatenate(parts) for parts in zip(*self.left_out, strict=True))
 
 
+_BLANK = np.uint16(StackMask.BLANK)
 _LEFT_OUT_TYPES = (np.int32, np.int32, np.float32, np.uint8)
 
 
@@ -127,6 +129,7 @@ def sum_strips(
         The bands in the order of `planes`; they share one mask.
     """
     shape = next(iter(planes.values())).image.shape
+    left_out = np.uint16(config.ignore_mask_bits)
     mask = np.zeros(cells_over(shape, 8), np.uint16)
     sums = {band: BandSums(_empty_sums(shape, mask), []) for band in planes}
     tables = {
@@ -134,6 +137,8 @@ def sum_strips(
         for band, trio in planes.items()
     }
     step = strip_rows + strip_rows % 2
+    boxes = math.prod(cells_over((min(step, shape[0]), shape[1]), 2))
+    aside = LeftOutBoxes(*(np.empty(boxes, kind) for kind in _LEFT_OUT_TYPES))
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         for band, trio in planes.items():
@@ -143,7 +148,9 @@ def sum_strips(
                 _bit_patterns(trio.mask.rows(start, stop)),
                 *tables[band],
             )
-            _add_strip(strip, start, config, sums[band])
+            count = sum_boxes(strip, start, _BLANK, left_out, sums[band].boxes, aside)
+            if count:
+                sums[band].left_out.append(tuple(part[:count].copy() for part in aside))
     return sums
 
 
@@ -167,15 +174,3 @@ def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
 def _bit_patterns(rows: NDArray[Any]) -> NDArray[np.uint16]:
     """Return 16-bit rows as contiguous unsigned numbers."""
     return np.ascontiguousarray(rows).view(np.uint16)
-
-
-def _add_strip(strip: StripRows, start: int, config: ReductionConfig, sums: BandSums) -> None:
-    """Add a strip of one band to its sums."""
-    size = cells_over(strip.image.shape, 2)
-    aside = LeftOutSums(np.zeros(size, np.float32), np.zeros(size, np.uint8))
-    left_out = np.uint16(config.ignore_mask_bits)
-    if sum_boxes(strip, start, np.uint16(StackMask.BLANK), left_out, sums.boxes, aside):
-        row, column = (index.astype(np.int32) for index in np.nonzero(aside.counts))
-        sums.left_out.append(
-            (row + np.int32(start // 2), column, aside.flux[row, column], aside.counts[row, column])
-        )
