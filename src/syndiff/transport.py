@@ -242,7 +242,7 @@ def _read_file(path: Path) -> memoryview:
     import numpy as np
 
     with path.open("rb", buffering=0) as file:
-        content = memoryview(np.empty(os.fstat(file.fileno()).st_size, np.uint8))
+        content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
         count = 0
         while count < len(content) and (more := file.readinto(content[count:])):
             count += more

@@ -101,7 +101,7 @@ def _median(samples: NDArray[np.float32]) -> np.float32:
     keys[0] = low ^ ((low >> 31) & 0x7FFFFFFF)
     one = samples[0]
     keys[0] = following ^ ((following >> 31) & 0x7FFFFFFF)
-    return np.float32(0.5) * (one + samples[0])
+    return np.float32(0.5 * (one + samples[0]))
 
 
 @njit(cache=True, nogil=True)

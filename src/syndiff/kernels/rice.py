@@ -20,7 +20,7 @@ from numba.core import types
 from numba.extending import intrinsic, overload
 
 from syndiff.kernels.compile import njit
-from syndiff.kernels.rice_lanes import LANES, STEP_PX, advance_lanes, are_lanes_fast
+from syndiff.kernels.rice_lanes import CHUNK, LANES, advance_lanes, are_lanes_fast
 
 __all__ = ["IN_LANES", "SPARE_BYTES", "decode_rows"]
 
@@ -34,7 +34,6 @@ The fast path looks at a row's end once in 32 pixels. A pixel takes at most 64 +
 gets at most 312 bytes past the end before that is noticed, and reads 8 more.
 """
 
-_CHUNK = 32
 _FOUR = (0,) * 4
 _SIXTEEN = (0,) * LANES
 _RAW = 15
@@ -223,10 +222,10 @@ def _rows_together(
             together &= kind != _U(_RAW) and (in_lanes or kind != _U(0))
         k = i
         while k < stop:
-            m = min(_CHUNK, stop - k)
+            m = min(CHUNK, stop - k)
             done = False
-            if together and in_lanes and m % STEP_PX == 0:
-                done = advance_lanes(data, pos, last, low, live, out, k, m)
+            if together and in_lanes and m == CHUNK:
+                done = advance_lanes(data, pos, last, low, live, out, k)
             elif together and not in_lanes and m % 2 == 0:
                 done = _four_blocks(data, pos, last, low, out, k, m)
             if not done:

@@ -134,8 +134,8 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield decimate.split_light, (light, single_1, coarse)
     yield decimate.split_variance, (single_2, bytes_2, double_3)
     yield decimate.scatter_light, (index_i4, index_i4, single_1, single_1, double_2)
-    for light in (single_2, double_2):
-        yield coding.encode_asinh, (light, 0.0, 0.0, _array("f8", 1), short_2)
+    for values in (single_2, double_2):
+        yield coding.encode_asinh, (values, 0.0, 0.0, _array("f8", 1), short_2)
     yield coding.look_up, (single_1, words_1, single_1)
 
 

@@ -63,32 +63,26 @@ class BandSums:
     ----------
     boxes : BoxSums
         Sums over the whole skycell.
-    left_out : list of tuple
-        Row, column, flux and count of the boxes that hold left-out pixels, strip by strip.
+    left_out : list of LeftOutBoxes
+        The boxes that hold left-out pixels, strip by strip.
     """
 
     boxes: BoxSums
-    left_out: list[tuple[NDArray[Any], ...]]
+    left_out: list[LeftOutBoxes]
 
-    def left_out_boxes(self) -> tuple[NDArray[Any], ...]:
+    def left_out_boxes(self) -> LeftOutBoxes:
         """Return the boxes that hold left-out pixels.
 
         Returns
         -------
-        row, column : (n,) int32
-            Where they are.
-        flux : (n,) float32
-            Flux of their left-out pixels.
-        count : (n,) uint8
-            How many these are.
+        LeftOutBoxes
+            Row by row.
         """
-        if not self.left_out:
-            return tuple(np.empty(0, kind) for kind in _LEFT_OUT_TYPES)
-        return tuple(np.concatenate(parts) for parts in zip(*self.left_out, strict=True))
+        parts = [_room_aside((0, 0)), *self.left_out]
+        return LeftOutBoxes._make(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 _BLANK = np.uint16(StackMask.BLANK)
-_LEFT_OUT_TYPES = (np.int32, np.int32, np.float32, np.uint8)
 
 
 def cells_over(shape: tuple[int, int], size: int) -> tuple[int, int]:
@@ -137,8 +131,7 @@ def sum_strips(
         for band, trio in planes.items()
     }
     step = strip_rows + strip_rows % 2
-    boxes = math.prod(cells_over((min(step, shape[0]), shape[1]), 2))
-    aside = LeftOutBoxes(*(np.empty(boxes, kind) for kind in _LEFT_OUT_TYPES))
+    aside = _room_aside((min(step, shape[0]), shape[1]))
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         for band, trio in planes.items():
@@ -150,7 +143,9 @@ def sum_strips(
             )
             count = sum_boxes(strip, start, _BLANK, left_out, sums[band].boxes, aside)
             if count:
-                sums[band].left_out.append(tuple(part[:count].copy() for part in aside))
+                sums[band].left_out.append(
+                    LeftOutBoxes._make(part[:count].copy() for part in aside)
+                )
     return sums
 
 
@@ -163,6 +158,17 @@ def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> BoxSums:
         usable=np.zeros(cells_over(shape, 8), np.uint8),
         flagged=np.zeros(cells_over(shape, 32), np.uint16),
         mask=mask,
+    )
+
+
+def _room_aside(shape: tuple[int, int]) -> LeftOutBoxes:
+    """Return room for all boxes of a strip; not set."""
+    boxes = math.prod(cells_over(shape, 2))
+    return LeftOutBoxes(
+        row=np.empty(boxes, np.int32),
+        column=np.empty(boxes, np.int32),
+        flux=np.empty(boxes, np.float32),
+        counts=np.empty(boxes, np.uint8),
     )
 
 
