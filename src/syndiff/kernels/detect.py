@@ -166,6 +166,8 @@ def matched_filter(
     # one column of nothing on either side
     f = np.zeros((3, columns + 2), np.float32)
     v = np.zeros((3, columns + 2), np.float32)
+    signal = np.empty(columns, np.float32)
+    noise = np.empty(columns, np.float32)
     for j in range(-1, rows):
         a = (j + 1) % 3
         f[a] = 0
@@ -179,16 +181,28 @@ def matched_filter(
             continue
         b = j % 3
         c = (j - 1) % 3
-        for i in range(columns):
-            s = _smooth(f, c, i, 2) + 2 * _smooth(f, b, i, 2) + _smooth(f, a, i, 2)
-            w = _smooth(v, c, i, 4) + 4 * _smooth(v, b, i, 4) + _smooth(v, a, i, 4)
-            out[j, i] = s / np.sqrt(w) if v[b, i + 1] > 0 else np.nan
+        _weigh_rows(f[c], f[b], f[a], np.float32(2), signal)
+        _weigh_rows(v[c], v[b], v[a], np.float32(4), noise)
+        middle, target = v[b], out[j]
+        for i in range(target.size):
+            is_known = middle[i + 1] > 0
+            target[i] = signal[i] / np.sqrt(noise[i]) if is_known else np.float32(np.nan)
 
 
 @njit(cache=True, nogil=True)
-def _smooth(rows: NDArray[np.float32], row: int, i: int, middle: int) -> np.float32:
-    """Sum three neighbours of a row, the middle one times `middle`."""
-    return np.float32(rows[row, i] + np.float32(middle) * rows[row, i + 1] + rows[row, i + 2])
+def _weigh_rows(
+    above: NDArray[np.float32],
+    row: NDArray[np.float32],
+    below: NDArray[np.float32],
+    middle: np.float32,
+    out: NDArray[np.float32],
+) -> None:
+    """Set `out` to the sum of 3x3 cells, `middle` times as much weight on each middle one."""
+    for i in range(out.size):
+        a = above[i] + middle * above[i + 1] + above[i + 2]
+        b = row[i] + middle * row[i + 1] + row[i + 2]
+        c = below[i] + middle * below[i + 1] + below[i + 2]
+        out[i] = a + middle * b + c
 
 
 @njit(cache=True, nogil=True)
