@@ -125,6 +125,7 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     aside = boxes.LeftOutBoxes(index_i4, index_i4, single_1, _array("u1", 1))
     yield boxes.sum_boxes, (rows, 0, bits, bits, sums, aside)
     yield detect.sum_cells, (single_2, bytes_2, single_2, bytes_2)
+    yield detect.median, (single_1,)
     yield detect.mesh_medians, (single_2, bytes_2, bytes_2, 0, 0, single_2)
     yield detect.add_residual, (single_2, bytes_2, single_2, np.float32(0), single_2)
     yield detect.matched_filter, (single_2, single_2, single_2)

@@ -203,7 +203,8 @@ def _scatter(values: NDArray[np.float32], fallback: float) -> float:
     values = values[~np.isnan(values)]
     if values.size < _FEWEST_SAMPLES:
         return fallback
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    middle = detect.median(values.copy())
+    return 1.4826 * float(detect.median(np.abs(values - middle)))
 
 
 def _mark(ratio: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
