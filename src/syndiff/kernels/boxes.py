@@ -94,35 +94,42 @@ def sum_boxes(
     flux = np.empty(nx, np.float32)
     variance = np.empty(nx, np.float32)
     counts = np.empty(nx, np.uint8)
-    # a row's own values: look-ups apart from arithmetic take less than half the time
-    values = np.empty((2, nx), np.float32)
+    # two rows' own values: look-ups apart from arithmetic take less than half the time
+    values = np.empty((2, 2, nx), np.float32)
     aside_flux = np.zeros((nx + 1) >> 1, np.float32)
     aside_counts = np.zeros((nx + 1) >> 1, np.uint8)
     # few pixels are left out: cells of 8 tell where to look
     spotted = np.zeros((nx + 7) >> 3, np.uint8)
     n_aside = 0
     for j in range(0, rows, 2):
-        flux[:] = 0
-        variance[:] = 0
-        counts[:] = 0
         box = (first_row + j) >> 1
-        is_spotted = False
-        for q in range(j, min(j + 2, rows)):
-            mask = strip.mask[q]
-            bits = _collect_bits(
+        bits = np.uint16(0)
+        for q in range(min(2, rows - j)):
+            mask = strip.mask[j + q]
+            bits |= _collect_bits(
                 mask, left_out, sums.mask[box >> 2], sums.flagged[box >> 4], spotted
             )
-            look_up(strip.image_values, strip.image[q], values[0])
-            look_up(strip.variance_values, strip.variance[q], values[1])
-            _add_row(values, mask, blank | left_out, flux, variance, counts)
-            if bits & left_out:
-                is_spotted = True
-                _set_aside(values, mask, blank, left_out, spotted, aside_flux, aside_counts)
+            look_up(strip.image_values, strip.image[j + q], values[0, q])
+            look_up(strip.variance_values, strip.variance[j + q], values[1, q])
+        if j + 1 == rows:
+            values[:, 1] = np.nan
+        below = strip.mask[min(j + 1, rows - 1)]
+        _add_rows(values, strip.mask[j], below, blank | left_out, flux, variance, counts)
         _pair_columns(flux, sums.flux[box])
         _pair_columns(counts, sums.counts[box])
         _pair_into_cells(variance, sums.variance[box >> 1])
         _count_usable(sums.counts[box], sums.usable[box >> 2])
-        if is_spotted:
+        if bits & left_out:
+            for q in range(min(2, rows - j)):
+                _set_aside(
+                    values[:, q],
+                    strip.mask[j + q],
+                    blank,
+                    left_out,
+                    spotted,
+                    aside_flux,
+                    aside_counts,
+                )
             _count_usable(aside_counts, sums.usable[box >> 2])
             n_aside = _take_down(box, spotted, aside_flux, aside_counts, aside, n_aside)
     return n_aside
@@ -177,23 +184,25 @@ def _note_bits(
 
 
 @njit(cache=True, nogil=True)
-def _add_row(
+def _add_rows(
     values: NDArray[np.float32],
-    mask: NDArray[np.uint16],
+    above: NDArray[np.uint16],
+    below: NDArray[np.uint16],
     reject: np.uint16,
     flux: NDArray[np.float32],
     variance: NDArray[np.float32],
     counts: NDArray[np.uint8],
 ) -> None:
-    """Add a row's contributing pixels to running sums, one per column."""
-    for i in range(mask.size):
-        x = values[0, i]
-        v = values[1, i]
+    """Set sums of the contributing pixels of two rows, one per column."""
+    x0, x1, v0, v1 = values[0, 0], values[0, 1], values[1, 0], values[1, 1]
+    zero = np.float32(0)
+    for i in range(flux.size):
         # x == x is false for NaN only
-        good = (x == x) & (v == v) & ((mask[i] & reject) == 0)
-        flux[i] += x if good else np.float32(0)
-        variance[i] += v if good else np.float32(0)
-        counts[i] += np.uint8(good)
+        a = (x0[i] == x0[i]) & (v0[i] == v0[i]) & ((above[i] & reject) == 0)
+        b = (x1[i] == x1[i]) & (v1[i] == v1[i]) & ((below[i] & reject) == 0)
+        flux[i] = (x0[i] if a else zero) + (x1[i] if b else zero)
+        variance[i] = (v0[i] if a else zero) + (v1[i] if b else zero)
+        counts[i] = np.uint8(a) + np.uint8(b)
 
 
 @njit(cache=True, nogil=True)
