@@ -87,3 +87,17 @@ def test_grow_is_dilation_by_a_square(shape):
     detect.grow(marked, out)
     wanted = binary_dilation(marked, np.ones((3, 3)))
     np.testing.assert_array_equal(out, wanted.astype(np.uint8))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 999, 1000])
+@pytest.mark.parametrize("kind", ["noise", "ties", "one sign", "zeros of both signs"])
+def test_median_is_numpys(n, kind):
+    samples = np.random.default_rng(n).normal(size=n).astype(np.float32)
+    if kind == "ties":
+        samples = np.round(samples)
+    elif kind == "one sign":
+        samples = -np.exp(20 * samples)
+    elif kind == "zeros of both signs":
+        samples = np.copysign(np.float32(0), samples)
+    # one rounding of the mean of the two middle values
+    np.testing.assert_allclose(detect.median(samples.copy()), np.median(samples), rtol=2e-7)

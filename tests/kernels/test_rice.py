@@ -1,7 +1,9 @@
 """The RICE_1 kernel against astropy and against a slow, obvious twin."""
 
+import ctypes
 import io
 import itertools
+import mmap
 import os
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from numba import config as numba_config
 from stackplanes import compressed, sky_like
 
 from syndiff.kernels.rice import SPARE_BYTES, decode_rows
+from syndiff.kernels.rice_lanes import LANES
 
 # Only without the compiler: NumPy's scalars warn where 64 bits wrap around, as they should here.
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -105,15 +108,39 @@ def encode(row, blocksize, kinds):
     return pack(row[0], blocks)
 
 
-def decode(rows, nx, blocksize=32, spare=b"\xff"):
+def run_kernel(rows, nx, blocksize, spare, in_lanes):
     """Run the kernel on rows of bytes laid out back to back; returns its verdict and the DN."""
     lengths = np.array([len(row) for row in rows], np.int64)
     starts = 7 + np.cumsum(lengths) - lengths
-    data = np.frombuffer(b"\xff" * 7 + b"".join(rows) + spare * SPARE_BYTES, np.uint8)
+    data = ending_at_a_guard(b"\xff" * 7 + b"".join(rows) + spare * SPARE_BYTES)
     guarded = np.full((len(rows) + 2, nx), 12345, np.int16)
-    bad = decode_rows(data, starts, lengths, blocksize, guarded[1:-1])
+    bad = decode_rows(data, starts, lengths, blocksize, guarded[1:-1], in_lanes)
     assert (guarded[[0, -1]] == 12345).all()
     return bad, guarded[1:-1]
+
+
+def ending_at_a_guard(octets):
+    """Lay bytes before a page that nobody may read: who reads on ends with a segmentation fault."""
+    page = mmap.PAGESIZE
+    size = -(-len(octets) // page) * page
+    memory = mmap.mmap(-1, size + page)
+    memory[size - len(octets) : size] = octets
+    data = np.frombuffer(memory, np.uint8)
+    guard = ctypes.c_void_p(data.ctypes.data + size)
+    assert ctypes.CDLL(None).mprotect(guard, page, 0) == 0
+    return data[size - len(octets) : size]
+
+
+def decode(rows, nx, blocksize=32, spare=b"\xff"):
+    """Decode rows by fours and, more often than there are lanes, in lanes; both must agree."""
+    bad, dn = run_kernel(rows, nx, blocksize, spare, False)
+    if not numba_config.DISABLE_JIT:
+        times = 1 + -(-LANES // len(rows))
+        verdict, copies = run_kernel(rows * times, nx, blocksize, spare, True)
+        assert verdict == bad
+        if bad < 0:
+            np.testing.assert_array_equal(copies, np.tile(dn, (times, 1)))
+    return bad, dn
 
 
 def assert_as_twin(rows, nx, blocksize):
@@ -286,6 +313,17 @@ def test_corrupt_codes_that_run_far_past_the_end(kind):
     assert bad == 0
 
 
+@pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="Python code has no vectors")
+def test_lanes_of_all_sorts_at_once():
+    """Each row has kinds of its own; a long code or a raw block makes all of them go slowly."""
+    image = sky_like((LANES, 700))
+    image[3, 100:300] = image[7, :] = -5
+    rows = [encode(row, 32, [0, 9, 9 + q % 5, 12, 13]) for q, row in enumerate(image.tolist())]
+    bad, dn = run_kernel(rows, 700, 32, b"\xff", True)
+    assert bad == -1
+    np.testing.assert_array_equal(dn, image)
+
+
 @pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="this is what the test runs")
 def test_nothing_is_read_outside_the_buffer():
     """Without the compiler a read outside is an IndexError, which fails the tests above."""
@@ -308,8 +346,8 @@ def test_releases_the_gil():
     starts = np.tile(np.cumsum(lengths[:4]) - lengths[:4], 5000)
     data = np.frombuffer(b"".join(rows) + b"\0" * SPARE_BYTES, np.uint8)
     out = np.empty((len(lengths), 2000), np.int16)
-    decode_rows(data, starts[:8], lengths[:8], 32, out[:8])
-    thread = threading.Thread(target=decode_rows, args=(data, starts, lengths, 32, out))
+    decode_rows(data, starts[:8], lengths[:8], 32, out[:8], False)
+    thread = threading.Thread(target=decode_rows, args=(data, starts, lengths, 32, out, False))
     ticks = 0
     thread.start()
     while thread.is_alive():

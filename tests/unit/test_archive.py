@@ -44,6 +44,10 @@ QUICK = {
 }
 
 
+def octets_of(download):
+    return bytes(download.octets)
+
+
 def content(band, plane):
     return f"SIMPLE {band} {plane} ".encode() * 2000
 
@@ -213,7 +217,7 @@ def test_a_passing_fault_is_survived(server, archive, faults):
 
 def test_a_slow_file_within_the_limits_is_left_alone(server, archive):
     server.faults[FILE] = [Drip(pieces=5, pause_s=0.05)]
-    assert len(archive.fetch(FILE, bytes)) == 100_000
+    assert len(archive.fetch(FILE, octets_of)) == 100_000
     assert server.hits[FILE] == 1
 
 
@@ -233,7 +237,7 @@ def test_a_slow_file_within_the_limits_is_left_alone(server, archive):
 def test_a_lasting_fault_ends_in_one_clear_line(server, archive, fault, message, hits):
     server.faults[FILE] = server.faults["elsewhere"] = [fault] * 99
     with pytest.raises(ArchiveUnavailableError, match=message) as caught:
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
     assert f"{server.url}{FILE}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert server.hits[FILE] == hits
@@ -249,7 +253,7 @@ def test_a_file_that_stays_corrupt(server, archive):
 
 def test_not_found(server, archive):
     with pytest.raises(SkycellNotFoundError, match=r"no/such.fits: the archive does not have"):
-        archive.fetch("no/such.fits", bytes)
+        archive.fetch("no/such.fits", octets_of)
 
 
 @pytest.mark.parametrize("fault", [Status(404), Truncate(), Drip(pieces=100, pause_s=0.1)])
@@ -259,14 +263,14 @@ def test_failures_leave_the_connection_free(server, fault):
     with Archive(ArchiveConfig(server.url, 1, **limits)) as archive:
         for _ in range(4):
             with pytest.raises(ArchiveError):
-                archive.fetch(FILE, bytes)
-        assert len(archive.fetch(FILE, bytes)) == 100_000
+                archive.fetch(FILE, octets_of)
+        assert len(archive.fetch(FILE, octets_of)) == 100_000
 
 
 def test_a_connection_is_used_again(server, archive):
     for path in (FILE, "missing", FILE, "missing"):
         with contextlib.suppress(SkycellNotFoundError):
-            archive.fetch(path, bytes)
+            archive.fetch(path, octets_of)
     assert server.connections == 1
 
 
@@ -274,7 +278,7 @@ def test_a_slow_download_can_be_ended(server):
     server.faults[FILE] = [Drip(pieces=100, pause_s=0.1)]
     stop = threading.Event()
     with Archive(ArchiveConfig(server.url, 1)) as archive:
-        job = archive.submit(FILE, bytes, stop)
+        job = archive.submit(FILE, octets_of, stop)
         while not server.hits[FILE]:
             time.sleep(0.005)
         start = time.monotonic()
@@ -287,13 +291,13 @@ def test_a_slow_download_can_be_ended(server):
 def test_a_redirect_is_followed(server, archive):
     server.files["moved"] = b""
     server.faults["moved"] = [Status(301, location=f"/{FILE}")]
-    assert len(archive.fetch("moved", bytes)) == 100_000
+    assert len(archive.fetch("moved", octets_of)) == 100_000
 
 
 def test_a_redirect_to_nowhere_is_not_found(server, archive):
     server.faults["moved"] = [Status(302, location="/nowhere")]
     with pytest.raises(SkycellNotFoundError, match="does not have"):
-        archive.fetch("moved", bytes)
+        archive.fetch("moved", octets_of)
 
 
 def test_a_refused_connection():
@@ -303,17 +307,17 @@ def test_a_refused_connection():
         Archive(ArchiveConfig(url, 1, **QUICK)) as archive,
         pytest.raises(ArchiveUnavailableError, match=r"refused.*after 4 attempts"),
     ):
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
 
 
 def test_paths_are_escaped(server, archive):
     server.files["a b/c#d?e%20f"] = b"odd"
-    assert archive.fetch("a b/c#d?e%20f", bytes) == b"odd"
+    assert archive.fetch("a b/c#d?e%20f", octets_of) == b"odd"
     assert server.raw_paths[-1] == "/a%20b/c%23d%3Fe%2520f"
 
 
 def test_the_client_says_who_it_is(server, archive):
-    archive.fetch(FILE, bytes)
+    archive.fetch(FILE, octets_of)
     assert server.headers[-1]["User-Agent"].startswith("syndiff/")
 
 
@@ -326,18 +330,18 @@ def test_retry_after_is_honoured(server, archive, form):
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
     server.faults[FILE] = [Status(503, retry_after="1" if form == "seconds" else later)]
     start = time.monotonic()
-    archive.fetch(FILE, bytes)
+    archive.fetch(FILE, octets_of)
     assert time.monotonic() - start > 0.9
 
 
 def test_retry_after_holds_the_other_requests_too(server, archive):
     server.faults[FILE] = [Status(429, retry_after="1")]
-    job = archive.submit(FILE, bytes, threading.Event())
+    job = archive.submit(FILE, octets_of, threading.Event())
     while not server.hits[FILE]:
         time.sleep(0.005)
     time.sleep(0.1)
     start = time.monotonic()
-    archive.fetch(stack_path(SKYCELL.name, "r", "image"), bytes)
+    archive.fetch(stack_path(SKYCELL.name, "r", "image"), octets_of)
     assert time.monotonic() - start > 0.5
     job.result()
 
@@ -345,13 +349,13 @@ def test_retry_after_holds_the_other_requests_too(server, archive):
 def test_a_very_long_retry_after_ends_the_attempts(server, archive):
     server.faults[FILE] = [Status(503, retry_after="7200")]
     with pytest.raises(ArchiveUnavailableError, match="asks to be left alone for 7200 s"):
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
     assert server.hits[FILE] == 1
 
 
 def test_a_senseless_retry_after_is_ignored(server, archive):
     server.faults[FILE] = [Status(503, retry_after="soon")]
-    assert len(archive.fetch(FILE, bytes)) == 100_000
+    assert len(archive.fetch(FILE, octets_of)) == 100_000
 
 
 # Proxies
@@ -365,7 +369,7 @@ def test_the_environments_proxy_is_used(server, monkeypatch):
         Archive(ArchiveConfig("http://archive.invalid/root", 1, **QUICK)) as archive,
         pytest.raises(SkycellNotFoundError),
     ):
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
     assert server.raw_paths == [f"http://archive.invalid/root/{FILE}"]
 
 
@@ -374,7 +378,7 @@ def test_no_proxy_is_asked_for_this_machine(server, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with Archive(ArchiveConfig(server.url, 1, **QUICK)) as archive:
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
     assert server.raw_paths == [f"/{FILE}"]
 
 
@@ -419,7 +423,7 @@ def test_a_folder_in_place_of_a_file(tmp_path):
         Archive(ArchiveConfig(str(tmp_path), 1, **QUICK)) as archive,
         pytest.raises(ArchiveUnavailableError, match="Is a directory"),
     ):
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
 
 
 # S3
@@ -450,7 +454,7 @@ def test_s3_requests_are_never_signed(server, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     server.files[f"bucket/{FILE}"] = b"public"
     with Archive(ArchiveConfig("s3://bucket", 1, **QUICK)) as archive:
-        assert archive.fetch(FILE, bytes) == b"public"
+        assert archive.fetch(FILE, octets_of) == b"public"
     assert "authorization" not in {name.lower() for name in server.headers[-1]}
 
 
@@ -472,7 +476,7 @@ def test_s3_faults(server, monkeypatch, fault, error, message, hits):
         Archive(ArchiveConfig("s3://bucket", 1, **QUICK)) as archive,
         pytest.raises(error, match=message) as caught,
     ):
-        archive.fetch(FILE, bytes)
+        archive.fetch(FILE, octets_of)
     assert f"s3://bucket/{FILE}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert server.hits[f"bucket/{FILE}"] == hits

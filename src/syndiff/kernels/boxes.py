@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from syndiff.kernels.coding import look_up
 from syndiff.kernels.compile import njit
 
-__all__ = ["BoxSums", "LeftOutSums", "StripRows", "sum_boxes"]
+__all__ = ["BoxSums", "LeftOutBoxes", "StripRows", "sum_boxes"]
 
 
 class StripRows(NamedTuple):
@@ -43,13 +43,17 @@ class BoxSums(NamedTuple):
     """(ny/8, nx/8) mask bits of any pixel; shared by the bands."""
 
 
-class LeftOutSums(NamedTuple):
-    """What a strip's left-out pixels hold, in boxes; zero before the call."""
+class LeftOutBoxes(NamedTuple):
+    """The boxes that hold a strip's left-out pixels; room for all of its boxes."""
 
+    row: NDArray[np.int32]
+    """Row of boxes."""
+    column: NDArray[np.int32]
+    """Column of boxes."""
     flux: NDArray[np.float32]
-    """(k/2, nx/2) flux of left-out pixels."""
+    """Flux of left-out pixels."""
     counts: NDArray[np.uint8]
-    """(k/2, nx/2) left-out pixels, 0 to 4."""
+    """Left-out pixels, 1 to 4."""
 
 
 @njit(cache=True, nogil=True)
@@ -59,9 +63,9 @@ def sum_boxes(
     blank: np.uint16,
     left_out: np.uint16,
     sums: BoxSums,
-    aside: LeftOutSums,
+    aside: LeftOutBoxes,
 ) -> int:
-    """Add one strip to `sums`; return how many pixels were left out.
+    """Add one strip to `sums`; return how many boxes hold left-out pixels.
 
     Parameters
     ----------
@@ -73,13 +77,13 @@ def sum_boxes(
         Mask bits of pixels that hold no data, and of those to leave out.
     sums : BoxSums
         Added to, except flux and counts, which are set.
-    aside : LeftOutSums
-        Set where pixels are left out.
+    aside : LeftOutBoxes
+        Set from the beginning, row by row.
 
     Returns
     -------
     int
-        Pixels left out.
+        Boxes that were written to `aside`.
 
     Notes
     -----
@@ -90,37 +94,60 @@ def sum_boxes(
     flux = np.empty(nx, np.float32)
     variance = np.empty(nx, np.float32)
     counts = np.empty(nx, np.uint8)
-    # a row's own values: look-ups apart from arithmetic take less than half the time
-    values = np.empty((2, nx), np.float32)
-    n_left_out = 0
+    # two rows' own values: look-ups apart from arithmetic take less than half the time
+    values = np.empty((2, 2, nx), np.float32)
+    aside_flux = np.zeros((nx + 1) >> 1, np.float32)
+    aside_counts = np.zeros((nx + 1) >> 1, np.uint8)
+    # few pixels are left out: cells of 8 tell where to look
+    spotted = np.zeros((nx + 7) >> 3, np.uint8)
+    n_aside = 0
     for j in range(0, rows, 2):
-        flux[:] = 0
-        variance[:] = 0
-        counts[:] = 0
         box = (first_row + j) >> 1
-        for q in range(j, min(j + 2, rows)):
-            bits = _collect_bits(strip.mask[q], sums.mask[box >> 2], sums.flagged[box >> 4])
-            look_up(strip.image_values, strip.image[q], values[0])
-            look_up(strip.variance_values, strip.variance[q], values[1])
-            _add_row(values, strip.mask[q], blank | left_out, flux, variance, counts)
-            if bits & left_out:
-                n_left_out += _set_aside(
-                    values, strip.mask[q], blank, left_out, aside.flux[j >> 1], aside.counts[j >> 1]
-                )
+        bits = np.uint16(0)
+        for q in range(min(2, rows - j)):
+            mask = strip.mask[j + q]
+            bits |= _collect_bits(
+                mask, left_out, sums.mask[box >> 2], sums.flagged[box >> 4], spotted
+            )
+            look_up(strip.image_values, strip.image[j + q], values[0, q])
+            look_up(strip.variance_values, strip.variance[j + q], values[1, q])
+        if j + 1 == rows:
+            values[:, 1] = np.nan
+        below = strip.mask[min(j + 1, rows - 1)]
+        _add_rows(values, strip.mask[j], below, blank | left_out, flux, variance, counts)
         _pair_columns(flux, sums.flux[box])
         _pair_columns(counts, sums.counts[box])
         _pair_into_cells(variance, sums.variance[box >> 1])
         _count_usable(sums.counts[box], sums.usable[box >> 2])
-        if n_left_out:
-            _count_usable(aside.counts[j >> 1], sums.usable[box >> 2])
-    return n_left_out
+        if bits & left_out:
+            for q in range(min(2, rows - j)):
+                _set_aside(
+                    values[:, q],
+                    strip.mask[j + q],
+                    blank,
+                    left_out,
+                    spotted,
+                    aside_flux,
+                    aside_counts,
+                )
+            _count_usable(aside_counts, sums.usable[box >> 2])
+            n_aside = _take_down(box, spotted, aside_flux, aside_counts, aside, n_aside)
+    return n_aside
 
 
 @njit(cache=True, nogil=True)
 def _collect_bits(
-    mask: NDArray[np.uint16], cells: NDArray[np.uint16], flagged: NDArray[np.uint16]
+    mask: NDArray[np.uint16],
+    left_out: np.uint16,
+    cells: NDArray[np.uint16],
+    flagged: NDArray[np.uint16],
+    spotted: NDArray[np.uint8],
 ) -> np.uint16:
-    """OR a row of mask bits into 2" cells, count flagged pixels in 8" cells; return their OR."""
+    """Gather a row's mask bits; return their OR.
+
+    They are ORed into 2" cells, flagged pixels counted in 8" cells, and 2" cells with bits of
+    `left_out` set in `spotted`.
+    """
     bits = np.uint16(0)
     for i in range(mask.size):
         bits |= mask[i]
@@ -131,37 +158,51 @@ def _collect_bits(
         union = np.uint16(0)
         for i in range(8 * k, 8 * k + 8):
             union |= mask[i]
-        if union == 0:
-            continue
-        n = np.uint16(0)
-        for i in range(8 * k, 8 * k + 8):
-            n += np.uint16(mask[i] != 0)
-        cells[k] |= union
-        flagged[k >> 2] += n
-    for i in range(8 * whole, mask.size):
-        cells[whole] |= mask[i]
-        flagged[whole >> 2] += np.uint16(mask[i] != 0)
+        if union != 0:
+            _note_bits(mask[8 * k : 8 * k + 8], k, left_out, cells, flagged, spotted)
+    if mask.size & 7:
+        _note_bits(mask[8 * whole :], whole, left_out, cells, flagged, spotted)
     return bits
 
 
 @njit(cache=True, nogil=True)
-def _add_row(
-    values: NDArray[np.float32],
+def _note_bits(
     mask: NDArray[np.uint16],
+    k: int,
+    left_out: np.uint16,
+    cells: NDArray[np.uint16],
+    flagged: NDArray[np.uint16],
+    spotted: NDArray[np.uint8],
+) -> None:
+    """Take note of the mask bits of one row of 2" cell `k`."""
+    union = np.uint16(0)
+    for i in range(mask.size):
+        union |= mask[i]
+        flagged[k >> 2] += np.uint16(mask[i] != 0)
+    cells[k] |= union
+    spotted[k] |= np.uint8((union & left_out) != 0)
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(
+    values: NDArray[np.float32],
+    above: NDArray[np.uint16],
+    below: NDArray[np.uint16],
     reject: np.uint16,
     flux: NDArray[np.float32],
     variance: NDArray[np.float32],
     counts: NDArray[np.uint8],
 ) -> None:
-    """Add a row's contributing pixels to running sums, one per column."""
-    for i in range(mask.size):
-        x = values[0, i]
-        v = values[1, i]
+    """Set sums of the contributing pixels of two rows, one per column."""
+    x0, x1, v0, v1 = values[0, 0], values[0, 1], values[1, 0], values[1, 1]
+    zero = np.float32(0)
+    for i in range(flux.size):
         # x == x is false for NaN only
-        good = (x == x) & (v == v) & ((mask[i] & reject) == 0)
-        flux[i] += x if good else np.float32(0)
-        variance[i] += v if good else np.float32(0)
-        counts[i] += np.uint8(good)
+        a = (x0[i] == x0[i]) & (v0[i] == v0[i]) & ((above[i] & reject) == 0)
+        b = (x1[i] == x1[i]) & (v1[i] == v1[i]) & ((below[i] & reject) == 0)
+        flux[i] = (x0[i] if a else zero) + (x1[i] if b else zero)
+        variance[i] = (v0[i] if a else zero) + (v1[i] if b else zero)
+        counts[i] = np.uint8(a) + np.uint8(b)
 
 
 @njit(cache=True, nogil=True)
@@ -170,28 +211,45 @@ def _set_aside(
     mask: NDArray[np.uint16],
     blank: np.uint16,
     left_out: np.uint16,
+    spotted: NDArray[np.uint8],
     flux: NDArray[np.float32],
     counts: NDArray[np.uint8],
-) -> int:
-    """Add a row's left-out pixels to boxes; return how many there are."""
-    total = 0
-    for first in range(0, mask.size, 16):
-        last = min(first + 16, mask.size)
-        union = np.uint16(0)
-        for i in range(first, last):
-            union |= mask[i]
-        # few pixels are left out, and looking at sixteen together costs a tenth
-        if (union & left_out) == 0:
+) -> None:
+    """Add the left-out pixels of a row's spotted cells to boxes."""
+    for k in range(spotted.size):
+        if spotted[k] == 0:
             continue
-        for i in range(first, last):
+        for i in range(8 * k, min(8 * k + 8, mask.size)):
             if (mask[i] & left_out) == 0 or (mask[i] & blank) != 0:
                 continue
             if np.isnan(values[0, i]) or np.isnan(values[1, i]):
                 continue
             flux[i >> 1] += values[0, i]
             counts[i >> 1] += np.uint8(1)
-            total += 1
-    return total
+
+
+@njit(cache=True, nogil=True)
+def _take_down(
+    row: int,
+    spotted: NDArray[np.uint8],
+    flux: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+    aside: LeftOutBoxes,
+    n: int,
+) -> int:
+    """Move a row of boxes in spotted cells to the end of `aside`; return how many it has then."""
+    for k in range(spotted.size):
+        if spotted[k] == 0:
+            continue
+        spotted[k] = 0
+        for i in range(4 * k, min(4 * k + 4, counts.size)):
+            if counts[i] == 0:
+                continue
+            aside.row[n], aside.column[n] = row, i
+            aside.flux[n], aside.counts[n] = flux[i], counts[i]
+            flux[i], counts[i] = 0, 0
+            n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,11 @@ __all__ = ["encode_asinh", "look_up"]
 
 @njit(cache=True, nogil=True)
 def encode_asinh(
-    x: NDArray[np.floating[Any]], scale: float, steps: float, out: NDArray[np.int16]
+    x: NDArray[np.floating[Any]],
+    scale: float,
+    steps: float,
+    sinh: NDArray[np.float64],
+    out: NDArray[np.int16],
 ) -> bool:
     """Set `out` to ``round(steps * asinh(x / scale))``; say whether all of it fits.
 
@@ -27,6 +31,8 @@ def encode_asinh(
         Softening, in units of `x`.
     steps : float
         Steps per unit of asinh.
+    sinh : (65536,) float64
+        ``sinh(code / steps)`` by the code's bit pattern.
     out : (rows, n) int16
         Set, up to the first value that doesn't fit.
 
@@ -48,7 +54,7 @@ def encode_asinh(
             if not abs(code) <= 32767:
                 return False
             out[j, i] = np.int16(code)
-            rest = value - scale * np.sinh(code / steps)
+            rest = value - scale * sinh[np.uint16(out[j, i])]
     return True
 
 

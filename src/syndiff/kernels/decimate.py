@@ -64,18 +64,27 @@ def split_light(boxes: Boxes, weights: NDArray[np.float32], out: CoarseSums) -> 
     Light under the spline that falls on cells outside the skycell is lost: part of what the
     outermost two boxes hold.
     """
-    rows = boxes.flux.shape[0]
+    rows, columns = boxes.flux.shape
     height, width = out.light.shape
     # the last twelve box rows of detected light, with the spline's reach on either side
     ring = np.zeros((12, 4 * width + 8), np.float32)
     column_sums = np.empty(4 * width + 8, np.float32)
+    # of the rows of an 8" cell so far, column by column
+    faint = np.zeros(columns, np.float32)
+    counts = np.zeros(columns, np.uint16)
+    is_light = np.empty(columns + 1, np.uint8)
     for J in range(height):
         lit = False
         for j in range(4 * J + 4 if J else 0, 4 * J + 8):
-            if j < rows:
-                _split_row(boxes, j, ring[j % 12], out)
-            else:
+            if j >= rows:
                 ring[j % 12] = 0
+                continue
+            _repeat_cells(boxes.detected[j >> 1], is_light)
+            _split_row(boxes, j, is_light, ring[j % 12], faint, counts)
+            if j % 16 == 15 or j == rows - 1:
+                _gather(faint, counts, out.faint[j >> 4], out.counts[j >> 4])
+                faint[:] = 0
+                counts[:] = 0
         column_sums[:] = 0
         for r in range(12):
             j = 4 * J - 4 + r
@@ -86,26 +95,53 @@ def split_light(boxes: Boxes, weights: NDArray[np.float32], out: CoarseSums) -> 
 
 
 @njit(cache=True, nogil=True)
-def _split_row(boxes: Boxes, row: int, light: NDArray[np.float32], out: CoarseSums) -> None:
+def _repeat_cells(cells: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Set both boxes of every 1" cell of a row to what the cell is."""
+    for I in range(cells.size):
+        out[2 * I] = cells[I]
+        out[2 * I + 1] = cells[I]
+
+
+@njit(cache=True, nogil=True)
+def _split_row(
+    boxes: Boxes,
+    row: int,
+    is_light: NDArray[np.uint8],
+    light: NDArray[np.float32],
+    faint: NDArray[np.float32],
+    counts: NDArray[np.uint16],
+) -> None:
     """Set `light` (four columns of padding first) to a row's detected light; sum the rest."""
-    flux = boxes.flux[row]
-    counts = boxes.counts[row]
-    detected = boxes.detected[row >> 1]
     level = boxes.level[row >> 7]
-    faint = out.faint[row >> 4]
-    out_counts = out.counts[row >> 4]
-    for I in range(faint.size):
-        height = level[I >> 3]
-        total = np.float32(0)
+    for I in range(level.size):
+        height = level[I]
+        # Slices that begin at 0 let the compiler use vectors.
+        part = slice(128 * I, min(128 * I + 128, faint.size))
+        flux, count, lit = boxes.flux[row, part], boxes.counts[row, part], is_light[part]
+        target, rest, total = light[4:][part], faint[part], counts[part]
+        for i in range(rest.size):
+            x = flux[i] - height * np.float32(count[i])
+            target[i] = x if lit[i] != 0 else np.float32(0)
+            rest[i] += np.float32(0) if lit[i] != 0 else x
+            total[i] += np.uint16(count[i])
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    faint: NDArray[np.float32],
+    counts: NDArray[np.uint16],
+    cell_faint: NDArray[np.float64],
+    cell_counts: NDArray[np.uint16],
+) -> None:
+    """Set a row of 8" cells to the sums of their sixteen columns."""
+    for I in range(cell_faint.size):
+        total = 0.0
         n = 0
-        for i in range(16 * I, min(16 * I + 16, flux.size)):
-            x = flux[i] - height * np.float32(counts[i])
-            is_light = detected[i >> 1] != 0
-            light[i + 4] = x if is_light else np.float32(0)
-            total += np.float32(0) if is_light else x
+        for i in range(16 * I, min(16 * I + 16, faint.size)):
+            total += faint[i]
             n += counts[i]
-        faint[I] += total
-        out_counts[I] += np.uint16(n)
+        cell_faint[I] = total
+        cell_counts[I] = n
 
 
 @njit(cache=True, nogil=True)

@@ -121,9 +121,11 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     bits = np.uint16(0)
     packed = _array("u2", 2, is_readonly=True)
     yield bigendian.unpack_rows, (packed, index_1, bits, words_2)
-    yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2)
-    yield boxes.sum_boxes, (rows, 0, bits, bits, sums, boxes.LeftOutSums(single_2, bytes_2))
+    yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2, True)
+    aside = boxes.LeftOutBoxes(index_i4, index_i4, single_1, _array("u1", 1))
+    yield boxes.sum_boxes, (rows, 0, bits, bits, sums, aside)
     yield detect.sum_cells, (single_2, bytes_2, single_2, bytes_2)
+    yield detect.median, (single_1,)
     yield detect.mesh_medians, (single_2, bytes_2, bytes_2, 0, 0, single_2)
     yield detect.add_residual, (single_2, bytes_2, single_2, np.float32(0), single_2)
     yield detect.matched_filter, (single_2, single_2, single_2)
@@ -133,8 +135,8 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield decimate.split_light, (light, single_1, coarse)
     yield decimate.split_variance, (single_2, bytes_2, double_3)
     yield decimate.scatter_light, (index_i4, index_i4, single_1, single_1, double_2)
-    yield coding.encode_asinh, (single_2, 0.0, 0.0, short_2)
-    yield coding.encode_asinh, (double_2, 0.0, 0.0, short_2)
+    for values in (single_2, double_2):
+        yield coding.encode_asinh, (values, 0.0, 0.0, _array("f8", 1), short_2)
     yield coding.look_up, (single_1, words_1, single_1)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from syndiff.layout import Detector
     from syndiff.stacks.archive import Archive
     from syndiff.storage import Place
+    from syndiff.transport import Download
 
 __all__ = ["PrfSet", "keep_prf_grid", "prf_set", "read_prf_files"]
 
@@ -211,7 +212,7 @@ def _asked(archive: Archive, folder: str, detector: Detector) -> Iterator[str]:
     """Yield the known stems of which the archive has the first file."""
     for name in _stems(detector):
         try:
-            archive.fetch(_Stem(folder, name).path(*_PLACES[0]), len)
+            archive.fetch(_Stem(folder, name).path(*_PLACES[0]), bool)
         except SkycellNotFoundError:
             continue
         yield name
@@ -253,12 +254,12 @@ def _arrived(job: Future[fits.PrimaryHDU]) -> fits.PrimaryHDU | None:
         return None
 
 
-def _parse(data: bytes | memoryview, source: str) -> fits.PrimaryHDU:
+def _parse(file: Download, source: str) -> fits.PrimaryHDU:
     """Return a file's first HDU; the second one holds uncertainties."""
     from astropy.io import fits
 
     try:
-        hdu = fits.PrimaryHDU.fromstring(bytes(data))
+        hdu = fits.PrimaryHDU.fromstring(bytes(file.octets))
         image = hdu.data
     except (OSError, TypeError, ValueError, fits.VerifyError) as error:
         raise CorruptDownloadError(f"{source} is no complete FITS file ({error})") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import random
 import re
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.stackfile import StackFile
     from syndiff.stacks.stackheader import Plane
+    from syndiff.transport import Download
 
 __all__ = [
     "PLANES",
@@ -238,7 +238,7 @@ class Archive:
         return self._transport.names(folder)
 
     def submit(
-        self, path: str, accept: Callable[[bytes | memoryview], T], stop: threading.Event
+        self, path: str, accept: Callable[[Download], T], stop: threading.Event
     ) -> Future[T]:
         """Start to fetch a file in the background; see `fetch`.
 
@@ -247,7 +247,7 @@ class Archive:
         path : str
             Path below the archive's root.
         accept : callable
-            Turns the bytes into the result.
+            Turns the file into the result.
         stop : threading.Event
             Ends the attempts when set.
 
@@ -261,7 +261,7 @@ class Archive:
     def fetch(
         self,
         path: str,
-        accept: Callable[[bytes | memoryview], T],
+        accept: Callable[[Download], T],
         stop: threading.Event | None = None,
     ) -> T:
         """Return what `accept` makes of a file, asking again for what fails.
@@ -271,7 +271,7 @@ class Archive:
         path : str
             Path below the archive's root.
         accept : callable
-            Takes the bytes and returns the result, or raises CorruptDownloadError.
+            Takes the file and returns the result, or raises CorruptDownloadError.
         stop : threading.Event, optional
             Ends the attempts when set.
 
@@ -429,12 +429,12 @@ def fetch_skycell(
 
 def _acceptance(
     open_plane: OpenPlane, source: str, plane: Plane, band: str, skycell: Skycell
-) -> Callable[[bytes | memoryview], Fetched]:
+) -> Callable[[Download], Fetched]:
     """Return what turns one file's bytes into a verified file."""
 
-    def accept(data: bytes | memoryview) -> Fetched:
-        stack = open_plane(data, source=source, plane=plane, band=band, skycell=skycell)
-        return Fetched(stack, hashlib.sha256(data).hexdigest(), source, len(data))
+    def accept(file: Download) -> Fetched:
+        stack = open_plane(file.octets, source=source, plane=plane, band=band, skycell=skycell)
+        return Fetched(stack, file.sha256, source, len(file.octets))
 
     return accept
 

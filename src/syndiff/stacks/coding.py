@@ -64,7 +64,8 @@ def asinh_encode(x: ArrayLike, sigma: float) -> NDArray[np.int16]:
     values = np.ascontiguousarray(x)
     rows = values.reshape(-1, values.shape[-1]) if values.size else np.empty((0, 1))
     codes = np.empty(values.shape, np.int16)
-    if not coding.encode_asinh(rows, _SOFTENING * sigma, _STEPS, codes.reshape(rows.shape)):
+    scale, out = _SOFTENING * sigma, codes.reshape(rows.shape)
+    if not coding.encode_asinh(rows, scale, _STEPS, _sinh_table(), out):
         raise RenderingError(
             f"light of {np.max(np.abs(values)):.6g} can't be coded with sigma {sigma:.6g}: values "
             "must be finite and within 2.8e6 sigma; check the scaling of the image and of its "

@@ -1,5 +1,6 @@
 """Where a skycell holds light: levels, a matched filter calibrated by its own noise, or SEP."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,7 +203,8 @@ def _scatter(values: NDArray[np.float32], fallback: float) -> float:
     values = values[~np.isnan(values)]
     if values.size < _FEWEST_SAMPLES:
         return fallback
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    middle = detect.median(values.copy())
+    return 1.4826 * float(detect.median(np.abs(values - middle)))
 
 
 def _mark(ratio: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
@@ -212,7 +214,8 @@ def _mark(ratio: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     an empty TESS pixel, peaks and troughs together leave none.
     """
     if threshold:
-        return _grown((np.abs(ratio) > np.float32(threshold)).view(np.uint8), ratio, threshold)
+        limit = np.float32(threshold)
+        return _grown(((ratio > limit) | (ratio < -limit)).view(np.uint8), ratio, threshold)
     return (np.abs(ratio) > 0).view(np.uint8)
 
 
@@ -301,18 +304,22 @@ def _noise_correlation(
     crowded field it counts as noise (4 % more at four times the density of high latitudes, 20 % at
     sixteen times).
     """
-    s, v, lit = (_quartets(plane) for plane in (residual, variance, detected))
-    dark = ((lit == 0) & (v > 0)).all(axis=(1, 3))
+    sums, variances, lit = (_quartets(plane) for plane in (residual, variance, detected))
+    dark = functools.reduce(
+        np.logical_and,
+        [(is_lit == 0) & (v > 0) for is_lit, v in zip(lit, variances, strict=True)],
+    )
     if np.count_nonzero(dark) < _FEWEST_SAMPLES:
         return fallback if _NOISE_FREE < fallback < np.inf else 1.0
-    cells = s[:, 0, :, 0][dark] / np.sqrt(v[:, 0, :, 0][dark])
-    blocks = s.sum(axis=(1, 3))[dark] / np.sqrt(v.sum(axis=(1, 3))[dark])
+    s, v = ([cells[dark] for cells in quartet] for quartet in (sums, variances))
+    cells = s[0] / np.sqrt(v[0])
+    blocks = (s[0] + s[1] + s[2] + s[3]) / np.sqrt(v[0] + v[1] + v[2] + v[3])
     fine, coarse = _scatter(cells, 1.0), _scatter(blocks, 1.0)
     factor = float(np.sqrt(max(2 * coarse**2 - fine**2, coarse**2)))
     return factor if factor > _NOISE_FREE else 1.0
 
 
-def _quartets(plane: NDArray[Any]) -> NDArray[Any]:
-    """Return every second row of 2x2 blocks of a plane, as (rows, 2, columns, 2)."""
-    rows, columns = (size // 2 for size in plane.shape)
-    return plane[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2)[::2]
+def _quartets(plane: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the four cells of blocks of 2x2, as a plane each, of every second row of blocks."""
+    rows, columns = (size - size % 2 for size in plane.shape)
+    return [plane[j:rows:4, i:columns:2] for j in (0, 1) for i in (0, 1)]

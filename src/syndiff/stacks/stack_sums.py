@@ -1,5 +1,6 @@
 """A skycell's stack planes summed in boxes of 0.5 arcsec, strip by strip."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.config import ReductionConfig
-from syndiff.kernels.boxes import BoxSums, LeftOutSums, StripRows, sum_boxes
+from syndiff.kernels.boxes import BoxSums, LeftOutBoxes, StripRows, sum_boxes
 from syndiff.masks import StackMask
 
 __all__ = ["STRIP_ROWS", "BandPlanes", "BandSums", "StackPlane", "cells_over", "sum_strips"]
@@ -62,31 +63,26 @@ class BandSums:
     ----------
     boxes : BoxSums
         Sums over the whole skycell.
-    left_out : list of tuple
-        Row, column, flux and count of the boxes that hold left-out pixels, strip by strip.
+    left_out : list of LeftOutBoxes
+        The boxes that hold left-out pixels, strip by strip.
     """
 
     boxes: BoxSums
-    left_out: list[tuple[NDArray[Any], ...]]
+    left_out: list[LeftOutBoxes]
 
-    def left_out_boxes(self) -> tuple[NDArray[Any], ...]:
+    def left_out_boxes(self) -> LeftOutBoxes:
         """Return the boxes that hold left-out pixels.
 
         Returns
         -------
-        row, column : (n,) int32
-            Where they are.
-        flux : (n,) float32
-            Flux of their left-out pixels.
-        count : (n,) uint8
-            How many these are.
+        LeftOutBoxes
+            Row by row.
         """
-        if not self.left_out:
-            return tuple(np.empty(0, kind) for kind in _LEFT_OUT_TYPES)
-        return tuple(np.concatenate(parts) for parts in zip(*self.left_out, strict=True))
+        parts = [_room_aside((0, 0)), *self.left_out]
+        return LeftOutBoxes._make(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
-_LEFT_OUT_TYPES = (np.int32, np.int32, np.float32, np.uint8)
+_BLANK = np.uint16(StackMask.BLANK)
 
 
 def cells_over(shape: tuple[int, int], size: int) -> tuple[int, int]:
@@ -127,6 +123,7 @@ def sum_strips(
         The bands in the order of `planes`; they share one mask.
     """
     shape = next(iter(planes.values())).image.shape
+    left_out = np.uint16(config.ignore_mask_bits)
     mask = np.zeros(cells_over(shape, 8), np.uint16)
     sums = {band: BandSums(_empty_sums(shape, mask), []) for band in planes}
     tables = {
@@ -134,6 +131,7 @@ def sum_strips(
         for band, trio in planes.items()
     }
     step = strip_rows + strip_rows % 2
+    aside = _room_aside((min(step, shape[0]), shape[1]))
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
         for band, trio in planes.items():
@@ -143,7 +141,11 @@ def sum_strips(
                 _bit_patterns(trio.mask.rows(start, stop)),
                 *tables[band],
             )
-            _add_strip(strip, start, config, sums[band])
+            count = sum_boxes(strip, start, _BLANK, left_out, sums[band].boxes, aside)
+            if count:
+                sums[band].left_out.append(
+                    LeftOutBoxes._make(part[:count].copy() for part in aside)
+                )
     return sums
 
 
@@ -159,6 +161,17 @@ def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> BoxSums:
     )
 
 
+def _room_aside(shape: tuple[int, int]) -> LeftOutBoxes:
+    """Return room for all boxes of a strip; not set."""
+    boxes = math.prod(cells_over(shape, 2))
+    return LeftOutBoxes(
+        row=np.empty(boxes, np.int32),
+        column=np.empty(boxes, np.int32),
+        flux=np.empty(boxes, np.float32),
+        counts=np.empty(boxes, np.uint8),
+    )
+
+
 def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `table` with NaN for infinities too."""
     return np.where(np.isfinite(table), table, np.float32(np.nan)).astype(np.float32)
@@ -167,15 +180,3 @@ def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
 def _bit_patterns(rows: NDArray[Any]) -> NDArray[np.uint16]:
     """Return 16-bit rows as contiguous unsigned numbers."""
     return np.ascontiguousarray(rows).view(np.uint16)
-
-
-def _add_strip(strip: StripRows, start: int, config: ReductionConfig, sums: BandSums) -> None:
-    """Add a strip of one band to its sums."""
-    size = cells_over(strip.image.shape, 2)
-    aside = LeftOutSums(np.zeros(size, np.float32), np.zeros(size, np.uint8))
-    left_out = np.uint16(config.ignore_mask_bits)
-    if sum_boxes(strip, start, np.uint16(StackMask.BLANK), left_out, sums.boxes, aside):
-        row, column = (index.astype(np.int32) for index in np.nonzero(aside.counts))
-        sums.left_out.append(
-            (row + np.int32(start // 2), column, aside.flux[row, column], aside.counts[row, column])
-        )
