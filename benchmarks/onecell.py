@@ -19,7 +19,7 @@ from syndiff.stacks.archive import fetch_skycell, open_archive
 from syndiff.stacks.atlas import Atlas
 from syndiff.stages.download import _planes, _provenance, _with_provenance
 from syndiff.storage import Place
-from syndiff.transport import ArchiveConfig
+from syndiff.transport.attempt import ArchiveConfig
 
 IGNORED = 8575
 """The survey's own mask of bad pixels."""

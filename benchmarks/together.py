@@ -27,7 +27,7 @@ from syndiff.sky.tessellation import Tessellation
 from syndiff.stacks.archive import fetch_skycell, open_archive
 from syndiff.stages.download import DownloadJob, download_stage
 from syndiff.stages.stage import StageRun, clock
-from syndiff.transport import ArchiveConfig
+from syndiff.transport.attempt import ArchiveConfig
 from syndiff.window import Window
 
 FIELD = Window(1000, 1000, 1030, 1030)

@@ -28,7 +28,8 @@ from syndiff.stars.files import read_star_file
 from syndiff.stars.gaia import GaiaService, find_gaia_stars
 from syndiff.stars.inputs import store_stars
 from syndiff.storage import Place
-from syndiff.transport import ArchiveConfig, connect
+from syndiff.transport.attempt import ArchiveConfig
+from syndiff.transport.connect import connect
 from syndiff.window import Window
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ GROUND = {"config", "errors", "layout", "masks", "settings", "storage", "window"
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
 PACKAGES = (
-    *("kernels", "ffi", "sky", "stacks", "stars", "scenes", "templates", "pointing"),
+    *("transport", "kernels", "ffi", "sky", "stacks", "stars", "scenes", "templates", "pointing"),
     *("differences", "stages"),
 )
 """From the bottom up: each may import those before it. The simulation has a rule of its own."""
@@ -38,12 +38,12 @@ LIBRARIES = {
     "matplotlib": {"plots"},
     "mocpy": {"sky.footprint_files"},
     "numcodecs": {"packing"},
-    "obstore": {"storage", "transport"},
+    "obstore": {"storage", "transport.s3"},
     "rich": {"terminal"},
     "sep": {"stacks.detection"},
     "tesswcs": {"simulation.ffi"},
     "typer": {"cli", "options", "terminal"},
-    "urllib3": {"transport"},
+    "urllib3": {"transport.http", "transport.service"},
     "zarr": {"packing", "scenes.store", "storage"},
 }
 HEAVY = {*LIBRARIES, "astropy", "dask", "numba", "numpy", "scipy"} - {"typer"}

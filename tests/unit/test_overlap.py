@@ -11,7 +11,7 @@ from syndiff.layout import Detector, Layout
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stages import download
 from syndiff.stages.download import DownloadJob
-from syndiff.transport import ArchiveConfig
+from syndiff.transport.attempt import ArchiveConfig
 
 PATIENCE_S = 20.0
 

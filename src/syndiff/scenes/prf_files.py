@@ -14,7 +14,7 @@ from syndiff.config import DEFAULT_PRF_DIR, PRF_COLUMNS, PRF_ROWS
 from syndiff.errors import CorruptDownloadError, ResponseError, SkycellNotFoundError
 from syndiff.scenes.prf_grid import PrfGrid, check_samples
 from syndiff.stacks.archive import open_archive
-from syndiff.transport import ArchiveConfig
+from syndiff.transport.attempt import ArchiveConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from syndiff.layout import Detector
     from syndiff.stacks.archive import Archive
     from syndiff.storage import Place
-    from syndiff.transport import Download
+    from syndiff.transport.attempt import Download
 
 __all__ = ["PrfSet", "keep_prf_grid", "prf_set", "read_prf_files"]
 

@@ -20,13 +20,13 @@ from syndiff.errors import (
     GeometryError,
     SkycellNotFoundError,
 )
-from syndiff.transport import (
+from syndiff.transport.attempt import (
     ArchiveConfig,
     DeniedError,
     TransientError,
-    connect,
     connection_limit,
 )
+from syndiff.transport.connect import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.stackfile import StackFile
     from syndiff.stacks.stackheader import Plane
-    from syndiff.transport import Download
+    from syndiff.transport.attempt import Download
 
 __all__ = [
     "PLANES",

@@ -18,7 +18,8 @@ from syndiff.errors import ArchiveUnavailableError, ConfigError
 from syndiff.ffi.tiles import TileGrid
 from syndiff.stars.catalogue import StarCatalogue
 from syndiff.stars.files import stars_of_table
-from syndiff.transport import ArchiveConfig, TransientError, WebService
+from syndiff.transport.attempt import ArchiveConfig, TransientError
+from syndiff.transport.service import WebService
 
 if TYPE_CHECKING:
     from collections.abc import Callable

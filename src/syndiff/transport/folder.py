@@ -1,0 +1,132 @@
+"""Archive files from a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from syndiff.errors import ConfigError, SkycellNotFoundError
+from syndiff.transport.attempt import DeniedError, Download, TransientError
+
+if TYPE_CHECKING:
+    import threading
+
+    from syndiff.transport.attempt import ArchiveConfig
+
+__all__ = ["FolderTransport"]
+
+_READ_BYTES = 1 << 19
+"""Most that one read of a local file asks for: it stays in a core's own cache."""
+
+
+class FolderTransport:
+    """A local folder: the archive's own tree, or the files side by side.
+
+    Parameters
+    ----------
+    config : ArchiveConfig
+        Its path.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such folder.
+    """
+
+    remedy = "check the folder and its permissions"
+
+    def __init__(self, config: ArchiveConfig) -> None:
+        self._root = Path(config.url).expanduser().absolute()
+        if not self._root.is_dir():
+            raise ConfigError(
+                f"archive folder {self._root} does not exist: give {config.option} a folder that "
+                "holds the files, or an https:// or s3:// URL"
+            )
+
+    def address(self, path: str) -> str:
+        """Return the full address of a file.
+
+        Parameters
+        ----------
+        path : str
+            Path below the root.
+
+        Returns
+        -------
+        str
+            For messages and provenance.
+        """
+        return str(self._root / path)
+
+    def read(self, path: str, stop: threading.Event) -> Download:  # noqa: ARG002
+        """Return the file of the tree, or the one of that name in the folder itself.
+
+        Parameters
+        ----------
+        path : str
+            Path below the root.
+        stop : threading.Event
+            Not looked at.
+
+        Returns
+        -------
+        Download
+            The file.
+
+        Raises
+        ------
+        SkycellNotFoundError
+            If it is not there.
+        TransientError
+            If it could not be had this time.
+        """
+        for candidate in (self._root / path, self._root / Path(path).name):
+            try:
+                return _read_file(candidate)
+            except FileNotFoundError:
+                continue
+            except PermissionError as error:
+                raise DeniedError(f"{error.strerror} ({candidate})") from error
+            except OSError as error:
+                raise TransientError(f"{error.strerror} ({candidate})") from error
+        raise SkycellNotFoundError(f"{self.address(path)} does not exist")
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of a folder's files.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+
+        Returns
+        -------
+        list of str
+            Sorted; none where there is no such folder.
+        """
+        path = self._root / folder
+        return sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+
+    def close(self) -> None:
+        """Do nothing: no connection is held."""
+
+
+def _read_file(path: Path) -> Download:
+    """Return a file.
+
+    In NumPy's memory: Linux gives it in pages of 2 MB, `bytes` in those of 4 kB, and to get 325 MB
+    of these takes half as long as to read. The digest costs three quarters of what it would later
+    if taken while the cache holds a piece.
+    """
+    import numpy as np
+
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
+        count = 0
+        while more := file.readinto(content[count : count + _READ_BYTES]):
+            digest.update(content[count : count + more])
+            count += more
+    return Download(content[:count].toreadonly(), digest.hexdigest())
