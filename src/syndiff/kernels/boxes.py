@@ -33,6 +33,10 @@ class BoxSums(NamedTuple):
     """(ny/2, nx/2) flux of contributing pixels."""
     counts: NDArray[np.uint8]
     """(ny/2, nx/2) contributing pixels, 0 to 4."""
+    cell_flux: NDArray[np.float32]
+    """(ny/4, nx/4) flux of contributing pixels."""
+    cell_counts: NDArray[np.uint8]
+    """(ny/4, nx/4) contributing pixels, 0 to 16."""
     variance: NDArray[np.float32]
     """(ny/4, nx/4) variance of contributing pixels."""
     usable: NDArray[np.uint8]
@@ -117,6 +121,8 @@ def sum_boxes(
         _add_rows(values, strip.mask[j], below, blank | left_out, flux, variance, counts)
         _pair_columns(flux, sums.flux[box])
         _pair_columns(counts, sums.counts[box])
+        _pair_into_cells(flux, sums.cell_flux[box >> 1])
+        _pair_into_cells(counts, sums.cell_counts[box >> 1])
         _pair_into_cells(variance, sums.variance[box >> 1])
         _count_usable(sums.counts[box], sums.usable[box >> 2])
         if bits & left_out:
@@ -262,7 +268,7 @@ def _pair_columns(columns: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _pair_into_cells(columns: NDArray[np.float32], cells: NDArray[np.float32]) -> None:
+def _pair_into_cells(columns: NDArray[Any], cells: NDArray[Any]) -> None:
     """Add columns to 1" cells of four, two columns at a time."""
     for k in range(columns.size >> 1):
         cells[k >> 1] += columns[2 * k] + columns[2 * k + 1]

@@ -5,37 +5,7 @@ from numpy.typing import NDArray
 
 from syndiff.kernels.compile import njit
 
-__all__ = ["add_residual", "grow", "matched_filter", "median", "mesh_medians", "sum_cells"]
-
-
-@njit(cache=True, nogil=True)
-def sum_cells(
-    flux: NDArray[np.float32],
-    count: NDArray[np.uint8],
-    cell_flux: NDArray[np.float32],
-    cell_count: NDArray[np.uint8],
-) -> None:
-    """Sum boxes of 0.5" into cells of 1" (two by two; fewer at an odd edge).
-
-    Parameters
-    ----------
-    flux, count : (nby, nbx) float32, uint8
-        Flux and contributing pixels of the boxes.
-    cell_flux, cell_count : (ceil(nby/2), ceil(nbx/2)) float32, uint8
-        Set.
-    """
-    rows, columns = flux.shape
-    for J in range(cell_flux.shape[0]):
-        cell_flux[J] = 0
-        cell_count[J] = 0
-        for j in range(2 * J, min(2 * J + 2, rows)):
-            for I in range(columns >> 1):
-                cell_flux[J, I] += flux[j, 2 * I] + flux[j, 2 * I + 1]
-            for I in range(columns >> 1):
-                cell_count[J, I] += count[j, 2 * I] + count[j, 2 * I + 1]
-            if columns & 1:
-                cell_flux[J, columns >> 1] += flux[j, columns - 1]
-                cell_count[J, columns >> 1] += count[j, columns - 1]
+__all__ = ["add_residual", "grow", "matched_filter", "median", "mesh_medians"]
 
 
 @njit(cache=True, nogil=True)
@@ -227,11 +197,13 @@ def grow(marked: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         0 or 1; `out` is set.
     """
     rows, columns = marked.shape
-    out[:] = 0
+    # one column of nothing on either side
+    near = np.zeros(columns + 2, np.uint8)
+    inner = near[1:]
     for j in range(rows):
-        for J in range(max(j - 1, 0), min(j + 2, rows)):
-            for i in range(columns):
-                out[J, i] |= marked[j, i]
-            for i in range(columns - 1):
-                out[J, i] |= marked[j, i + 1]
-                out[J, i + 1] |= marked[j, i]
+        above, row = marked[max(j - 1, 0)], marked[j]
+        below, target = marked[min(j + 1, rows - 1)], out[j]
+        for i in range(row.size):
+            inner[i] = above[i] | row[i] | below[i]
+        for i in range(target.size):
+            target[i] = near[i] | near[i + 1] | near[i + 2]

@@ -154,6 +154,8 @@ def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> BoxSums:
     return BoxSums(
         flux=np.zeros(cells_over(shape, 2), np.float32),
         counts=np.zeros(cells_over(shape, 2), np.uint8),
+        cell_flux=np.zeros(cells_over(shape, 4), np.float32),
+        cell_counts=np.zeros(cells_over(shape, 4), np.uint8),
         variance=np.zeros(cells_over(shape, 4), np.float32),
         usable=np.zeros(cells_over(shape, 8), np.uint8),
         flagged=np.zeros(cells_over(shape, 32), np.uint16),
