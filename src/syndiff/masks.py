@@ -104,7 +104,7 @@ def format_quality(value: int) -> str:
     Parameters
     ----------
     value : int
-        A combination of `FfiQuality` bits; others have no name.
+        A combination of `FfiQuality` bits; others are added up and told as a number.
 
     Returns
     -------
@@ -115,8 +115,12 @@ def format_quality(value: int) -> str:
     --------
     >>> format_quality(2052)
     'COARSE_POINT,STRAY_LIGHT'
+    >>> format_quality(65540)
+    'COARSE_POINT,65536'
     """
-    return ",".join(bit.name or "" for bit in FfiQuality if value & bit)
+    names = [bit.name or "" for bit in FfiQuality if value & bit]
+    unnamed = value & ~sum(FfiQuality)
+    return ",".join([*names, str(unnamed)] if unnamed else names)
 
 
 def parse_bits(text: str) -> int:
@@ -162,7 +166,7 @@ def parse_bits(text: str) -> int:
             raise ConfigError(
                 f"unknown PS1 mask bit {item!r}: give bit numbers 0 to 15 or names among {known}"
             )
-    return value
+    return int(value)
 
 
 def format_bits(value: int) -> str:

@@ -211,7 +211,7 @@ def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:
     pulls = record.difference.image / record.noise
     plane = Plane("FFI - template", pulls, "in units of UNCERT", "signed")
     ffi = record.inputs.observation.path.name
-    return draw_residuals(plane, held, points, title=f"{ffi} - {record.template}")
+    return draw_residuals(plane, held, points, title=f"{ffi}\n- {record.template}")
 
 
 def _figures(stars: StarResiduals) -> dict[str, float]:
