@@ -64,7 +64,13 @@ class DataQuality(IntFlag):
 
 
 class FfiQuality(IntFlag):
-    """Bits of an FFI's DQUALITY card (TESS Archive Manual, data quality flags)."""
+    """Bits of an FFI's DQUALITY card.
+
+    They are those of all SPOC products: TESS Science Data Products Description Document,
+    EXP-TESS-ARC-ICD-0014 Rev F (2020), section 9, table 32. Its names, where ours say less: 256,
+    discontinuity corrected between this cadence and the next; 2048, stray light from Earth or Moon,
+    as predicted; 4096, scattered light exclude; 16384, bad calibration exclude.
+    """
 
     ATTITUDE_TWEAK = 1
     SAFE_MODE = 2
@@ -95,7 +101,12 @@ UNTRUSTED_POINTING = (
     | FfiQuality.BAD_CALIBRATION
     | FfiQuality.INSUFFICIENT_TARGETS
 )
-"""Of an FFI with one of these, the WCS may not tell where it looked; others spoil light only."""
+"""Of an FFI with one of these, the WCS may not tell where it looked; others spoil light only.
+
+``MANUAL_EXCLUDE`` stands for any anomaly. ``BAD_CALIBRATION`` is set where light saturates the
+detector (from sector 68; https://heasarc.gsfc.nasa.gov/docs/tess/telescope_information.html) and
+``INSUFFICIENT_TARGETS`` where too few stars are fit to be corrected; a WCS is fitted to stars too.
+"""
 
 
 def format_quality(value: int) -> str:
