@@ -196,6 +196,7 @@ def test_drift_is_tabulated(root, ffis, tmp_path):
     done = invoke("drift", *paths, "--data-root", root, "--output", tmp_path)
     assert '--multi-offset-array "' in done.stdout
     assert "CTYPE1 is missing" in done.stdout
+    assert f"{ffis['far'].name}: the sky lies up to 2.70 px away" in done.stdout
     table = Table.read(tmp_path / "syndiff_drift_s0020_3_3.ecsv")
     np.testing.assert_allclose(table["dx"], [0.25, -0.1, 2.7, np.nan, 0], atol=1e-6)
     assert list(table["flags"])[-1] == "STRAY_LIGHT"
