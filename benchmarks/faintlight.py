@@ -442,8 +442,8 @@ fields as crowded as 1e6 stars per square degree, where there is no dark sky to 
 so that the others lose light and scatter more, if PS1's sky is flat there; a ripple that nobody
 sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel sums 7000 PS1 pixels. UNCERT
 knows nothing of a ripple. `--diffuse` adds more noise, ripple and error of the level than light in
-all of these fields, and brings back little of a big galaxy, most of which is in the level: it is off
-by default.
+all of these fields, and brings back little of a big galaxy, most of which is in the level: it is
+off by default.
 """
 
 
