@@ -19,7 +19,11 @@ __all__ = [
 
 
 class StackMask(IntFlag):
-    """Bits of a PS1 stack's ``.mask.fits`` (MSKNAMnn/MSKVALnn cards of the files themselves)."""
+    """Bits of a PS1 stack's ``.mask.fits``: MSKNAMnn and MSKVALnn cards of the files themselves.
+
+    The archive's page says the same: https://outerspace.stsci.edu/display/PANSTARRS, "PS1 Pixel
+    flags in Image Table Data".
+    """
 
     DETECTOR = 1
     FLAT = 2
