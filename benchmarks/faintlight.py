@@ -435,13 +435,15 @@ colour for all stars, and the noise relative to that of all four bands:
 _CHOICE = """\
 `matched` is the default: it keeps stars to magnitude 23, it stands between the sky's ripple and the
 template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI
-of 30 minutes under a dark sky. `sep` is quieter, by a fifth and under a ripple by a third, but
-loses half of the light of stars of magnitude 23; take it for the quietest differences away from
-faint hosts. `none` is for fields as crowded as 1e6 stars per square degree, where there is no dark
-sky to take a level from, so that the others lose light and scatter more, for big galaxies, and for
-tests without noise; elsewhere a ripple that nobody sees in PS1 ruins it: a TESS pixel sums 7000 PS1
-pixels. `--diffuse` adds more noise, ripple and error of the level than light in all of these
-fields, and brings back little of a big galaxy, most of which is in the level: it is off by default.
+of 30 minutes under a dark sky. `sep` is quieter, at 1e4 by a fifth and under a ripple by a third,
+at 1e5 by 6 and 17 %, but loses half of the light of stars of magnitude 23; take it for the quietest
+differences away from faint hosts. `none` is for big galaxies, for tests without noise, and for
+fields as crowded as 1e6 stars per square degree, where there is no dark sky to take a level from,
+so that the others lose light and scatter more, if PS1's sky is flat there; a ripple that nobody
+sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel sums 7000 PS1 pixels. UNCERT
+knows nothing of a ripple. `--diffuse` adds more noise, ripple and error of the level than light in
+all of these fields, and brings back little of a big galaxy, most of which is in the level: it is
+off by default.
 """
 
 

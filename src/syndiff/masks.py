@@ -19,7 +19,11 @@ __all__ = [
 
 
 class StackMask(IntFlag):
-    """Bits of a PS1 stack's ``.mask.fits`` (MSKNAMnn/MSKVALnn cards of the files themselves)."""
+    """Bits of a PS1 stack's ``.mask.fits``: MSKNAMnn and MSKVALnn cards of the files themselves.
+
+    The archive's page says the same: https://outerspace.stsci.edu/display/PANSTARRS, "PS1 Pixel
+    flags in Image Table Data".
+    """
 
     DETECTOR = 1
     FLAT = 2
@@ -64,7 +68,13 @@ class DataQuality(IntFlag):
 
 
 class FfiQuality(IntFlag):
-    """Bits of an FFI's DQUALITY card (TESS Archive Manual, data quality flags)."""
+    """Bits of an FFI's DQUALITY card.
+
+    They are those of all SPOC products: TESS Science Data Products Description Document,
+    EXP-TESS-ARC-ICD-0014 Rev F (2020), section 9, table 32. Its names, where ours say less: 256,
+    discontinuity corrected between this cadence and the next; 2048, stray light from Earth or Moon,
+    as predicted; 4096, scattered light exclude; 16384, bad calibration exclude.
+    """
 
     ATTITUDE_TWEAK = 1
     SAFE_MODE = 2
@@ -95,7 +105,12 @@ UNTRUSTED_POINTING = (
     | FfiQuality.BAD_CALIBRATION
     | FfiQuality.INSUFFICIENT_TARGETS
 )
-"""Of an FFI with one of these, the WCS may not tell where it looked; others spoil light only."""
+"""Of an FFI with one of these, the WCS may not tell where it looked; others spoil light only.
+
+``MANUAL_EXCLUDE`` stands for any anomaly. ``BAD_CALIBRATION`` is set where light saturates the
+detector (from sector 68; https://heasarc.gsfc.nasa.gov/docs/tess/telescope_information.html) and
+``INSUFFICIENT_TARGETS`` where too few stars are fit to be corrected; a WCS is fitted to stars too.
+"""
 
 
 def format_quality(value: int) -> str:
@@ -104,7 +119,7 @@ def format_quality(value: int) -> str:
     Parameters
     ----------
     value : int
-        A combination of `FfiQuality` bits; others have no name.
+        A combination of `FfiQuality` bits; others are added up and told as a number.
 
     Returns
     -------
@@ -115,8 +130,12 @@ def format_quality(value: int) -> str:
     --------
     >>> format_quality(2052)
     'COARSE_POINT,STRAY_LIGHT'
+    >>> format_quality(65540)
+    'COARSE_POINT,65536'
     """
-    return ",".join(bit.name or "" for bit in FfiQuality if value & bit)
+    names = [bit.name or "" for bit in FfiQuality if value & bit]
+    unnamed = value & ~sum(FfiQuality)
+    return ",".join([*names, str(unnamed)] if unnamed else names)
 
 
 def parse_bits(text: str) -> int:
@@ -162,7 +181,7 @@ def parse_bits(text: str) -> int:
             raise ConfigError(
                 f"unknown PS1 mask bit {item!r}: give bit numbers 0 to 15 or names among {known}"
             )
-    return value
+    return int(value)
 
 
 def format_bits(value: int) -> str:

@@ -12,7 +12,12 @@ from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
 from syndiff.layout import Layout
-from syndiff.pointing.following import Following, check_detector, read_candidates
+from syndiff.pointing.following import (
+    Following,
+    check_detector,
+    doubt_about,
+    read_candidates,
+)
 from syndiff.scenes.prf import response_for
 from syndiff.scenes.prf_files import keep_prf_grid
 from syndiff.sky.catalogue import find_catalogue, open_tessellation
@@ -353,7 +358,7 @@ def run_drift(
     from syndiff.pointing.drift import find_drift
 
     candidates = read_candidates(ffis)
-    given = read_observation(reference) if reference is not None else None
+    given = _reference_of(reference) if reference is not None else None
     first = given or next((c.observation for c in candidates if not c.reason), None)
     if first is None:
         raise ObservationError(
@@ -371,6 +376,15 @@ def run_drift(
     for place, content in zip(places, (drift.table(), draw_drift(drift)), strict=True):
         place.write(content)
     return DriftReport(drift, tuple(str(place) for place in places))
+
+
+def _reference_of(path: str) -> Observation:
+    """Read the FFI that shifts are to be counted from."""
+    observation = read_observation(path)
+    doubt = doubt_about(observation)
+    if doubt:
+        raise ObservationError(f"{doubt}: give another --reference")
+    return observation
 
 
 def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:

@@ -164,10 +164,14 @@ def draw_residuals(plane: Plane, window: Window, stars: StarPoints, *, title: st
         1,
     ):
         axes = figure.add_subplot(2, 2, number)
+        axes.set(title=f"Residual: {name}", xlabel="TESS magnitude", ylabel="part of the star")
+        if not len(stars.mag):
+            axes.set(xticks=[], yticks=[])
+            _say_none(axes)
+            continue
         axes.plot(stars.mag, values, ".", ms=4, color="tab:blue", label="isolated stars")
         axes.plot(stars.mag, noise, ".", ms=2, color="0.6", label="noise")
         axes.axhline(limit, color="tab:orange", lw=1, label=f"{100 * limit:g} %")
-        axes.set(title=f"Residual: {name}", xlabel="TESS magnitude", ylabel="part of the star")
         axes.set_yscale("log")
         axes.legend(fontsize=8)
     _draw(figure, figure.add_subplot(2, 2, 3), (plane, window), ())
@@ -196,6 +200,16 @@ def _draw_field(
         aspect="equal",
     )
     figure.colorbar(shown, ax=axes, label="% of the star", shrink=0.9, extend="both")
+    if not len(stars.mag):
+        _say_none(axes)
+
+
+def _say_none(
+    axes: Any,  # noqa: ANN401
+) -> None:
+    """Write in the middle of a panel that it has nothing to show."""
+    place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": "0.4"}
+    axes.text(0.5, 0.5, "no isolated star without flags", **place)
 
 
 def _draw(
@@ -292,6 +306,7 @@ def draw_drift(drift: Drift) -> bytes:
             place.axvline(moment, color="0.8", lw=0.8, zorder=0)
         place.set(xlabel="BTJD (d); grey: no shift known", ylabel=label)
         place.ticklabel_format(useOffset=False)
+        place.locator_params(axis="x", nbins=5)
         place.legend(fontsize=8)
     _draw_groups(axes[0, 1], drift)
     buffer = io.BytesIO()

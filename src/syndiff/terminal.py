@@ -144,7 +144,7 @@ class Terminal:
         output = Console(soft_wrap=True, highlight=False)
         # Columns cut to a narrow window would tell nothing.
         Console(width=max(output.width, _DRIFT_WIDTH), highlight=False).print(_drift_table(drift))
-        for line in _shortened(tuple(row.note for row in drift.rows if row.note)):
+        for line in _shortened(drift.notes):
             output.print(line, markup=False)
         grouped = sum(row.group >= 0 for row in drift.rows)
         output.print(

@@ -245,6 +245,7 @@ def test_without_a_kernel(sky, tmp_path):
     assert "KERNEL" not in [hdu.name for hdu in hdus[1:]]
     # The responses differ: that is what the kernel is for.
     assert stage["figures"]["peak residual (worst)"] > 0.02
+    assert not any("no isolated star" in note for note in stage["notes"])
 
 
 def test_tica_is_turned_into_electrons_per_second(sky, tmp_path):
@@ -283,18 +284,32 @@ def test_stars_of_ones_own(sky, tmp_path):
     assert np.abs(alone["mag"] - mags).max() < 0.2
 
 
+def test_a_catalogue_without_a_star_here_is_told_of(sky, tmp_path):
+    root, reference, _ = sky
+    elsewhere = {"ra": [10.0], "dec": [-20.0], "T": [9.0], "pmra": [0.0], "pmdec": [0.0]}
+    Table({**elsewhere, "epoch": [2016.0]}).write(tmp_path / "elsewhere.csv")
+    stage, _ = run(
+        *(reference, root, "--kernel", "none", "--stars", tmp_path / "elsewhere.csv"),
+        *("--output", tmp_path / "d.fits"),
+    )
+    assert stage["counts"]["stars measured"] == 0
+    assert any("no isolated star without flags" in note for note in stage["notes"])
+
+
 def test_saturated_pixels_are_flagged(sky, tmp_path):
     root, _, stars = sky
     image = write_later(tmp_path, stars, cadences=2)
     with fits.open(image, mode="update") as hdus:
         hdus[1].data[1050:1056, 1030] = 1.1e5
-    _, hdus = run(image, root, "--output", tmp_path / "d.fits")
+        hdus[1].header["DQUALITY"] = 2052
+    stage, hdus = run(image, root, "--output", tmp_path / "d.fits")
     flagged = (hdus["DQ"].data & 512) != 0
     # One pixel beside, three along the column.
     rows, columns = np.nonzero(flagged)
     assert (rows.min(), rows.max()) == (1050 - 3 - ROI.y0, 1055 + 3 - ROI.y0)
     assert (columns.min(), columns.max()) == (1029 - ROI.x0, 1031 - ROI.x0)
     assert hdus[0].header["ZPAB"] == pytest.approx(ZERO_POINT, abs=2e-3)
+    assert any("DQUALITY 2052 (COARSE_POINT,STRAY_LIGHT)" in note for note in stage["notes"])
 
 
 def test_stars_put_in_place_of_saturated_ones_count(sky, tmp_path):

@@ -196,6 +196,7 @@ def test_drift_is_tabulated(root, ffis, tmp_path):
     done = invoke("drift", *paths, "--data-root", root, "--output", tmp_path)
     assert '--multi-offset-array "' in done.stdout
     assert "CTYPE1 is missing" in done.stdout
+    assert f"{ffis['far'].name}: the sky lies up to 2.70 px away" in done.stdout
     table = Table.read(tmp_path / "syndiff_drift_s0020_3_3.ecsv")
     np.testing.assert_allclose(table["dx"], [0.25, -0.1, 2.7, np.nan, 0], atol=1e-6)
     assert list(table["flags"])[-1] == "STRAY_LIGHT"
@@ -222,6 +223,19 @@ def test_drift_against_a_given_or_the_first_ffi(ffis, tmp_path):
         ).stdout
     )
     assert given["rows"][0]["shift"]["dx"] == pytest.approx(0.35, abs=1e-6)
+
+
+def test_a_reference_that_may_look_elsewhere(small_sky, ffis, tmp_path):
+    where = ("--data-root", tmp_path)
+    line = refused("drift", ffis["near"], "--reference", ffis["coarse"], *where)
+    assert "DQUALITY 4 (COARSE_POINT): its WCS may not tell where it looked" in line
+    assert "give another --reference" in line
+    assert not list(tmp_path.iterdir())
+    catalogue = ("--skycell-wcs-csv", small_sky.catalogue, "--roi", ROI)
+    done = invoke("mapping", ffis["coarse"], *catalogue, *where)
+    assert "DQUALITY 4 (COARSE_POINT): its WCS may not tell where it looked" in done.stdout
+    elsewhere = ("--data-root", tmp_path / "near")
+    assert "its WCS may" not in invoke("mapping", ffis["near"], *catalogue, *elsewhere).stdout
 
 
 def test_drift_of_nothing_that_can_be_read(ffis, tmp_path):

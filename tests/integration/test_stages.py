@@ -67,6 +67,14 @@ class TestOrder:
         assert "skycell.0001.000" in line
         assert "`syndiff download 20 3 3`" in line
 
+    @pytest.mark.parametrize(
+        "option", [("--background", "sep"), ("--ignore-mask-bits", "12,SAT")], ids=str
+    )
+    def test_what_was_downloaded_for_another_reduction(self, small_sky, root, option):
+        line = refused(*stage("process", small_sky, root), *option)
+        assert "`syndiff download 20 3 3` first, with the same" in line
+        assert option[0] in line
+
     def test_scene_that_ends_before_the_window(self, small_sky, root):
         line = refused(*stage("downsample", small_sky, root, roi=Window(1001, 1001, 1005, 1100)))
         assert "is not rendered for all of the window" in line

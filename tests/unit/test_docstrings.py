@@ -1,5 +1,6 @@
-"""Every public name has a docstring in numpydoc's form."""
+"""Every public name has a docstring in numpydoc's form, and its examples hold."""
 
+import doctest
 import enum
 import importlib
 import inspect
@@ -59,3 +60,8 @@ def test_docstrings(module):
         if code in CHECKS
     ]
     assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0

@@ -42,6 +42,7 @@ def drift():
         seen(4, crpix=(0.11, 0.19)),
         seen(5, crpix=(3, 0)),
         replace(seen(6), reason="DQUALITY 4 (COARSE_POINT)"),
+        seen(7, crpix=(4, 0), roll_arcsec=30),
     ]
     frame = candidates[0].observation.frame
     return find_drift(candidates, frame, candidates[0].name, tolerance_px=TOLERANCE)
@@ -49,14 +50,25 @@ def drift():
 
 def test_every_ffi_has_its_row(drift):
     shifts = [row.shift for row in drift.rows]
-    assert [shift is None for shift in shifts] == [0, 0, 0, 0, 1, 0, 0, 1]
+    assert [shift is None for shift in shifts] == [0, 0, 0, 0, 1, 0, 0, 1, 0]
     assert (shifts[1].dx, shifts[1].dy) == pytest.approx((0.005, -0.004), abs=1e-6)
     assert abs(shifts[3].roll_arcsec) == pytest.approx(30, rel=0.05)
-    assert [row.group for row in drift.rows] == [0, 0, 1, -1, -1, 1, -1, -1]
+    assert [row.group for row in drift.rows] == [0, 0, 1, -1, -1, 1, -1, -1, -1]
     assert drift.rows[4].note == "lost.fits: CTYPE1 is missing"
     assert "use --follow" in drift.rows[3].note
-    assert "beyond the 2 px" in drift.rows[6].note
+    assert "up to 3.00 px away, a scene reaches 2 px" in drift.rows[6].note
     assert "COARSE_POINT" in drift.rows[7].note
+    assert "a scene of its own" in drift.rows[8].note  # --follow would refuse it
+
+
+def test_every_note_names_its_ffi_those_without_a_shift_first(drift):
+    assert [(note.startswith("lost.fits"), "COARSE_POINT" in note) for note in drift.notes[:2]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert len(drift.notes) == 5
+    for note in drift.notes:
+        assert sum(row.ffi in note for row in drift.rows) == 1
 
 
 def test_offsets_are_written_as_the_command_takes_them(drift):

@@ -103,6 +103,26 @@ def test_transients_come_back_within_their_errors():
     assert np.abs(pulls).max() < 3.5, pulls
 
 
+def test_where_the_template_has_no_coverage_nothing_is_told():
+    rng = np.random.default_rng(11)
+    stars = crowd(rng, SHAPE)
+    image, sigma = ffi(stars, SHAPE, wider, rng=rng)
+    uncertainty = np.full(SHAPE, 0.01)
+    uncertainty[:9, 50:] = np.nan
+    found = match_template(
+        image,
+        sigma,
+        fine_model(stars, SHAPE),
+        template_uncertainty=uncertainty,
+        excluded=np.zeros(SHAPE, bool),
+    )
+    # A star that PS1 has not seen is no transient.
+    for plane in (found.image, found.model):
+        np.testing.assert_array_equal(np.isnan(plane), np.isnan(uncertainty))
+    assert np.isfinite(found.background).all()
+    assert found.scale == pytest.approx(SCALE, rel=2e-3)
+
+
 def test_variable_stars_and_cosmic_rays_do_not_count():
     rng = np.random.default_rng(8)
     stars = crowd(rng, SHAPE)

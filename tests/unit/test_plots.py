@@ -98,3 +98,12 @@ def test_residuals_are_drawn(count):
     image = pixels(png)
     assert image.shape[:2] == (1350, 1725)
     assert image[..., :3].std() > 0.1
+
+
+def test_panels_without_a_star_say_so():
+    image = pixels(draw_residuals(planes()[2], WINDOW, stars(0), title="FFI - template"))
+    for rows, columns in (
+        (slice(200, 500), slice(200, 600)),
+        (slice(850, 1200), slice(1000, 1500)),
+    ):
+        assert (image[rows, columns, :3].max(axis=-1) < 0.7).sum() > 100

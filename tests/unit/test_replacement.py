@@ -209,6 +209,18 @@ def test_neighbours_lost_with_the_core_are_put_back_too():
     assert total_of(light, put)[50:75, 50:75].sum() == pytest.approx(wanted, rel=2e-3)
 
 
+@pytest.mark.parametrize("apart", range(16, 68, 4))
+def test_neighbours_beside_the_core_keep_all_of_their_light(apart):
+    neighbour = (BRIGHT[0] + apart, BRIGHT[1], 14.0)
+    light, mask, valid, stars = spoilt_sky((neighbour,))
+    put = replaced(light, mask, valid, stars)
+    every = [*CALIBRATORS, BRIGHT, neighbour]
+    wanted = drawn((125, 125), [(x, y, flux_of(t)) for x, y, t in every])
+    error = (total_of(light, put) - wanted)[45:80, 45:85].sum()
+    # Nearly half of its light is beneath the core's last cells where they end beside it.
+    assert abs(error) < 0.01 * flux_of(14.0)
+
+
 def test_unsaturated_stars_stay_as_they_are():
     light, mask, valid, stars = spoilt_sky(bright=(505.3, 498.8, 14.4))
     before = light.copy()

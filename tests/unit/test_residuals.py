@@ -42,6 +42,13 @@ def test_neighbours_and_borders():
     assert not found.clean(11.0, 12.0).any()
 
 
+def test_a_peak_is_one_catalogue_stars():
+    x, y = np.array([12.9, 12.3, 12.2]), np.array([14.1, 14.1, 30.0])
+    found = measure_residuals(make(), NOISE, np.zeros(SHAPE, bool), (x, y))
+    # the first stands in the light of the second, the third has none
+    assert found.isolated.tolist() == [False, True, False]
+
+
 def test_flags_and_unknown_pixels():
     difference = make()
     difference.image[24, 34] = np.nan

@@ -211,7 +211,7 @@ def _solve(
     if pixels < 2 * len(right):
         raise RenderingError(
             f"{pixels} pixels are known and unflagged, too few to fit {len(right)} "
-            "numbers: give a larger window or a lower background_order"
+            "numbers: give a larger window, or a scene with saturated stars put back (--stars)"
         )
     if prior is not None:
         normal = normal + np.diag(prior.precision)
@@ -221,9 +221,6 @@ def _solve(
         raise RenderingError("the template is empty, it has no light to fit: give another window")
     scaled = normal / np.outer(norms, norms)
     if prior is None and not np.linalg.cond(scaled) < _WORST_CONDITION:
-        raise RenderingError(
-            "the template can't be told from the background: give a larger window or a lower "
-            "background_order"
-        )
+        raise RenderingError("the template can't be told from the background: give a larger window")
     inverse = np.linalg.inv(scaled)
     return (inverse @ (right / norms)) / norms, inverse / np.outer(norms, norms)

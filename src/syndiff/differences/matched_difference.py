@@ -104,7 +104,7 @@ def match_template(
     model : FineModel
         The template, finely sampled around the same pixels.
     template_uncertainty : (ny, nx) float
-        The template's standard deviation in its own unit.
+        The template's standard deviation in its own unit; NaN where it has no coverage.
     excluded : (ny, nx) bool
         Pixels to leave out of the fit; they are subtracted too.
     config : MatchConfig, optional
@@ -113,7 +113,8 @@ def match_template(
     Returns
     -------
     Difference
-        The difference image and what was fitted.
+        The difference image and what was fitted; image and model are NaN where the template has no
+        coverage, as what shines there would pass for new.
 
     Raises
     ------
@@ -158,7 +159,8 @@ def match_template(
         scale=rough.scale,
         clipping=Clipping(config.clip_sigma, config.rounds, least_scatter=1.0),
     )
-    convolved = fit.kernel.apply(model)
+    is_covered = np.isfinite(template_uncertainty)
+    convolved = np.where(is_covered, fit.kernel.apply(model), np.nan)
     found = Difference(
         image=image - convolved - fit.background - uneven,
         model=convolved,
@@ -219,7 +221,8 @@ def _kernel_order(stars: Peaks, good: NDArray[np.bool_]) -> int:
             return order
     raise RenderingError(
         f"too few unflagged stars stand out by {_STAR_SIGMA:g} sigma: {len(stars)}, a kernel needs "
-        f"{_MIN_STARS}: give a larger window, or --kernel none for scale and background only"
+        f"{_MIN_STARS}: give the template of a larger region (64 x 64 px mostly hold enough), or "
+        "--kernel none for scale and background only"
     )
 
 

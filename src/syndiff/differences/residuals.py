@@ -190,7 +190,10 @@ def _stand_alone(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Tell at which places there is a maximum of the model, and no other of some height near it."""
+    """Tell at which places there is a maximum of the model, and no other of some height near it.
+
+    Of several places around one maximum, the closest has it: the others stand in its light.
+    """
     from scipy.spatial import cKDTree
 
     inside = np.isfinite(noise)
@@ -199,4 +202,6 @@ def _stand_alone(
         return np.zeros(len(x), np.bool_)
     alone = peaks.alone(_NEAR_PX, _NEAR_PART) & peaks.alone(_FAR_PX, _FAR_PART)
     distance, nearest = cKDTree(np.column_stack([peaks.x, peaks.y])).query(np.column_stack([x, y]))
-    return np.asarray((distance < 1.0) & alone[nearest])
+    closest = np.full(len(peaks), np.inf)
+    np.minimum.at(closest, nearest, distance)
+    return np.asarray((distance < 1.0) & alone[nearest] & (distance == closest[nearest]))

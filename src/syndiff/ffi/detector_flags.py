@@ -22,18 +22,23 @@ if TYPE_CHECKING:
 __all__ = ["FULL_WELL_E", "flag_detector", "strap_columns"]
 
 FULL_WELL_E = 2.0e5
-"""Electrons that a pixel holds (TESS Instrument Handbook, section 4.3; Ricker et al. 2015)."""
+"""Electrons that a pixel holds.
+
+By "Saturation" in https://heasarc.gsfc.nasa.gov/docs/tess/telescope_information.html, after the
+TESS Instrument Handbook: a star of T = 5 brings 9e5 electrons to its brightest pixel, if 0.3 of its
+light falls there, and blooms over 5 rows; one of T = 2.5, ten times as bright, over 50.
+"""
 
 EXPOSURE_S = 2.0
 """Charge is read out every 2 s, however long an FFI's cadence is."""
 
 ZERO_POINT_MAG = 20.44
-"""T of one electron per second (TESS Instrument Handbook)."""
+"""T of one electron per second: 15,000 of them are T = 10 (the same page)."""
 
 SIGMA_PX = 0.6
 """Width of the star's image, sharp as in the middle of a camera's field: with 0.35 of its light in
-the pixel it is centred on, a star of T = 6.8 fills that pixel. That is where TESS saturates (TESS
-Instrument Handbook, section 6.7)."""
+the pixel it is centred on, a star of T = 6.8 fills that pixel. The brightest pixel of TESS's stars
+holds 0.2 to 0.4 of their light (the same page), so they saturate at T = 6.2 to 6.95."""
 
 _REACH_PX = 12
 _FLOW = 1.0

@@ -63,7 +63,8 @@ class Observation:
         Time on source in seconds.
     quality : int
         Bits of SPOC's DQUALITY, 0 for a good image. TICA's flags are given the bits of the same
-        meaning, and bit 8 (128, excluded by hand) where only QUAL_BIT is set.
+        meaning (it has had them since sector 67), and bit 8 (128, excluded by hand) where only
+        QUAL_BIT is set.
     bunit : str
         Unit of the image: ``electrons/s`` for SPOC, ``electrons`` (in an exposure) for TICA.
     """

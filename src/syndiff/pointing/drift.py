@@ -97,6 +97,12 @@ class Drift:
         """The offsets as `--multi-offset-array` takes them."""
         return ",".join(f"{value:.3f}" for offset in self.offsets for value in offset)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Each FFI's note with its name, those of FFIs without a shift first."""
+        noted = sorted((row for row in self.rows if row.note), key=lambda row: bool(row.shift))
+        return tuple(row.note if row.ffi in row.note else f"{row.ffi}: {row.note}" for row in noted)
+
     def table(self) -> bytes:
         """Return the rows as ECSV.
 
@@ -198,7 +204,7 @@ def find_drift(
         group = int(groups[k])
         worst = _distance(boxes[k], offsets[group]) if group >= 0 else np.nan
         is_alone = shift is not None and group < 0
-        told = _why_alone(boxes[k], tolerance_px) if is_alone else note
+        told = _why_alone(boxes[k]) if is_alone else note
         seen = candidate.observation
         when = ("", np.nan) if seen is None else (seen.date_obs, seen.tmid)
         quality = candidate.quality
@@ -219,11 +225,15 @@ def _distance(box: FloatArray, offset: tuple[float, float]) -> float:
     return float(np.abs(box - np.repeat(offset, 2)).max())
 
 
-def _why_alone(box: FloatArray, tolerance_px: float) -> str:
+def _why_alone(box: FloatArray) -> str:
+    largest = float(np.abs(box).max())
+    if largest > MAX_OFFSET_PX:
+        return (
+            f"the sky lies up to {largest:.2f} px away, a scene reaches {MAX_OFFSET_PX:g} px: it "
+            "needs a scene of its own"
+        )
     spread = max(box[1] - box[0], box[3] - box[2])
-    if spread > 2 * tolerance_px:
-        return f"the shift varies by {spread:.3f} px over the field: use --follow"
-    return f"the shift is beyond the {MAX_OFFSET_PX:g} px that a scene reaches"
+    return f"the shift varies by {spread:.3f} px over the field: use --follow"
 
 
 def group_offsets(

@@ -27,6 +27,7 @@ __all__ = [
     "Following",
     "check_detector",
     "displacement_of",
+    "doubt_about",
     "read_candidates",
     "reason_against",
 ]
@@ -111,14 +112,29 @@ def _read(path: str) -> Candidate:
         observation = read_observation(path)
     except ObservationError as error:
         return Candidate(path, None, str(error))
+    return Candidate(path, observation, doubt_about(observation))
+
+
+def doubt_about(observation: Observation) -> str:
+    """Return why an FFI's WCS may not tell where it looked.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+
+    Returns
+    -------
+    str
+        Empty if nothing says so.
+    """
     untrusted = observation.quality & UNTRUSTED_POINTING
-    reason = ""
-    if untrusted:
-        reason = (
-            f"{Path(path).name}: DQUALITY {observation.quality} ({format_quality(untrusted)}): its "
-            "WCS may not tell where it looked"
-        )
-    return Candidate(path, observation, reason)
+    if not untrusted:
+        return ""
+    return (
+        f"{observation.path.name}: DQUALITY {observation.quality} ({format_quality(untrusted)}): "
+        "its WCS may not tell where it looked"
+    )
 
 
 def check_detector(candidates: Sequence[Candidate], detector: Detector) -> None:

@@ -206,7 +206,15 @@ def refine_displacement(
     moved = displacement
     for _ in range(_ROUNDS):
         columns = _columns(scene, origin, window, moved)
-        step = _fit_polynomials(_block_shifts(light, noise, good, columns, window), window)
+        shifts = _block_shifts(light, noise, good, columns, window)
+        if not len(shifts.x):
+            raise RenderingError(
+                f"no square of {BLOCK_PX} px has stars that tell a shift, of its pixels "
+                f"{100 * good.mean():.0f} % are apart from flagged ones: give a larger region with "
+                "more stars, put saturated stars back (`syndiff process --stars`), or follow its "
+                "WCS, without --refine"
+            )
+        step = _fit_polynomials(shifts, window)
         total = step if total is None else _sum(total, step)
         moved = displacement.moved(*total(*_clamped_nodes(displacement, window)))
         _check_size(total)
@@ -381,11 +389,6 @@ def _fit_block(matrix: FloatArray, target: FloatArray) -> tuple[float, ...] | No
 def _fit_polynomials(shifts: _Shifts, window: Window) -> Refinement:
     """Fit polynomials to the squares' shifts; their order falls with the number of squares."""
     count = len(shifts.x)
-    if not count:
-        raise RenderingError(
-            "no square of 32 px has stars that tell a shift: give a larger region with more stars, "
-            "or follow its WCS, without --refine"
-        )
     powers = _powers(count)
     terms = _terms(window, powers, shifts.x, shifts.y)
     kept = np.ones(count, np.bool_)

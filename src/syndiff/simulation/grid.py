@@ -206,8 +206,9 @@ def _fill(
     counts = [max(1, math.ceil((high - low + 2 - overlap) / step)) for low, high in box]
     if max(counts) > 10:
         raise ConfigError(
-            f"the field needs {counts[0]} x {counts[1]} skycells of {size} px in one projection: "
-            "give a smaller field or a larger cell_px (10 x 10 is all that names can hold)"
+            f"the field needs {counts[0]} x {counts[1]} skycells of {size} px in one projection, "
+            "names hold 10 x 10: give a smaller field (--size up to 70 or so), real skycells "
+            "(--skycells) or, from Python, a larger cell_px"
         )
     # Pixels of the plane whose 1-based reference pixel is (0, 0), counted from 0.
     starts = [

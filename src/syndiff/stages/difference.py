@@ -16,7 +16,7 @@ from syndiff.differences.matched_difference import MatchConfig, match_template, 
 from syndiff.differences.residuals import StarResiduals, find_stars, measure_residuals
 from syndiff.errors import ConfigError
 from syndiff.layout import difference_name
-from syndiff.masks import DataQuality
+from syndiff.masks import DataQuality, format_quality
 from syndiff.plots import Plane, StarPoints, draw_residuals
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stages.stage import StageReport, clock
@@ -117,7 +117,7 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
         seconds=seconds(),
         counts={"stars measured": len(stars), "stars of the kernel": record.difference.stars},
         figures=_figures(stars),
-        notes=_notes(record),
+        notes=_notes(record, stars),
         products=products,
     )
 
@@ -211,7 +211,7 @@ def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:
     pulls = record.difference.image / record.noise
     plane = Plane("FFI - template", pulls, "in units of UNCERT", "signed")
     ffi = record.inputs.observation.path.name
-    return draw_residuals(plane, held, points, title=f"{ffi} - {record.template}")
+    return draw_residuals(plane, held, points, title=f"{ffi}\n- {record.template}")
 
 
 def _figures(stars: StarResiduals) -> dict[str, float]:
@@ -228,7 +228,7 @@ def _figures(stars: StarResiduals) -> dict[str, float]:
     }
 
 
-def _notes(record: DifferenceRecord) -> tuple[str, ...]:
+def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
     """Return what was fitted, in words."""
     difference, observation = record.difference, record.inputs.observation
     zero_point = f"{difference.zero_point:.4f} +- {difference.zero_point_error:.4f}"
@@ -236,10 +236,13 @@ def _notes(record: DifferenceRecord) -> tuple[str, ...]:
         f"zero point {zero_point} AB mag for 1 e-/s (T = 20.44 is 20.80 to 20.88 AB)",
         f"robust rms of DIFF / UNCERT {difference.scatter:.3f}",
     ]
+    if not (stars.isolated & ~stars.flagged).any():
+        lines.append("no isolated star without flags: nothing tells how well stars are subtracted")
     if record.inputs.placing == "WCS":
         lines.append("sources moved to where the FFI's own WCS has them")
     if record.inputs.ffi.is_estimated:
         lines.append("the FFI has no uncertainty: it is estimated from its electrons")
     if observation.quality:
-        lines.append(f"the FFI has quality flags (DQUALITY {observation.quality})")
+        named = format_quality(observation.quality)
+        lines.append(f"the FFI has quality flags: DQUALITY {observation.quality} ({named})")
     return tuple(lines)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.ffi.tiles import MARGIN_PX, TileGrid
+from syndiff.pointing.following import doubt_about
 from syndiff.sky.catalogue import find_catalogue, open_tessellation
 from syndiff.sky.mapping import Mapping, Reference, map_frame, refuse_other_frame
 from syndiff.sky.mapping_files import (
@@ -123,8 +124,15 @@ def mapping_stage(
             "skycells in the margin": roles.count("margin"),
             "skycell maps written": len(tasks),
         },
+        notes=_notes(observation),
         products=(str(layout.skycell_list), str(layout.master_map), str(layout.regions)),
     )
+
+
+def _notes(observation: Observation) -> tuple[str, ...]:
+    """Return what may be wrong with the FFI that everything is mapped by."""
+    doubt = doubt_about(observation)
+    return (f"{doubt}: templates by it may be off, give another FFI",) if doubt else ()
 
 
 def _kept(

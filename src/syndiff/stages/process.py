@@ -237,8 +237,8 @@ class _Inputs:
         if unknown:
             raise MissingInputError(
                 f"{len(unknown)} of {len(needed)} skycells are not in the inventory yet, "
-                f"{unknown[0]} among them: run `syndiff download {arguments}` first, or give the "
-                "same --roi or --target to both"
+                f"{unknown[0]} among them: run `syndiff download {arguments}` first, with the same "
+                "--roi or --target, --background and --ignore-mask-bits"
             )
         failed = [name for name in needed if self.entries[name].state == "failed"]
         if failed and not allow_partial:
