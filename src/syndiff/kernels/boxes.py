@@ -97,6 +97,7 @@ def sum_boxes(
     rows, nx = strip.image.shape
     flux = np.empty(nx, np.float32)
     variance = np.empty(nx, np.float32)
+    box_variance = np.empty((nx + 1) >> 1, np.float32)
     counts = np.empty(nx, np.uint8)
     # two rows' own values: look-ups apart from arithmetic take less than half the time
     values = np.empty((2, 2, nx), np.float32)
@@ -121,9 +122,10 @@ def sum_boxes(
         _add_rows(values, strip.mask[j], below, blank | left_out, flux, variance, counts)
         _pair_columns(flux, sums.flux[box])
         _pair_columns(counts, sums.counts[box])
-        _pair_into_cells(flux, sums.cell_flux[box >> 1])
-        _pair_into_cells(counts, sums.cell_counts[box >> 1])
-        _pair_into_cells(variance, sums.variance[box >> 1])
+        _pair_columns(variance, box_variance)
+        _add_pairs(sums.flux[box], sums.cell_flux[box >> 1])
+        _add_pairs(sums.counts[box], sums.cell_counts[box >> 1])
+        _add_pairs(box_variance, sums.variance[box >> 1])
         _count_usable(sums.counts[box], sums.usable[box >> 2])
         if bits & left_out:
             for q in range(min(2, rows - j)):
@@ -268,12 +270,12 @@ def _pair_columns(columns: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _pair_into_cells(columns: NDArray[Any], cells: NDArray[Any]) -> None:
-    """Add columns to 1" cells of four, two columns at a time."""
-    for k in range(columns.size >> 1):
-        cells[k >> 1] += columns[2 * k] + columns[2 * k + 1]
-    if columns.size & 1:
-        cells[columns.size >> 2] += columns[columns.size - 1]
+def _add_pairs(boxes: NDArray[Any], cells: NDArray[Any]) -> None:
+    """Add boxes to 1" cells, two by two; the last one of an odd number stands alone."""
+    for k in range(boxes.size >> 1):
+        cells[k] += boxes[2 * k] + boxes[2 * k + 1]
+    if boxes.size & 1:
+        cells[boxes.size >> 1] += boxes[boxes.size - 1]
 
 
 @njit(cache=True, nogil=True)
