@@ -104,4 +104,5 @@ def test_split_variance_keeps_detected_and_undetected_apart():
     for plane, keep in enumerate((detected, 1 - detected)):
         boxed = np.pad(variance.astype(float) * keep, ((0, 5), (0, 5)))
         wanted = boxed.reshape(3, 8, 4, 8).sum(axis=(1, 3))
-        np.testing.assert_allclose(out[plane], wanted, rtol=1e-12, atol=1e-12)
+        # float32 sums of up to eight values
+        np.testing.assert_allclose(out[plane], wanted, rtol=1e-6)

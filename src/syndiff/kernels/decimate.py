@@ -182,9 +182,21 @@ def split_variance(
         Detected, undetected; added to.
     """
     rows, columns = variance.shape
+    # of the rows of an 8" cell so far, column by column
+    lit = np.zeros(columns, np.float32)
+    rest = np.zeros(columns, np.float32)
     for j in range(rows):
-        for i in range(columns):
-            out[1 - detected[j, i], j >> 3, i >> 3] += variance[j, i]
+        row, is_light = variance[j], detected[j]
+        for i in range(row.size):
+            lit[i] += row[i] if is_light[i] != 0 else np.float32(0)
+            rest[i] += np.float32(0) if is_light[i] != 0 else row[i]
+        if j % 8 == 7 or j == rows - 1:
+            for I in range(out.shape[2]):
+                for i in range(8 * I, min(8 * I + 8, columns)):
+                    out[0, j >> 3, I] += lit[i]
+                    out[1, j >> 3, I] += rest[i]
+            lit[:] = 0
+            rest[:] = 0
 
 
 @njit(cache=True, nogil=True)

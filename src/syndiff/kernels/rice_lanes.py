@@ -124,18 +124,19 @@ class _Group:
         self.is_live = b.icmp_unsigned("!=", live, emit.all_of(0))
         self.to_low_end = b.sub(emit.all_of(63), self.low)
         self.one = b.shl(emit.all_of(1), self.low)
-        self.fixed_bits = b.add(b.mul(self.low, emit.all_of(_CODES)), emit.all_of(_CODES))
+        self.code_bits = b.add(self.low, emit.all_of(1))
+        self.fixed_bits = b.mul(self.code_bits, emit.all_of(_CODES))
 
     def read_code(self, emit: _Emitter, words: Any) -> tuple[Any, Any]:
         """Read a code from each word and go one pixel on; return the words after it, and zeros."""
         b = emit.builder
         zeros = emit.leading_zeros(words)
         code = emit.shift_left(words, zeros)
-        after = b.shl(b.shl(code, self.low), emit.all_of(1))
+        after = b.shl(code, self.code_bits)
         # The shifted word begins with the one bit that ends the zeros.
         code = b.add(b.lshr(code, self.to_low_end), b.sub(b.shl(zeros, self.low), self.one))
-        sign = b.sub(emit.all_of(0), b.and_(code, emit.all_of(1)))
-        step = b.xor(b.lshr(code, emit.all_of(1)), sign)
+        size = b.lshr(code, emit.all_of(1))
+        step = b.select(b.trunc(code, _Truths), b.not_(size), size)
         self.last = b.select(self.is_live, b.add(self.last, step), self.last)
         return after, zeros
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from syndiff.config import BANDS, ReductionConfig
 from syndiff.errors import RenderingError
-from syndiff.kernels import decimate
+from syndiff.kernels import decimate, detect
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
 from syndiff.stacks.stack_sums import STRIP_ROWS, BandPlanes, BandSums, StackPlane, sum_strips
@@ -283,7 +283,7 @@ def _typical_sigma(cells: CellSums) -> float:
     if some.size == 0:
         some = cells.variance[cells.variance > 0]
     # four cells of 1"
-    return float(np.sqrt(4 * np.median(some))) if some.size else 1.0
+    return float(np.sqrt(4 * detect.median(some))) if some.size else 1.0
 
 
 def _valid_bits(usable: Mapping[str, NDArray[np.uint8]], skycell: "Skycell") -> NDArray[np.uint8]:
