@@ -150,7 +150,7 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import combine, convolve, rings, sample, sharing, splat
+    from syndiff.kernels import combine, convolve, planes, rings, sample, sharing, splat
 
     bytes_1, bytes_2 = _array("u1", 1), _array("u1", 2)
     index_1, index_2 = _array("i8", 1), _array("i8", 2)
@@ -182,6 +182,11 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     single_4, index_taps = _array("f4", 4), _array("i8", 2)
     yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)
     yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
+    int_2 = _array("i4", 2)
+    sampled = planes.Sampled(single_2, single_2, single_2, single_2, single_2)
+    limits = planes.Limits(np.float32(0), np.float32(0), np.int32(0), np.int32(0))
+    yield planes.finish_planes, (sampled, single_2, bytes_2, limits, (int_2, int_2, int_2))
+    yield planes.tally_pixels, (single_2, int_2, (0, 0, 0, 0), index_1)
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
