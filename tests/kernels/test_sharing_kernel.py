@@ -7,6 +7,7 @@ import pytest
 from smallsky import small_tessellation
 
 from syndiff.errors import GeometryError
+from syndiff.kernels.sharing import list_marked, mark_lost
 from syndiff.sky.sharing import (
     Sharing,
     share_cells,
@@ -256,3 +257,32 @@ def test_impossible_arguments(sky):
         sharing.weight(0.0, 0.0, of="nowhere")
     with pytest.raises(GeometryError, match=r"no skycell 'skycell.2180.097'"):
         sharing_of(sky, Tessellation.rings_v3()["skycell.2180.097"])
+
+
+@pytest.mark.parametrize(("size", "shift"), [(40, 0.0), (40, 24.0), (37, -16.0), (37, 19.5)])
+def test_neighbours_on_the_same_plane_agree_with_a_loop_over_cells(size, shift):
+    """Shifted by whole cells or not, with a last cell that is narrower or not."""
+    rng = np.random.default_rng(size)
+    x = np.minimum(8.0 * np.arange(9) + 3.5, 66.0)
+    plane = np.eye(3)
+    plane[:2, 2] = shift, 5.0
+    bounds = np.array([10.0, 8.0, 10.0 + size, 8.0 + size])
+    cells = -(-size // 8)
+    invalid = rng.choice(np.array([0, 0, 1, 15], np.uint8), (cells, cells))
+    found = rng.choice(np.array([0, 2], np.uint8), (9, 9))
+    wanted = found.copy()
+    for j, i in np.ndindex(9, 9):
+        u, v = x[i] + shift, x[j] + 5.0
+        if bounds[0] < u < bounds[2] and bounds[1] < v < bounds[3]:
+            row, column = int((v - bounds[1]) // 8), int((u - bounds[0]) // 8)
+            wanted[j, i] |= invalid[row, column]
+    mark_lost(x, x, plane, bounds, invalid, np.array([0, 9, 0, 9]), found)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_marked_cells_are_listed_in_order():
+    rng = np.random.default_rng(4)
+    marks = (rng.random((7, 45)) < 0.1).astype(np.uint8) * np.uint8(4)
+    row, column = np.full((2, np.count_nonzero(marks)), -1)
+    list_marked(marks, row, column)
+    np.testing.assert_array_equal((row, column), np.nonzero(marks))

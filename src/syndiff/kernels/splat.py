@@ -47,12 +47,13 @@ def _add_part(
     wy: tuple[float, float, float],
     column: int,
     row: int,
+    top: int,
     out: NDArray[np.float64],
 ) -> None:
-    """Add a cell's planes to those of the nine nodes from (row, column) on that lie in `out`."""
+    """Add a cell to those of the nine nodes from (row, column) on that `out` has from `top` on."""
     for plane in range(values.size):
         value = np.float64(values[plane])
-        for j in range(max(0, -row), min(3, out.shape[1] - row)):
+        for j in range(max(0, top - row), min(3, out.shape[1] - row)):
             for i in range(max(0, -column), min(3, out.shape[2] - column)):
                 out[plane, row + j, column + i] += value * wx[i] * wy[j]
 
@@ -92,6 +93,7 @@ def splat_cells(
     origin: NDArray[np.float64],
     nodes_per_px: int,
     first: NDArray[np.int64],
+    top: int,
     out: NDArray[np.float64],
 ) -> None:
     """Add cells to grids with quadratic B-spline weights on 3 x 3 nodes.
@@ -110,6 +112,8 @@ def splat_cells(
         Nodes along a TESS pixel.
     first : (2,) int64
         Row and column of the node that is out[:, 0, 0].
+    top : int
+        First row of `out` that is added to; those before have their sums.
     out : (planes, rows, columns) float64
         Added to.
 
@@ -122,9 +126,14 @@ def splat_cells(
     rows, columns = out.shape[1], out.shape[2]
     # A B-spline reaches a node and a half.
     low_x = origin[0] + (first[1] - 1.5) / nodes_per_px
-    low_y = origin[1] + (first[0] - 1.5) / nodes_per_px
+    low_y = origin[1] + (first[0] + top - 1.5) / nodes_per_px
     bounds = np.array(
-        [low_x, low_y, low_x + (columns + 2) / nodes_per_px, low_y + (rows + 2) / nodes_per_px]
+        [
+            low_x,
+            low_y,
+            low_x + (columns + 2) / nodes_per_px,
+            low_y + (rows - top + 2) / nodes_per_px,
+        ]
     )
     # A lattice node is the centre of a PS1 pixel, a cell's centre lies between pixels.
     shift = 0.5 - 0.5 / (64 // per_square)
@@ -166,8 +175,8 @@ def splat_cells(
                     wy0, wy2 = 0.5 * (0.5 - e) ** 2, 0.5 * (0.5 + e) ** 2
                     wx = wx0, 1.0 - wx0 - wx2, wx2
                     wy = wy0, 1.0 - wy0 - wy2, wy2
-                    if a < 0 or b < 0 or a + 3 > columns or b + 3 > rows:
-                        _add_part(values[:, j, i], wx, wy, a, b, out)
+                    if a < 0 or b < top or a + 3 > columns or b + 3 > rows:
+                        _add_part(values[:, j, i], wx, wy, a, b, top, out)
                         continue
                     for plane in range(planes):
                         value = np.float64(values[plane, j, i])
@@ -209,6 +218,7 @@ def splat_flags(
     origin: NDArray[np.float64],
     nodes_per_px: int,
     first: NDArray[np.int64],
+    top: int,
     out: NDArray[np.uint8],
 ) -> None:
     """Set the bits of every cell at its nearest node.
@@ -217,7 +227,7 @@ def splat_flags(
     ----------
     flags : (ny, nx) uint8
         Bits of the cells.
-    per_square, lattice_x, lattice_y, origin, nodes_per_px, first
+    per_square, lattice_x, lattice_y, origin, nodes_per_px, first, top
         As in `splat_cells`.
     out : (rows, columns) uint8
         Or-ed into.
@@ -243,5 +253,5 @@ def splat_flags(
                 continue
             a = int(np.floor((x - origin[0]) * nodes_per_px + 0.5)) - first[1]
             b = int(np.floor((y - origin[1]) * nodes_per_px + 0.5)) - first[0]
-            if 0 <= a < columns and 0 <= b < rows:
+            if 0 <= a < columns and top <= b < rows:
                 out[b, a] |= flags[j, i]

@@ -161,8 +161,14 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sharing.share_lit, (bytes_2, double_1, double_1, geometry, single_2)
     lost = (double_1, double_1, double_2, double_1, bytes_2, index_1, bytes_2)
     yield sharing.mark_lost, lost
+    yield sharing.list_marked, (bytes_2, index_1, index_1)
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)
     yield sharing.share_again, again
+    codes = combine.CodedLight(_array("u2", 3, is_readonly=True), single_2, index_1)
+    yield combine.weigh_codes, (codes, single_1, bytes_2, 0.0, single_2, bytes_2, double_1)
+    yield combine.decode_cells, (codes, index_1, index_1, single_2)
+    yield combine.mark_lit, (single_2, bytes_2, bytes_2)
+    yield combine.take_share, (single_2, single_2, bytes_2)
     yield combine.weigh_bands, (single_3, single_1, single_2)
     masks = _array("u2", 2, is_readonly=True), _array("u2", 3, is_readonly=True)
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
@@ -170,9 +176,9 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield rings.subtract_rings, (single_3, index_2, (0, 0), 0)
     yield combine.find_bright, (single_2, bytes_2, 0.0, single_3, bytes_2, double_1)
     yield combine.find_beside, (index_1, index_1, bytes_2, 0, bytes_1)
-    lost_light = single_3, single_2, bytes_1, single_2, single_2
+    lost_light = single_2, single_2, bytes_1, single_2, single_2
     yield combine.stand_in, (index_1, index_1, *lost_light)
-    node = (0, double_2, double_2, double_1, 0, index_1)
+    node = (0, double_2, double_2, double_1, 0, index_1, 0)
     yield splat.splat_cells, (single_3, *node, double_3)
     yield splat.splat_flags, (bytes_2, *node, bytes_2)
     yield sample.sample_constant, (single_2, 0, 0, 0, single_1, single_1, single_2)

@@ -286,7 +286,8 @@ def share_lost_cells(
     }
     bits = _lost_bits(sharing, wanted.shape, concerned, cell_px)
     plain = share_cells(sharing, wanted | bits, cell_px=cell_px)
-    row, column = np.nonzero(bits != 0)  # of bools it is three times as fast
+    row, column = np.empty((2, np.count_nonzero(bits)), np.int64)
+    kernels.list_marked(bits, row, column)
     shares = np.repeat(plain[None, row, column], len(BANDS), axis=0)
     if row.size:
         packed = _packed(sharing, concerned)
