@@ -84,7 +84,9 @@ def coded_light(rng, bands):
     light = np.zeros((4, 13, 17), np.float32)
     for k, band in enumerate(bands):
         light[band] = tables[k][patterns[k]]
-    return CodedLight(patterns, tables, np.array(bands)), light
+    return CodedLight(
+        np.ascontiguousarray(patterns.transpose(1, 2, 0)), tables, np.array(bands)
+    ), light
 
 
 @pytest.mark.parametrize("bands", [(0, 1, 2, 3), (1,), (0, 3)])

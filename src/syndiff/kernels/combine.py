@@ -26,7 +26,7 @@ class CodedLight(NamedTuple):
     """Light of a skycell as the atlas has it."""
 
     patterns: NDArray[np.uint16]
-    """(k, ny, nx) bit patterns of codes; 0 is no light."""
+    """(ny, nx, k) bit patterns of codes; 0 is no light."""
     tables: NDArray[np.float32]
     """(k, 65536) light of each pattern."""
     bands: NDArray[np.int64]
@@ -56,26 +56,24 @@ def weigh_codes(
     """
     patterns, tables, bands = light
     limit = np.float32(least)
-    lit = np.empty(total.shape[1], np.uint8)
     for j in range(total.shape[0]):
-        lit[:] = 0
-        for k in range(bands.size):
-            codes = patterns[k, j]
-            for i in range(lit.size):
-                lit[i] |= codes[i] != 0
-        row, lacks, bright = total[j], invalid[j], is_bright[j]
+        codes, row, lacks, bright = patterns[j], total[j], invalid[j], is_bright[j]
         row[:] = 0
         bright[:] = 0
-        for i in range(lit.size):
-            if lit[i]:
-                value = np.float32(0)
+        for i in range(row.size):
+            is_lit = np.uint16(0)
+            for k in range(bands.size):
+                is_lit |= codes[i, k]
+            if is_lit == 0:
+                continue
+            value = np.float32(0)
+            for k in range(bands.size):
+                value += weights[bands[k]] * tables[k, codes[i, k]]
+            row[i] = value
+            if value > limit and lacks[i] == 0:
+                bright[i] = 1
                 for k in range(bands.size):
-                    value += weights[bands[k]] * tables[k, patterns[k, j, i]]
-                row[i] = value
-                if value > limit and lacks[i] == 0:
-                    bright[i] = 1
-                    for k in range(bands.size):
-                        sums[bands[k]] += tables[k, patterns[k, j, i]]
+                    sums[bands[k]] += tables[k, codes[i, k]]
 
 
 @njit(cache=True, nogil=True)
@@ -101,7 +99,7 @@ def decode_cells(
     for k in range(bands.size):
         target = out[bands[k]]
         for m in range(row.size):
-            target[m] = tables[k, patterns[k, row[m], column[m]]]
+            target[m] = tables[k, patterns[row[m], column[m], k]]
 
 
 @njit(cache=True, nogil=True)

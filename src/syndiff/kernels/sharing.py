@@ -331,36 +331,39 @@ def mark_lost(
     y: Floats,
     plane: Floats,
     bounds: Floats,
+    weighty: Floats,
     invalid: NDArray[np.uint8],
     box: NDArray[np.int64],
     lost: NDArray[np.uint8],
 ) -> None:
-    """Add to `lost` the bits of the neighbour's cells that hold this skycell's cells' centres.
+    """Add to `lost` the bits of another skycell's cells that hold this one's cells' centres.
 
     Parameters
     ----------
     x, y : (nx,), (ny,) float64
         Pixel of the cells' centres.
     plane : (3, 3) float64
-        Pixels of this skycell -> plane of the neighbour's group.
+        Pixels of this skycell -> plane of the other's group.
     bounds : (4,) float64
-        u0, v0, u1, v1 of the neighbour in that plane.
+        u0, v0, u1, v1 of the other one in that plane.
+    weighty : (4,) float64
+        The part of that where its bits count.
     invalid : (my, mx) uint8
-        Bits of the neighbour's cells of 8 pixels; one alone stands for all.
+        Bits of its cells of 8 pixels; one alone stands for all.
     box : (4,) int64
-        First and one past the last column, then row, where the neighbour can lie.
+        First and one past the last column, then row, where that part can lie.
     lost : (ny, nx) uint8
         Bits of this skycell's cells; changed.
     """
     if plane[0, 0] == plane[1, 1] == plane[2, 2] == 1.0 and _is_shift(plane):
-        _mark_shifted(x, y, plane, bounds, invalid, box, lost)
+        _mark_shifted(x, y, plane, bounds, weighty, invalid, box, lost)
         return
     for j in range(box[2], box[3]):
         for i in range(box[0], box[1]):
             scale = 1.0 / (plane[2, 0] * x[i] + plane[2, 1] * y[j] + plane[2, 2])
             u = (plane[0, 0] * x[i] + plane[0, 1] * y[j] + plane[0, 2]) * scale
             v = (plane[1, 0] * x[i] + plane[1, 1] * y[j] + plane[1, 2]) * scale
-            if bounds[0] < u < bounds[2] and bounds[1] < v < bounds[3]:
+            if weighty[0] < u < weighty[2] and weighty[1] < v < weighty[3]:
                 column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
                 row = min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)
                 lost[j, i] |= invalid[row, column]
@@ -379,6 +382,7 @@ def _mark_shifted(
     y: Floats,
     plane: Floats,
     bounds: Floats,
+    weighty: Floats,
     invalid: NDArray[np.uint8],
     box: NDArray[np.int64],
     lost: NDArray[np.uint8],
@@ -388,7 +392,7 @@ def _mark_shifted(
     first, last = box[1], box[1]
     for i in range(box[0], box[1]):
         u = x[i] + plane[0, 2]
-        inside = bounds[0] < u < bounds[2]
+        inside = weighty[0] < u < weighty[2]
         column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
         columns[i] = column if inside else -1
         if inside:
@@ -399,7 +403,7 @@ def _mark_shifted(
         regular += 1
     for j in range(box[2], box[3]):
         v = y[j] + plane[1, 2]
-        if first < last and bounds[1] < v < bounds[3]:
+        if first < last and weighty[1] < v < weighty[3]:
             cells = invalid[min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)]
             _or_into(cells[columns[first] :], lost[j, first:regular])
             for i in range(regular, last):

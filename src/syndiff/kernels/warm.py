@@ -159,7 +159,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     geometry = (double_3, double_2, index_1, double_2, double_3, double_1)
     yield sharing.share_points, (double_1, double_1, 0, geometry, double_1)
     yield sharing.share_lit, (bytes_2, double_1, double_1, geometry, single_2)
-    lost = (double_1, double_1, double_2, double_1, bytes_2, index_1, bytes_2)
+    lost = (double_1, double_1, double_2, double_1, double_1, bytes_2, index_1, bytes_2)
     yield sharing.mark_lost, lost
     yield sharing.list_marked, (bytes_2, index_1, index_1)
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)

@@ -398,7 +398,7 @@ def _light_of(
     bands = np.array([BANDS.index(band) for band in reduced.bands], np.int64)
     with_faint = config.background == "none" or bool(config.diffuse_arcsec)
     if not with_faint and not with_stars:
-        patterns = np.ascontiguousarray(reduced.light).view(np.uint16)
+        patterns = np.ascontiguousarray(reduced.light.transpose(1, 2, 0)).view(np.uint16)
         tables = np.stack([asinh_table(sigma) for sigma in reduced.light_sigma])
         return _CodeLight(kernels.CodedLight(patterns, tables, bands))
     planes = np.zeros((len(BANDS), *reduced.light.shape[1:]), np.float32)
