@@ -49,9 +49,13 @@ def weigh_codes(
     ----------
     light : CodedLight
         Light of each band.
-    weights, total
+    weights : (bands,) float32
         As in `weigh_bands`.
-    invalid, least, is_bright, sums
+    invalid, least
+        As in `find_bright`.
+    total : (ny, nx) float32
+        As in `weigh_bands`.
+    is_bright, sums
         As in `find_bright`; no cell without light is bright.
     """
     patterns, tables, bands = light
