@@ -33,6 +33,7 @@ from syndiff.templates.template_file import (
     SIZE_CARD,
     Followed,
     TemplateRecord,
+    inputs_table,
     read_header,
     write_template,
 )
@@ -101,6 +102,11 @@ class _Request:
     def room(self) -> Room:
         """Memory for one template's file, for the same reason."""
         return Room()
+
+    @functools.cached_property
+    def inputs(self) -> fits.BinTableHDU:
+        """The table of what went into the scene."""
+        return inputs_table(self.scene)
 
 
 def downsample_stage(
@@ -380,7 +386,8 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
     _flag_detector(canvas.quality, request.window, record.offset, request)
-    write_template(job.place, canvas, record, job.digest, room=request.room)
+    room, inputs = request.room, request.inputs
+    write_template(job.place, canvas, record, job.digest, room=room, inputs=inputs)
     return ""
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "SIZE_CARD",
     "Followed",
     "TemplateRecord",
+    "inputs_table",
     "read_header",
     "read_template",
     "template_frame",
@@ -151,6 +152,7 @@ def write_template(
     digest: str,
     *,
     room: Room | None = None,
+    inputs: fits.BinTableHDU | None = None,
 ) -> None:
     """Write a template file, whole or not at all.
 
@@ -166,6 +168,8 @@ def write_template(
         Digest of everything the template depends on.
     room : Room, optional
         Memory to put the file together in.
+    inputs : BinTableHDU, optional
+        What `inputs_table` makes of ``record.scene``, for files that have it in common.
 
     Raises
     ------
@@ -190,7 +194,7 @@ def write_template(
         if name == "DQ":
             header.extend(_bit_cards(), end=True)
         hdus.append(fits.ImageHDU(plane, header=header, name=name))
-    hdus.append(_inputs_table(record.scene))
+    hdus.append(inputs_table(record.scene) if inputs is None else inputs)
     hdus[0].header[SIZE_CARD] = packed_size(hdus)
     place.write(pack_hdus(hdus, room))
 
@@ -514,8 +518,19 @@ def _bit_cards() -> fits.Header:
     return header
 
 
-def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
-    """Return one row per skycell and band."""
+def inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
+    """Return the table INPUTS of a template: one row per skycell and band.
+
+    Parameters
+    ----------
+    scene : dict
+        Content of the scene's metadata.
+
+    Returns
+    -------
+    BinTableHDU
+        The table.
+    """
     from astropy.io import fits
 
     names = ("SKYCELL", "BAND", "SOURCE", "DIGEST", "MJD_OBS", "EXPTIME", "STATE")
