@@ -26,7 +26,7 @@ def test_kernel(benchmark, cells):
 
     def splat():
         out = np.zeros((1, 96, 96))
-        splat_cells(light, 8, x, y, ORIGIN, NODES, FIRST, out)
+        splat_cells(light, 8, x, y, ORIGIN, NODES, FIRST, 0, out)
         return out
 
     # The same weights, added in another order.

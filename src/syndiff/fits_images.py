@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["pack_hdus", "packed_size"]
+__all__ = ["Room", "pack_hdus", "packed_size"]
 
 _BLOCK = 2880
 _WHEN = "of this HDU"
@@ -20,7 +20,34 @@ _WHEN = "of this HDU"
 _PUNCTUATION = frozenset(b":;<=>?@[\\]^_`")
 
 
-def pack_hdus(hdus: Sequence[Any]) -> memoryview:
+class Room:
+    """Memory that files are put together in, one after the other.
+
+    To get 0.1 GB from the system for each file takes as long as two thirds of what fills them.
+    """
+
+    def __init__(self) -> None:
+        self._held = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> NDArray[np.uint8]:
+        """Return so many bytes; whatever was asked for before is lost.
+
+        Parameters
+        ----------
+        size : int
+            Bytes.
+
+        Returns
+        -------
+        (size,) uint8
+            Any values.
+        """
+        if self._held.size < size:
+            self._held = np.empty(size, np.uint8)
+        return self._held[:size]
+
+
+def pack_hdus(hdus: Sequence[Any], room: Room | None = None) -> memoryview:
     """Return the bytes of a FITS file.
 
     Parameters
@@ -28,6 +55,8 @@ def pack_hdus(hdus: Sequence[Any]) -> memoryview:
     hdus : sequence of astropy HDUs
         The primary HDU first. Images of 4-byte numbers in native byte order are written straight
         into the file's bytes; everything else goes through astropy. CHECKSUM and DATASUM are set.
+    room : Room, optional
+        Where the file is put together; what it held is lost.
 
     Returns
     -------
@@ -43,7 +72,8 @@ def pack_hdus(hdus: Sequence[Any]) -> memoryview:
     for hdu in hdus:
         _seal(hdu)
     parts = [_content(hdu) for hdu in hdus]
-    out = np.zeros(sum(_padded(part.nbytes) for pair in parts for part in pair), np.uint8)
+    size = sum(_padded(part.nbytes) for pair in parts for part in pair)
+    out = (room or Room()).of(size)
     start = 0
     for part in (part for pair in parts for part in pair):
         target = out[start : start + part.nbytes]
@@ -52,7 +82,9 @@ def pack_hdus(hdus: Sequence[Any]) -> memoryview:
         else:
             big_endian = target.view(part.dtype.newbyteorder(">")).reshape(part.shape)
             np.copyto(big_endian, part)
-        start += _padded(part.nbytes)
+        end = start + _padded(part.nbytes)
+        out[start + part.nbytes : end] = 0
+        start = end
     return out.data
 
 
@@ -70,7 +102,8 @@ def packed_size(hdus: Sequence[Any]) -> int:
         A multiple of 2880.
     """
     _complete(hdus)
-    return sum(int(hdu.filebytes()) for hdu in hdus)
+    # astropy's own answer swaps the bytes of every plane.
+    return sum(len(hdu.header.tostring()) + _padded(int(hdu.size)) for hdu in hdus)
 
 
 def _complete(hdus: Sequence[Any]) -> None:

@@ -62,7 +62,7 @@ def where(root):
         "catalogue": root / layout.catalogue_used.key,
         "inventory": first(inventory, "*/zarr.json"),
         "record": first(atlas, "complete.json"),
-        "plane": first(atlas, "cells/c/0/0/0"),
+        "plane": first(atlas, "light/c/0/0/0"),
         "scene group": scene / "zarr.json",
         "scene array": scene / "flux" / "zarr.json",
         "scene flux": first(scene / "flux" / "c", "*/0"),

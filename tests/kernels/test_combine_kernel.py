@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 
 from syndiff.kernels.combine import (
+    CodedLight,
+    decode_cells,
     find_beside,
     find_bright,
+    mark_lit,
     raise_flags,
     stand_in,
     sum_changes,
+    take_share,
     weigh_bands,
+    weigh_codes,
 )
 
 
@@ -70,6 +75,56 @@ def test_bright_light_in_all_bands(rng):
     np.testing.assert_allclose(sums, light[:, expected].sum(axis=1, dtype=float), rtol=1e-12)
 
 
+def coded_light(rng, bands):
+    """Codes of some bands, mostly none, and the light of all of them."""
+    patterns = rng.integers(0, 65536, (len(bands), 13, 17)).astype(np.uint16)
+    patterns[rng.random(patterns.shape) < 0.6] = 0
+    tables = rng.normal(0, 100, (len(bands), 65536)).astype(np.float32)
+    tables[:, 0] = 0
+    light = np.zeros((4, 13, 17), np.float32)
+    for k, band in enumerate(bands):
+        light[band] = tables[k][patterns[k]]
+    return CodedLight(
+        np.ascontiguousarray(patterns.transpose(1, 2, 0)), tables, np.array(bands)
+    ), light
+
+
+@pytest.mark.parametrize("bands", [(0, 1, 2, 3), (1,), (0, 3)])
+def test_codes_tell_what_planes_do(rng, bands):
+    codes, light = coded_light(rng, bands)
+    weights = np.array([0.238, 0.344, 0.283, 0.135], np.float32)
+    invalid = rng.integers(0, 2, (13, 17)).astype(np.uint8)
+    found = np.full((13, 17), np.nan, np.float32), np.full((13, 17), 7, np.uint8), np.zeros(4)
+    weigh_codes(codes, weights, invalid, 10.0, *found)
+    total, is_bright, sums = np.empty_like(found[0]), np.empty_like(found[1]), np.zeros(4)
+    weigh_bands(light, weights, total)
+    find_bright(total, invalid, 10.0, light, is_bright, sums)
+    assert 5 < is_bright.sum() < 100
+    for one, other in zip(found, (total, is_bright, sums), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_light_of_some_cells(rng):
+    codes, light = coded_light(rng, (0, 2))
+    row, column = rng.integers(0, 13, 40), rng.integers(0, 17, 40)
+    found = np.full((4, 40), np.nan, np.float32)
+    decode_cells(codes, row, column, found)
+    np.testing.assert_array_equal(found, light[:, row, column])
+
+
+def test_lit_cells_and_shares(rng):
+    share = rng.choice([0, 0.25, 1.0], (13, 17)).astype(np.float32)
+    total = (rng.normal(size=(13, 17)) * rng.integers(0, 2, (13, 17))).astype(np.float32)
+    flags = rng.choice(np.array([0, 0, 4], np.uint8), (13, 17))
+    lit = np.full((13, 17), 7, np.uint8)
+    mark_lit(total, flags, lit)
+    np.testing.assert_array_equal(lit, (total != 0) | (flags != 0))
+    wanted = total * share, np.where(share != 0, flags, 0)
+    take_share(share, total, flags)
+    np.testing.assert_array_equal(total, wanted[0])
+    np.testing.assert_array_equal(flags, wanted[1])
+
+
 def test_cells_beside_bright_ones(rng):
     bright = (rng.random((13, 17)) < 0.02).astype(np.uint8)
     row, column = np.indices((13, 17)).reshape(2, -1)
@@ -86,7 +141,7 @@ def test_bands_that_stand_in(rng):
     weights = rng.random((4, 16)).astype(np.float32)
     bits = (row + 2 * column).astype(np.uint8) % 16
     total = np.full((13, 17), -1, np.float32)
-    stand_in(row, column, light, shares, bits, weights, total)
+    stand_in(row, column, light[:, row, column], shares, bits, weights, total)
     expected = np.full((13, 17), -1, np.float32)
     for k in range(30):
         parts = weights[:, bits[k]] * (light[:, row[k], column[k]] * shares[:, k])

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("switch", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
 def test_nothing_is_touched_outside_the_arrays(switch, tmp_path):
     """Without the compiler, and compiled with checks, an index outside is an error."""
-    files = [str(HERE / f"test_{name}.py") for name in ("splat", "sample")]
+    files = [str(HERE / f"test_{name}.py") for name in ("splat", "sample", "planes")]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "agree", *files],
         # A cache of its own: code compiled with checks, or quickly, must not stay for others.

@@ -7,6 +7,7 @@ import pytest
 from smallsky import small_tessellation
 
 from syndiff.errors import GeometryError
+from syndiff.kernels.sharing import list_marked, mark_lost
 from syndiff.sky.sharing import (
     Sharing,
     share_cells,
@@ -189,21 +190,33 @@ def test_bands_that_lose_nothing_share_one_array(sky):
     assert len({id(share) for share in share_valid_cells(sharing, lit, {})}) == 1
 
 
-@pytest.mark.parametrize("name", ["skycell.2629.003", "skycell.2556.082"])
-def test_validity_of_odd_and_even_sides(name):
-    """6481 x 6429 and 6259 x 6240 px: every cell's bits are taken, the jutting ones too."""
-    rings = Tessellation.rings_v3()
-    sharing = sharing_of(rings, rings[name])
-    own = rings[name]
-    invalid = np.zeros((-(-own.ny // 8), -(-own.nx // 8)), np.uint8)
+@pytest.mark.parametrize("side", [697, 700, 704])
+def test_validity_of_odd_and_even_sides(side):
+    """Every cell's bits are taken, the jutting ones too, of a skycell that has no other beside."""
+    alone = small_tessellation(across=1, side=side, overlap=0)
+    sharing = sharing_of(alone, alone["skycell.7000.000"])
+    invalid = np.zeros((-(-side // 8), -(-side // 8)), np.uint8)
     invalid[-1, -1] = 0b1111
     nothing = np.zeros(invalid.shape, bool)
-    _, lost = share_lost_cells(sharing, nothing, {name: invalid})
+    _, lost = share_lost_cells(sharing, nothing, {"skycell.7000.000": invalid})
     assert (lost.row.tolist(), lost.column.tolist()) == (
         [invalid.shape[0] - 1],
         [invalid.shape[1] - 1],
     )
-    np.testing.assert_array_equal(lost.shares, 0.0)
+
+
+def test_edges_without_a_weight_are_not_lost():
+    """Of a skycell in the middle of its grid."""
+    rings = Tessellation.rings_v3()
+    name = "skycell.2556.055"
+    sharing = sharing_of(rings, rings[name])
+    own = rings[name]
+    invalid = np.zeros((-(-own.ny // 8), -(-own.nx // 8)), np.uint8)
+    invalid[[0, -1]] = invalid[:, [0, -1]] = 0b1111
+    nothing = np.zeros(invalid.shape, bool)
+    _, lost = share_lost_cells(sharing, nothing, {name: invalid})
+    assert lost.row.size == 0
+    assert (share_valid_cells(sharing, ~nothing, {name: invalid})[0][invalid != 0] == 0).all()
 
 
 def test_lost_cells_are_those_whose_weights_differ(sky):
@@ -256,3 +269,33 @@ def test_impossible_arguments(sky):
         sharing.weight(0.0, 0.0, of="nowhere")
     with pytest.raises(GeometryError, match=r"no skycell 'skycell.2180.097'"):
         sharing_of(sky, Tessellation.rings_v3()["skycell.2180.097"])
+
+
+@pytest.mark.parametrize(("size", "shift"), [(40, 0.0), (40, 24.0), (37, -16.0), (37, 19.5)])
+def test_neighbours_on_the_same_plane_agree_with_a_loop_over_cells(size, shift):
+    """Shifted by whole cells or not, with a last cell that is narrower or not."""
+    rng = np.random.default_rng(size)
+    x = np.minimum(8.0 * np.arange(9) + 3.5, 66.0)
+    plane = np.eye(3)
+    plane[:2, 2] = shift, 5.0
+    bounds = np.array([10.0, 8.0, 10.0 + size, 8.0 + size])
+    weighty = bounds + np.array([6.0, 0.0, -4.0, 0.0])
+    cells = -(-size // 8)
+    invalid = rng.choice(np.array([0, 0, 1, 15], np.uint8), (cells, cells))
+    found = rng.choice(np.array([0, 2], np.uint8), (9, 9))
+    wanted = found.copy()
+    for j, i in np.ndindex(9, 9):
+        u, v = x[i] + shift, x[j] + 5.0
+        if weighty[0] < u < weighty[2] and bounds[1] < v < bounds[3]:
+            row, column = int((v - bounds[1]) // 8), int((u - bounds[0]) // 8)
+            wanted[j, i] |= invalid[row, column]
+    mark_lost(x, x, plane, bounds, weighty, invalid, np.array([0, 9, 0, 9]), found)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_marked_cells_are_listed_in_order():
+    rng = np.random.default_rng(4)
+    marks = (rng.random((7, 45)) < 0.1).astype(np.uint8) * np.uint8(4)
+    row, column = np.full((2, np.count_nonzero(marks)), -1)
+    list_marked(marks, row, column)
+    np.testing.assert_array_equal((row, column), np.nonzero(marks))

@@ -53,7 +53,7 @@ def reference_splat(values, per_square, lattice, origin, nodes_per_px, first, sh
 def splat(values, per_square, lattice, origin, nodes_per_px, first, shape):
     out = np.zeros((values.shape[0], *shape))
     first = np.array(first, np.int64)
-    splat_cells(values, per_square, *lattice, np.array(origin), nodes_per_px, first, out)
+    splat_cells(values, per_square, *lattice, np.array(origin), nodes_per_px, first, 0, out)
     return out
 
 
@@ -140,7 +140,27 @@ def test_flags_agree_with_a_loop_over_cells(first):
     lattice[1][3, 3] = np.nan
     out = np.zeros((4, 6), np.uint8)
     out[0, 0] = 128
-    splat_flags(flags, 8, *lattice, np.array([-0.4, -0.3]), 2, np.array(first, np.int64), out)
+    splat_flags(flags, 8, *lattice, np.array([-0.4, -0.3]), 2, np.array(first, np.int64), 0, out)
     wanted = reference_flags(flags, 8, lattice, (-0.4, -0.3), 2, first, (4, 6))
     wanted[0, 0] |= 128
     np.testing.assert_array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, 6])
+def test_rows_that_have_their_sums_are_left_alone(top):
+    """What is added to the others agrees with a grid that has no such rows."""
+    values, lattice = random_values(2, 17, 23, seed=top), tilted_lattice(3, 3)
+    arguments = (*lattice, np.array([-0.4, -0.3]), 3, np.array([-1, 1], np.int64))
+    whole = np.zeros((2, 6, 7))
+    splat_cells(values, 8, *arguments, 0, whole)
+    part = np.full((2, 6, 7), 5.0)
+    part[:, top:] = 0
+    splat_cells(values, 8, *arguments, top, part)
+    np.testing.assert_array_equal(part[:, top:], whole[:, top:])
+    assert (part[:, :top] == 5).all()
+    bits = (values[0] > 0).astype(np.uint8)
+    all_flags, flags = np.zeros((2, 6, 7), np.uint8)
+    splat_flags(bits, 8, *arguments, 0, all_flags)
+    splat_flags(bits, 8, *arguments, top, flags)
+    all_flags[:top] = 0
+    np.testing.assert_array_equal(flags, all_flags)

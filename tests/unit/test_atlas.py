@@ -74,10 +74,20 @@ def test_nan_levels_survive(atlas):
 def test_one_plane_is_read_alone(atlas):
     reduced = make_reduced()
     record = atlas.write(KEY, reduced)
-    (atlas.place / KEY.name / KEY.digest / record.data / "cells").remove()
-    mask, valid = atlas.read_flags(KEY)
-    np.testing.assert_array_equal(mask, reduced.mask)
+    (atlas.place / KEY.name / KEY.digest / record.data / "light").remove()
+    np.testing.assert_array_equal(atlas.read_plane(KEY, "mask"), reduced.mask)
+    valid = atlas.read_plane(KEY, "valid")
     np.testing.assert_array_equal(valid, reduced.valid)
+    assert valid.dtype == np.uint8
+
+
+def test_light_that_was_left_out_need_not_be_read(atlas):
+    reduced = make_reduced()
+    record = atlas.write(KEY, reduced)
+    (atlas.place / KEY.name / KEY.digest / record.data / "left_out").remove()
+    found = atlas.read(KEY, with_left_out=False)
+    assert found.left_out.shape == (4, 0, 0)
+    assert same(dataclasses.replace(found, left_out=reduced.left_out), reduced)
 
 
 def test_zarr_reads_the_same(atlas):
@@ -85,24 +95,24 @@ def test_zarr_reads_the_same(atlas):
     reduced = make_reduced()
     record = atlas.write(KEY, reduced)
     group = zarr.open_group(f"{atlas.place}/{KEY}/{record.data}", mode="r")
-    assert group.attrs["planes"]["cells"] == ["light", "left_out"]
+    assert group.attrs["planes"]["coarse"] == ["faint", "variance"]
     assert group.attrs["meta"] == reduced.meta
-    np.testing.assert_array_equal(group["cells"][:4], reduced.light)
-    np.testing.assert_array_equal(group["cells"][4:], reduced.left_out)
-    np.testing.assert_array_equal(group["flags"][0], reduced.mask)
-    np.testing.assert_array_equal(group["flags"][1], reduced.valid)
+    for name in ("light", "left_out"):
+        np.testing.assert_array_equal(np.moveaxis(group[name][...], 2, 0), getattr(reduced, name))
+    for name in ("mask", "valid"):
+        np.testing.assert_array_equal(group[name][...], getattr(reduced, name))
     np.testing.assert_array_equal(group["coarse"][:4], reduced.faint)
     np.testing.assert_array_equal(group["coarse"][4:6], reduced.variance[0])
     np.testing.assert_array_equal(group["counts"][8:], reduced.flagged)
     np.testing.assert_array_equal(group["level"][...], reduced.level)
     root = zarr.open_group(str(atlas.place), mode="r")
-    assert f"{KEY}/{record.data}/cells" in root
+    assert f"{KEY}/{record.data}/light" in root
 
 
 def test_few_objects(atlas):
     atlas.write(KEY, make_reduced())
-    # The root, the record, the group, and metadata and one chunk for each of five arrays.
-    assert len(files(atlas)) == 13
+    # The root, the record, the group, and metadata and one chunk for each of seven arrays.
+    assert len(files(atlas)) == 17
 
 
 def test_no_pool_of_threads_is_needed(atlas):
@@ -190,11 +200,11 @@ def test_data_without_a_record_do_not_count(atlas):
 @pytest.mark.parametrize("how", ["flip", "truncate", "empty"])
 def test_damaged_planes_are_noticed(atlas, how):
     record = atlas.write(KEY, make_reduced())
-    place = atlas.place / str(KEY) / record.data / "cells/c/0/0/0"
+    place = atlas.place / str(KEY) / record.data / "light/c/0/0/0"
     data = bytearray(place.read())
     data[len(data) // 2] ^= 1
     place.write({"flip": bytes(data), "truncate": bytes(data[:-9]), "empty": b""}[how])
-    with pytest.raises(AtlasError, match=r"cells/c/0/0/0 is damaged .*download --overwrite"):
+    with pytest.raises(AtlasError, match=r"light/c/0/0/0 is damaged .*download --overwrite"):
         atlas.read(KEY)
 
 
@@ -209,11 +219,11 @@ def test_another_format_version_is_refused(atlas):
     atlas.write(KEY, make_reduced())
     place = atlas.place / str(KEY) / "complete.json"
     place.write(json.dumps(json.loads(place.read()) | {"format_version": 9}).encode())
-    with pytest.raises(AtlasError, match=r"format version 9, and syndiff .* reads 1: use the syn"):
+    with pytest.raises(AtlasError, match=r"format version 9, and syndiff .* reads 2: use the syn"):
         atlas.read_record(KEY)
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b'{"format_version": 1}', b"\xff"])
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"format_version": 2}', b"\xff"])
 def test_a_broken_record_is_refused(atlas, text):
     (atlas.place / str(KEY) / "complete.json").write(text)
     with pytest.raises(AtlasError, match="is not a record of this atlas"):
@@ -311,7 +321,7 @@ def test_threads_that_fill_one_atlas(atlas, overwrite):
         list(pool.map(lambda seed: write_all(atlas, seed, keys, overwrite), range(3)))
     check_race(atlas, keys, range(3))
     if not overwrite:
-        assert len(files(atlas)) == 1 + 12 * len(keys)
+        assert len(files(atlas)) == 1 + 16 * len(keys)
 
 
 def test_processes_that_fill_one_atlas(atlas):
@@ -320,7 +330,7 @@ def test_processes_that_fill_one_atlas(atlas):
         for job in [pool.submit(write_all, atlas, seed, keys, False) for seed in (1, 2)]:
             job.result()
     check_race(atlas, keys, (1, 2))
-    assert len(files(atlas)) == 1 + 12 * len(keys)
+    assert len(files(atlas)) == 1 + 16 * len(keys)
 
 
 # S3
@@ -337,8 +347,8 @@ def test_an_atlas_on_s3(monkeypatch):
             )
         assert len({record.data for record in records}) == 1
         assert same(atlas.read(KEY), make_reduced(seed=1))
-        assert len(files(atlas)) == 13
+        assert len(files(atlas)) == 17
         assert atlas.keys() == [KEY]
         atlas.write(KEY, make_reduced(seed=2), overwrite=True)
         assert same(atlas.read(KEY), make_reduced(seed=2))
-        assert len(files(atlas)) == 13
+        assert len(files(atlas)) == 17

@@ -171,6 +171,38 @@ def test_tiles_are_bitwise_the_same_in_any_part_of_a_strip(strip, model):
                 )
 
 
+@pytest.mark.parametrize("model", [40.0, "prf"])
+def test_rows_that_go_on_are_bitwise_those_made_alone(strip, model):
+    """Whatever came before: the row above, another part of it, a row further up, or nothing."""
+    given = strip[1]
+    frame = ccd_frame(SCIENCE)
+    renderer = SceneRenderer(frame, any_response(frame, model))
+    alone = {row: renderer.render(row, range(15, 18), given) for row in (14, 15, 16, 17)}
+    assert all(made.flux.any() for made in alone.values())
+    renderer.render(14, range(14, 18), given, goes_on=True)
+    for row in (15, 16, 17, 14, 16, 17):
+        found = renderer.render(row, range(15, 18), given, goes_on=True)
+        for name in ("flux", "aux", "flags"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(alone[row], name))
+
+
+def test_nothing_is_kept_of_a_row_that_failed(strip):
+    given = strip[1]
+    frame = ccd_frame(SCIENCE)
+    renderer = SceneRenderer(frame, GaussianResponse(frame, 40.0))
+    wanted = renderer.render(16, range(15, 17), given)
+
+    def failing():
+        yield given[0]
+        raise ValueError
+
+    renderer.render(14, range(15, 17), given, goes_on=True)
+    with pytest.raises(ValueError):
+        renderer.render(15, range(15, 17), failing(), goes_on=True)
+    found = renderer.render(16, range(15, 17), given, goes_on=True)
+    np.testing.assert_array_equal(found.flux, wanted.flux)
+
+
 @pytest.mark.parametrize("model", [40.0, 60.0, "prf"])
 def test_light_beyond_the_margin_never_enters_a_tile(strip, model):
     """So that a tile is bitwise the same whether a skycell out there is at hand or not."""

@@ -21,6 +21,7 @@ from onestar import (
 )
 
 from syndiff.errors import RenderingError, StorageError
+from syndiff.fits_images import Room
 from syndiff.masks import DataQuality
 from syndiff.scenes.prf import GaussianResponse
 from syndiff.scenes.scene import SceneRenderer
@@ -30,6 +31,7 @@ from syndiff.templates.template import Template
 from syndiff.templates.template_file import (
     Followed,
     TemplateRecord,
+    inputs_table,
     read_header,
     read_template,
     write_template,
@@ -112,6 +114,17 @@ def test_planes_are_read_as_written(written):
         assert plane.dtype == getattr(template, name).dtype
         np.testing.assert_array_equal(plane, getattr(template, name))
     assert header["EXTNAME"] == "FLUX_SUM"
+
+
+def test_a_table_that_files_have_in_common_changes_nothing(frame, tmp_path):
+    window, place = Window(100, 50, 112, 59), Place.at(tmp_path) / "template.fits"
+    inputs, room = inputs_table(SCENE), Room()
+    for seed, offset in enumerate([(0.37, -0.21), (0.0, 0.5)]):
+        template, record = random_template(window.shape, seed), record_of(frame, window, offset)
+        write_template(place, template, record, "d")
+        alone = place.read()
+        write_template(place, template, record, "d", room=room, inputs=inputs)
+        assert place.read() == alone
 
 
 def test_extensions_are_those_of_the_documentation(written):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from syndiff.kernels.compile import njit
 
-__all__ = ["mark_lost", "share_again", "share_lit", "share_points"]
+__all__ = ["list_marked", "mark_lost", "share_again", "share_lit", "share_points"]
 
 Floats = NDArray[np.float64]
 Geometry = tuple[Floats, Floats, NDArray[np.int64], Floats, Floats, Floats]
@@ -331,36 +331,39 @@ def mark_lost(
     y: Floats,
     plane: Floats,
     bounds: Floats,
+    weighty: Floats,
     invalid: NDArray[np.uint8],
     box: NDArray[np.int64],
     lost: NDArray[np.uint8],
 ) -> None:
-    """Add to `lost` the bits of the neighbour's cells that hold this skycell's cells' centres.
+    """Add to `lost` the bits of another skycell's cells that hold this one's cells' centres.
 
     Parameters
     ----------
     x, y : (nx,), (ny,) float64
         Pixel of the cells' centres.
     plane : (3, 3) float64
-        Pixels of this skycell -> plane of the neighbour's group.
+        Pixels of this skycell -> plane of the other's group.
     bounds : (4,) float64
-        u0, v0, u1, v1 of the neighbour in that plane.
+        u0, v0, u1, v1 of the other one in that plane.
+    weighty : (4,) float64
+        The part of that where its bits count.
     invalid : (my, mx) uint8
-        Bits of the neighbour's cells of 8 pixels; one alone stands for all.
+        Bits of its cells of 8 pixels; one alone stands for all.
     box : (4,) int64
-        First and one past the last column, then row, where the neighbour can lie.
+        First and one past the last column, then row, where that part can lie.
     lost : (ny, nx) uint8
         Bits of this skycell's cells; changed.
     """
     if plane[0, 0] == plane[1, 1] == plane[2, 2] == 1.0 and _is_shift(plane):
-        _mark_shifted(x, y, plane, bounds, invalid, box, lost)
+        _mark_shifted(x, y, plane, bounds, weighty, invalid, box, lost)
         return
     for j in range(box[2], box[3]):
         for i in range(box[0], box[1]):
             scale = 1.0 / (plane[2, 0] * x[i] + plane[2, 1] * y[j] + plane[2, 2])
             u = (plane[0, 0] * x[i] + plane[0, 1] * y[j] + plane[0, 2]) * scale
             v = (plane[1, 0] * x[i] + plane[1, 1] * y[j] + plane[1, 2]) * scale
-            if bounds[0] < u < bounds[2] and bounds[1] < v < bounds[3]:
+            if weighty[0] < u < weighty[2] and weighty[1] < v < weighty[3]:
                 column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
                 row = min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)
                 lost[j, i] |= invalid[row, column]
@@ -379,24 +382,68 @@ def _mark_shifted(
     y: Floats,
     plane: Floats,
     bounds: Floats,
+    weighty: Floats,
     invalid: NDArray[np.uint8],
     box: NDArray[np.int64],
     lost: NDArray[np.uint8],
 ) -> None:
     """Do as `mark_lost` where the planes are the same: one column for all rows."""
     columns = np.empty(x.size, np.int64)
+    first, last = box[1], box[1]
     for i in range(box[0], box[1]):
         u = x[i] + plane[0, 2]
-        inside = bounds[0] < u < bounds[2]
+        inside = weighty[0] < u < weighty[2]
         column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
         columns[i] = column if inside else -1
+        if inside:
+            first, last = min(first, i), i + 1
+    # Cells lie one after the other but for a last one that is narrower.
+    regular = first
+    while regular < last and columns[regular] == columns[first] + regular - first:
+        regular += 1
     for j in range(box[2], box[3]):
         v = y[j] + plane[1, 2]
-        if bounds[1] < v < bounds[3]:
+        if first < last and weighty[1] < v < weighty[3]:
             cells = invalid[min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)]
-            for i in range(box[0], box[1]):
+            _or_into(cells[columns[first] :], lost[j, first:regular])
+            for i in range(regular, last):
                 if columns[i] >= 0:
                     lost[j, i] |= cells[columns[i]]
+
+
+@njit(cache=True, nogil=True)
+def _or_into(bits: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Add bits to those of a row."""
+    for i in range(out.size):
+        out[i] |= bits[i]
+
+
+@njit(cache=True, nogil=True)
+def list_marked(
+    marks: NDArray[np.uint8], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> None:
+    """List the cells that are marked, in the order of memory; few are.
+
+    Parameters
+    ----------
+    marks : (ny, nx) uint8
+        Not zero where marked.
+    row, column : (n,) int64
+        Set; n marked cells.
+    """
+    k = 0
+    for j in range(marks.shape[0]):
+        cells = marks[j]
+        for start in range(0, cells.size, _STRETCH):
+            stop = min(start + _STRETCH, cells.size)
+            found = np.uint8(0)
+            for i in range(start, stop):
+                found |= cells[i]
+            if found:
+                for i in range(start, stop):
+                    if cells[i]:
+                        row[k], column[k] = j, i
+                        k += 1
 
 
 @njit(cache=True, nogil=True)

@@ -47,12 +47,13 @@ def _add_part(
     wy: tuple[float, float, float],
     column: int,
     row: int,
+    top: int,
     out: NDArray[np.float64],
 ) -> None:
-    """Add a cell's planes to those of the nine nodes from (row, column) on that lie in `out`."""
+    """Add a cell to those of the nine nodes from (row, column) on that `out` has from `top` on."""
     for plane in range(values.size):
         value = np.float64(values[plane])
-        for j in range(max(0, -row), min(3, out.shape[1] - row)):
+        for j in range(max(0, top - row), min(3, out.shape[1] - row)):
             for i in range(max(0, -column), min(3, out.shape[2] - column)):
                 out[plane, row + j, column + i] += value * wx[i] * wy[j]
 
@@ -92,6 +93,7 @@ def splat_cells(
     origin: NDArray[np.float64],
     nodes_per_px: int,
     first: NDArray[np.int64],
+    top: int,
     out: NDArray[np.float64],
 ) -> None:
     """Add cells to grids with quadratic B-spline weights on 3 x 3 nodes.
@@ -101,7 +103,7 @@ def splat_cells(
     values : (planes, ny, nx) float32
         Cells; a cell that is zero in every plane costs nothing.
     per_square : int
-        Cells along the side of a lattice square.
+        Cells along the side of a lattice square, a power of two.
     lattice_x, lattice_y : (my, mx) float64
         TESS pixels of the lattice nodes.
     origin : (2,) float64
@@ -110,6 +112,8 @@ def splat_cells(
         Nodes along a TESS pixel.
     first : (2,) int64
         Row and column of the node that is out[:, 0, 0].
+    top : int
+        First row of `out` that is added to; those before have their sums.
     out : (planes, rows, columns) float64
         Added to.
 
@@ -122,47 +126,87 @@ def splat_cells(
     rows, columns = out.shape[1], out.shape[2]
     # A B-spline reaches a node and a half.
     low_x = origin[0] + (first[1] - 1.5) / nodes_per_px
-    low_y = origin[1] + (first[0] - 1.5) / nodes_per_px
+    low_y = origin[1] + (first[0] + top - 1.5) / nodes_per_px
     bounds = np.array(
-        [low_x, low_y, low_x + (columns + 2) / nodes_per_px, low_y + (rows + 2) / nodes_per_px]
+        [
+            low_x,
+            low_y,
+            low_x + (columns + 2) / nodes_per_px,
+            low_y + (rows - top + 2) / nodes_per_px,
+        ]
     )
+    # A lattice node is the centre of a PS1 pixel, a cell's centre lies between pixels.
+    shift = 0.5 - 0.5 / (64 // per_square)
+    part = 1.0 / per_square  # a power of two, so that nothing is rounded
+    x0, y0, x_first, y_first = origin[0], origin[1], first[1] + 1, first[0] + 1
+    squares = (nx + per_square - 1) // per_square
+    lit = np.empty((per_square, squares * per_square), np.uint8)
     for row in range((ny + per_square - 1) // per_square):
-        for column in range((nx + per_square - 1) // per_square):
+        is_marked = False
+        for column in range(squares):
             if _misses(lattice_x, lattice_y, row, column, bounds):
                 continue
+            if not is_marked:
+                _mark_lit(values, row * per_square, lit)
+                is_marked = True
             xa, xb = lattice_x[row, column], lattice_x[row, column + 1]
             xc, xd = lattice_x[row + 1, column], lattice_x[row + 1, column + 1]
             ya, yb = lattice_y[row, column], lattice_y[row, column + 1]
             yc, yd = lattice_y[row + 1, column], lattice_y[row + 1, column + 1]
-            # A lattice node is the centre of a PS1 pixel, a cell's centre lies between pixels.
-            shift = 0.5 - 0.5 / (64 // per_square)
-            for j in range(row * per_square, min(ny, (row + 1) * per_square)):
-                t = (j - row * per_square + shift) / per_square
+            start = column * per_square
+            for m in range(per_square):
+                if _is_dark(lit[m], start, start + per_square):
+                    continue
+                j = row * per_square + m
+                t = (m + shift) * part
                 x_left, x_right = xa + (xc - xa) * t, xb + (xd - xb) * t
                 y_left, y_right = ya + (yc - ya) * t, yb + (yd - yb) * t
-                for i in range(column * per_square, min(nx, (column + 1) * per_square)):
-                    lit = False
-                    for plane in range(planes):
-                        lit |= values[plane, j, i] != 0
-                    if not lit:
+                for k in range(per_square):
+                    i = start + k
+                    if not lit[m, i]:
                         continue
-                    s = (i - column * per_square + shift) / per_square
-                    u = (x_left + (x_right - x_left) * s - origin[0]) * nodes_per_px
-                    v = (y_left + (y_right - y_left) * s - origin[1]) * nodes_per_px
+                    s = (k + shift) * part
+                    u = (x_left + (x_right - x_left) * s - x0) * nodes_per_px
+                    v = (y_left + (y_right - y_left) * s - y0) * nodes_per_px
                     nearest_u, nearest_v = np.floor(u + 0.5), np.floor(v + 0.5)
-                    a, b = int(nearest_u) - first[1] - 1, int(nearest_v) - first[0] - 1
+                    a, b = int(nearest_u) - x_first, int(nearest_v) - y_first
                     d, e = u - nearest_u, v - nearest_v
                     wx0, wx2 = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
                     wy0, wy2 = 0.5 * (0.5 - e) ** 2, 0.5 * (0.5 + e) ** 2
                     wx = wx0, 1.0 - wx0 - wx2, wx2
                     wy = wy0, 1.0 - wy0 - wy2, wy2
-                    if a < 0 or b < 0 or a + 3 > columns or b + 3 > rows:
-                        _add_part(values[:, j, i], wx, wy, a, b, out)
+                    if a < 0 or b < top or a + 3 > columns or b + 3 > rows:
+                        _add_part(values[:, j, i], wx, wy, a, b, top, out)
                         continue
                     for plane in range(planes):
                         value = np.float64(values[plane, j, i])
                         if value != 0:
                             _add_all(value, wx, wy, np.uint64(a), np.uint64(b), out[plane])
+
+
+@njit(cache=True, nogil=True)
+def _mark_lit(values: NDArray[np.float32], top: int, lit: NDArray[np.uint8]) -> None:
+    """Tell which cells of the rows from `top` on are not zero in some plane; none beyond the last.
+
+    Apart from the sums, so that the compiler makes vectors of it: most cells are dark.
+    """
+    for j in range(lit.shape[0]):
+        target = lit[j]
+        target[:] = 0
+        if top + j < values.shape[1]:
+            for plane in range(values.shape[0]):
+                source = values[plane, top + j]
+                for i in range(source.size):
+                    target[i] |= source[i] != 0
+
+
+@njit(cache=True, nogil=True)
+def _is_dark(lit: NDArray[np.uint8], start: int, stop: int) -> bool:
+    """Tell whether no cell of a stretch is lit."""
+    for i in range(start, stop):
+        if lit[i]:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -174,6 +218,7 @@ def splat_flags(
     origin: NDArray[np.float64],
     nodes_per_px: int,
     first: NDArray[np.int64],
+    top: int,
     out: NDArray[np.uint8],
 ) -> None:
     """Set the bits of every cell at its nearest node.
@@ -182,7 +227,7 @@ def splat_flags(
     ----------
     flags : (ny, nx) uint8
         Bits of the cells.
-    per_square, lattice_x, lattice_y, origin, nodes_per_px, first
+    per_square, lattice_x, lattice_y, origin, nodes_per_px, first, top
         As in `splat_cells`.
     out : (rows, columns) uint8
         Or-ed into.
@@ -208,5 +253,5 @@ def splat_flags(
                 continue
             a = int(np.floor((x - origin[0]) * nodes_per_px + 0.5)) - first[1]
             b = int(np.floor((y - origin[1]) * nodes_per_px + 0.5)) - first[0]
-            if 0 <= a < columns and 0 <= b < rows:
+            if 0 <= a < columns and top <= b < rows:
                 out[b, a] |= flags[j, i]

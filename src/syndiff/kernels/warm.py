@@ -151,7 +151,7 @@ def _mapping_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import combine, convolve, rings, sample, sharing, splat
+    from syndiff.kernels import combine, convolve, planes, rings, sample, sharing, splat
 
     bytes_1, bytes_2 = _array("u1", 1), _array("u1", 2)
     index_1, index_2 = _array("i8", 1), _array("i8", 2)
@@ -160,10 +160,16 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     geometry = (double_3, double_2, index_1, double_2, double_3, double_1)
     yield sharing.share_points, (double_1, double_1, 0, geometry, double_1)
     yield sharing.share_lit, (bytes_2, double_1, double_1, geometry, single_2)
-    lost = (double_1, double_1, double_2, double_1, bytes_2, index_1, bytes_2)
+    lost = (double_1, double_1, double_2, double_1, double_1, bytes_2, index_1, bytes_2)
     yield sharing.mark_lost, lost
+    yield sharing.list_marked, (bytes_2, index_1, index_1)
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)
     yield sharing.share_again, again
+    codes = combine.CodedLight(_array("u2", 3, is_readonly=True), single_2, index_1)
+    yield combine.weigh_codes, (codes, single_1, bytes_2, 0.0, single_2, bytes_2, double_1)
+    yield combine.decode_cells, (codes, index_1, index_1, single_2)
+    yield combine.mark_lit, (single_2, bytes_2, bytes_2)
+    yield combine.take_share, (single_2, single_2, bytes_2)
     yield combine.weigh_bands, (single_3, single_1, single_2)
     masks = _array("u2", 2, is_readonly=True), _array("u2", 3, is_readonly=True)
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
@@ -171,9 +177,9 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield rings.subtract_rings, (single_3, index_2, (0, 0), 0)
     yield combine.find_bright, (single_2, bytes_2, 0.0, single_3, bytes_2, double_1)
     yield combine.find_beside, (index_1, index_1, bytes_2, 0, bytes_1)
-    lost_light = single_3, single_2, bytes_1, single_2, single_2
+    lost_light = single_2, single_2, bytes_1, single_2, single_2
     yield combine.stand_in, (index_1, index_1, *lost_light)
-    node = (0, double_2, double_2, double_1, 0, index_1)
+    node = (0, double_2, double_2, double_1, 0, index_1, 0)
     yield splat.splat_cells, (single_3, *node, double_3)
     yield splat.splat_flags, (bytes_2, *node, bytes_2)
     yield sample.sample_constant, (single_2, 0, 0, 0, single_1, single_1, single_2)
@@ -183,6 +189,11 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     single_4, index_taps = _array("f4", 4), _array("i8", 2)
     yield convolve.convolve_varying, (single_4, index_taps, double_3, double_2, double_2, double_2)
     yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
+    int_2 = _array("i4", 2)
+    sampled = planes.Sampled(single_2, single_2, single_2, single_2, single_2)
+    limits = planes.Limits(np.float32(0), np.float32(0), np.int32(0), np.int32(0))
+    yield planes.finish_planes, (sampled, single_2, bytes_2, limits, (int_2, int_2, int_2))
+    yield planes.tally_pixels, (single_2, int_2, (0, 0, 0, 0), index_1)
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:

@@ -13,7 +13,7 @@ from syndiff.masks import DataQuality, StackMask
 from syndiff.scenes.standing_in import ALL_BANDS, own_colour, stand_in_weights
 from syndiff.scenes.undetected import counted_variance, smooth_faint_light
 from syndiff.sky.sharing import share_cells, share_lost_cells, share_valid_cells
-from syndiff.stacks.reduction import asinh_decode
+from syndiff.stacks.coding import asinh_decode, asinh_table
 from syndiff.stars.replacement import replace_stars
 
 if TYPE_CHECKING:
@@ -101,6 +101,55 @@ class Contribution:
     star_errors: NDArray[np.float64] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _PlaneLight:
+    """Light on 2" cells, band by band."""
+
+    planes: FloatPlane
+    """(4, n2y, n2x); zero where a band is absent."""
+
+    def weigh(
+        self, invalid: NDArray[np.uint8], least: float
+    ) -> tuple[FloatPlane, NDArray[np.uint8], NDArray[np.float64]]:
+        """Return the bands' weighted sum, where it is bright, and the bright light of each band.
+
+        Bright is more than `least` with all bands there. In float32: a matrix product would go
+        through float64.
+        """
+        total, is_bright = np.empty(invalid.shape, np.float32), np.empty_like(invalid)
+        sums = np.zeros(len(BANDS))
+        kernels.weigh_bands(self.planes, _WEIGHTS.astype(np.float32), total)
+        kernels.find_bright(total, invalid, least, self.planes, is_bright, sums)
+        return total, is_bright, sums
+
+    def at(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> FloatPlane:
+        """Return the light of some cells, (4, n) float32."""
+        return self.planes[:, row, column]
+
+
+@dataclass(frozen=True, eq=False)
+class _CodeLight:
+    """The same, not decoded: the planes are large, and few cells are looked at again."""
+
+    codes: kernels.CodedLight
+
+    def weigh(
+        self, invalid: NDArray[np.uint8], least: float
+    ) -> tuple[FloatPlane, NDArray[np.uint8], NDArray[np.float64]]:
+        """Return what `_PlaneLight.weigh` does."""
+        total, is_bright = np.empty(invalid.shape, np.float32), np.empty_like(invalid)
+        sums = np.zeros(len(BANDS))
+        weights = _WEIGHTS.astype(np.float32)
+        kernels.weigh_codes(self.codes, weights, invalid, least, total, is_bright, sums)
+        return total, is_bright, sums
+
+    def at(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> FloatPlane:
+        """Return the light of some cells, (4, n) float32."""
+        out = np.empty((len(BANDS), row.size), np.float32)
+        kernels.decode_cells(self.codes, row, column, out)
+        return out
+
+
 def invalid_bands(valid: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return which bands a skycell has no valid data for, cell by cell.
 
@@ -154,30 +203,31 @@ def combine(
     RenderingError
         If stars can't be put back.
     """
-    light = _band_light(reduced, config)
+    light = _light_of(reduced, config, with_stars=stars is not None)
     flags = _own_flags(reduced, config.ignore_mask_bits)
     invalid = invalid_bands(reduced.valid)
-    put = _replace(light, reduced, stars, config) if stars is not None else None
+    put = None
+    if stars is not None and isinstance(light, _PlaneLight):
+        put = _replace(light.planes, reduced, stars, config)
     if put is not None:
         invalid[put.known] &= ~_bits_of(reduced.bands)
         # What was left out there is put back.
         flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
         flags |= put.flags
-    total = _weighted_sum(light)
+    total, is_bright, bright = light.weigh(invalid, _bright_flux(reduced))
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
     share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
-    is_bright, bright = _find_bright(total, invalid, light, _bright_flux(reduced))
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
     shares = np.stack([plain] * len(BANDS))
     noise = np.ones_like(plain)
-    total *= share
     own_flags = flags[lost.row, lost.column]
-    flags *= share != 0
+    kernels.take_share(share, total, flags)
     if lost.row.size:
         weights, more_noise = _stand_ins(reduced, bright)
         bits = _lost_bits(invalid, lost)
-        kernels.stand_in(lost.row, lost.column, light, lost.shares, bits, weights, total)
+        there = light.at(lost.row, lost.column)
+        kernels.stand_in(lost.row, lost.column, there, lost.shares, bits, weights, total)
         raised = own_flags | _flags_of_lost(bits, lost, is_bright)
         is_shared = (lost.shares > 0).any(axis=0)
         flags[lost.row, lost.column] = np.where(is_shared, raised, 0)
@@ -203,10 +253,13 @@ def _lost_bits(invalid: NDArray[np.uint8], lost: LostCells) -> NDArray[np.uint8]
     return np.asarray(np.packbits(missing, axis=0, bitorder="little")[0], np.uint8)
 
 
-def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.bool_]:
-    """Return the cells that add anything."""
-    lit: NDArray[np.bool_] = (total != 0) | (flags != 0)
-    return lit if put is None else lit | (put.added != 0)
+def _lit(total: FloatPlane, flags: NDArray[np.uint8], put: Replacement | None) -> NDArray[np.uint8]:
+    """Return 1 for the cells that add anything, 0 for others."""
+    lit = np.empty_like(flags)
+    kernels.mark_lit(total, flags, lit)
+    if put is not None:
+        lit |= put.added != 0
+    return lit
 
 
 def _share_errors(put: Replacement, share: FloatPlane) -> NDArray[np.float64]:
@@ -338,17 +391,22 @@ def contribute_nothing(
     return Contribution(np.zeros(shape, np.float32), coarse, flags)
 
 
-def _band_light(reduced: ReducedSkycell, config: CombineConfig) -> FloatPlane:
-    """Return light on 2" cells of the four bands, zero where a band is absent."""
-    light = np.empty((len(BANDS), *reduced.light.shape[1:]), np.float32)
-    for band in set(BANDS) - set(reduced.bands):
-        light[BANDS.index(band)] = 0
-    for k, band in enumerate(reduced.bands):
-        plane = light[BANDS.index(band)]
-        asinh_decode(reduced.light[k], reduced.light_sigma[k], out=plane)
-        if config.background == "none" or config.diffuse_arcsec:
-            plane += _spread(_faint_light(reduced, k, config), plane.shape)
-    return light
+def _light_of(
+    reduced: ReducedSkycell, config: CombineConfig, *, with_stars: bool
+) -> _CodeLight | _PlaneLight:
+    """Return the light of a skycell: as codes, unless something is to be added or taken out."""
+    bands = np.array([BANDS.index(band) for band in reduced.bands], np.int64)
+    with_faint = config.background == "none" or bool(config.diffuse_arcsec)
+    if not with_faint and not with_stars:
+        patterns = np.ascontiguousarray(reduced.light.transpose(1, 2, 0)).view(np.uint16)
+        tables = np.stack([asinh_table(sigma) for sigma in reduced.light_sigma])
+        return _CodeLight(kernels.CodedLight(patterns, tables, bands))
+    planes = np.zeros((len(BANDS), *reduced.light.shape[1:]), np.float32)
+    for k, band in enumerate(bands):
+        asinh_decode(reduced.light[k], reduced.light_sigma[k], out=planes[band])
+        if with_faint:
+            planes[band] += _spread(_faint_light(reduced, k, config), planes.shape[1:])
+    return _PlaneLight(planes)
 
 
 def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> FloatPlane:
@@ -360,13 +418,6 @@ def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> Floa
     rows, columns = faint.shape
     level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
     return np.asarray(faint + level * count, np.float32)
-
-
-def _weighted_sum(light: FloatPlane) -> FloatPlane:
-    """Return the bands' weighted sum, in float32: a matrix product would go through float64."""
-    total = np.empty(light.shape[1:], np.float32)
-    kernels.weigh_bands(light, _WEIGHTS.astype(np.float32), total)
-    return total
 
 
 def _spread(coarse: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
@@ -401,16 +452,6 @@ def _bright_flux(reduced: ReducedSkycell) -> float:
     """Return the flux of a 2" cell in which neither noise nor sky has a say in the colour."""
     weights = np.array([BAND_WEIGHTS[BANDS.index(band)] for band in reduced.bands])
     return float(_BRIGHT_SIGMAS * np.sqrt((weights**2) @ (reduced.light_sigma**2)))
-
-
-def _find_bright(
-    total: FloatPlane, invalid: NDArray[np.uint8], light: FloatPlane, least: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return where all bands are there and bright, and the sum of that light in each."""
-    is_bright = np.empty(total.shape, np.uint8)
-    sums = np.zeros(len(BANDS))
-    kernels.find_bright(total, invalid, least, light, is_bright, sums)
-    return is_bright, sums
 
 
 def _stand_ins(

@@ -82,12 +82,13 @@ class SceneStrip:
 
 @dataclass(frozen=True, eq=False)
 class _Grids:
-    """What skycells add to a strip: light and `COARSE_PLANES` on nodes, flags, star errors."""
+    """What skycells add to a strip."""
 
     light: NDArray[np.float64]
+    """(1, rows, columns) on nodes."""
     aux: NDArray[np.float64]
+    """(5, rows, columns): `COARSE_PLANES` on nodes."""
     flags: NDArray[np.uint8]
-    errors: NDArray[np.float64]
 
 
 class SceneRenderer:
@@ -121,6 +122,7 @@ class SceneRenderer:
         self._ky = np.concatenate([self._kx, -self._kx[:0:-1]])
         self._transfers: dict[tuple[int, ...], NDArray[np.float32] | NDArray[np.complex64]] = {}
         self._corner_jacobians = self._all_corner_jacobians()
+        self._last: tuple[int, range, _Grids] | None = None
 
     def _all_corner_jacobians(self) -> NDArray[np.float64]:
         """Return the Jacobians of every tile corner of the CCD, whatever part is rendered."""
@@ -190,6 +192,8 @@ class SceneRenderer:
         row: int,
         columns: range,
         contributions: Iterable[tuple[Lattice, Contribution]],
+        *,
+        goes_on: bool = False,
     ) -> SceneStrip:
         """Render neighbouring tiles of one row.
 
@@ -202,67 +206,74 @@ class SceneRenderer:
         contributions : iterable of (Lattice, Contribution)
             Skycells in name order: the sum is taken in this order, so that it is bitwise the
             same for any part of the CCD.
+        goes_on : bool
+            Whether all calls with True are about the same sky: sums that the last one has in common
+            with this one are kept then, a fifth of them where it was of the row before.
 
         Returns
         -------
         SceneStrip
             The tiles side by side, with `EDGE_PX` more pixels on each side.
         """
-        light, aux, flags = self._empty_grids(len(columns))
+        grids, top_px = self._begin(row, columns, goes_on=goes_on)
         origin = np.array([self.frame.science.x0, self.frame.science.y0], float) - self.margin_px
+        fine, coarse = self.nodes_per_px, AUX_SAMPLES_PER_PX
+        corner = np.array([row, columns.start], np.int64) * TILE_PX
         errors = [np.zeros((0, 3))]
         for lattice, contribution in contributions:
-            for values, per_square, nodes, out in (
-                (contribution.light[None], 8, self.nodes_per_px, light),
-                (contribution.coarse, 2, AUX_SAMPLES_PER_PX, aux),
-            ):
-                first = np.array([row, columns.start], np.int64) * TILE_PX * nodes
-                splat_cells(values, per_square, lattice.x, lattice.y, origin, nodes, first, out)
-            first = np.array([row, columns.start], np.int64) * TILE_PX * AUX_SAMPLES_PER_PX
-            splat_flags(
-                contribution.flags,
-                8,
-                lattice.x,
-                lattice.y,
-                origin,
-                AUX_SAMPLES_PER_PX,
-                first,
-                flags,
-            )
+            places = lattice.x, lattice.y, origin
+            light, flags = contribution.light[None], contribution.flags
+            splat_cells(light, 8, *places, fine, corner * fine, top_px * fine, grids.light)
+            at = coarse, corner * coarse, top_px * coarse
+            splat_cells(contribution.coarse, 2, *places, *at, grids.aux)
+            splat_flags(flags, 8, *places, *at, grids.flags)
             errors.append(located_errors(lattice, contribution))
-        grids = _Grids(light[0], aux, flags, np.concatenate(errors))
-        return self._render_grids(row, columns, grids)
+        if goes_on:
+            self._last = row, columns, grids
+        return self._render_grids(row, columns, grids, np.concatenate(errors))
 
-    def _empty_grids(
-        self, tiles: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
+    def _begin(self, row: int, columns: range, *, goes_on: bool) -> tuple[_Grids, int]:
+        """Return grids to add to, and how many pixels' rows of them have their sums already."""
+        last, self._last = self._last, None
+        if not goes_on or last is None or last[:2] != (row - 1, columns):
+            return self._empty_grids(len(columns)), 0
+        grids = last[2]
+        for grid in (grids.light, grids.aux, grids.flags):
+            kept = grid.shape[-2] * 2 * self.margin_px // self._side_px
+            grid[..., :kept, :] = grid[..., -kept:, :]
+            grid[..., kept:, :] = 0
+        return grids, 2 * self.margin_px
+
+    def _empty_grids(self, tiles: int) -> _Grids:
         width = TILE_PX * tiles + 2 * self.margin_px
         fine, coarse = self.nodes_per_px, AUX_SAMPLES_PER_PX
-        return (
+        return _Grids(
             np.zeros((1, self._side_px * fine, width * fine)),
             np.zeros((len(COARSE_PLANES), self._side_px * coarse, width * coarse)),
             np.zeros((self._side_px * coarse, width * coarse), np.uint8),
         )
 
-    def _render_grids(self, row: int, columns: range, grids: _Grids) -> SceneStrip:
+    def _render_grids(
+        self, row: int, columns: range, grids: _Grids, errors: NDArray[np.float64]
+    ) -> SceneStrip:
         height, width = TILE_PX + 2 * EDGE_PX, TILE_PX * len(columns) + 2 * EDGE_PX
         flux = np.zeros((height * SAMPLES_PER_PX, width * SAMPLES_PER_PX), np.float32)
         planes = np.zeros(
             (len(AUX_PLANES), height * AUX_SAMPLES_PER_PX, width * AUX_SAMPLES_PER_PX), np.float32
         )
         for k, column in enumerate(columns):
-            tile_light = self._cut(grids.light, k, self.nodes_per_px)
+            tile_light = self._cut(grids.light[0], k, self.nodes_per_px)
             tile_aux = self._cut(grids.aux, k, AUX_SAMPLES_PER_PX)
-            if tile_light.any():
+            if _is_lit(tile_light):
                 rendered = self._render_tile(tile_light.astype(np.float32), row, column)
                 self._place(rendered, flux, k, len(columns), SAMPLES_PER_PX)
-            if tile_aux.any():
-                rendered = self._render_aux(tile_aux, row, column, grids.errors)
+            if _is_lit(tile_aux):
+                rendered = self._render_aux(tile_aux, row, column, errors)
                 self._place(rendered, planes, k, len(columns), AUX_SAMPLES_PER_PX)
         drop = (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX
         rows, width = grids.flags.shape
         inner = grids.flags[drop : rows - drop, drop : width - drop]
-        return SceneStrip(flux, planes, np.ascontiguousarray(inner))
+        return SceneStrip(flux, planes, inner.copy())
 
     def _cut(self, grid: NDArray[np.float64], k: int, nodes: int) -> NDArray[np.float64]:
         """Return the part of a strip's grid that tile `k` of it needs."""
@@ -423,6 +434,11 @@ class SceneRenderer:
             Without the edge.
         """
         return self.grid.pixels(Window(columns.start, row, columns.stop, row + 1))
+
+
+def _is_lit(grid: NDArray[np.float64]) -> bool:
+    """Tell whether a tile's grid holds anything; few rows say so mostly."""
+    return bool(grid[..., ::16, :].any() or grid.any())
 
 
 def _convolve(plane: NDArray[np.float64], kernel: NDArray[np.inexact[Any]]) -> NDArray[np.float64]:

@@ -275,7 +275,12 @@ class SceneStore:
         return StoredScene(SceneStrip(**cut), (grown.x0, grown.y0))
 
     def _read_plane(self, name: str, window: Window) -> NDArray[Any]:
-        """Read a part of an array, one row of objects after another: all at once are held twice."""
+        """Read a part of an array, one row of objects after another: all at once are held twice.
+
+        Straight into place: Zarr's own arrays would be memory from the system, to be copied.
+        """
+        from zarr.buffer.cpu import NDBuffer
+
         samples, array = _ARRAYS[name], self._array(name, "r")
         lead, rows, columns = self._slices(window, samples)
         size = TILE_PX * samples
@@ -284,7 +289,8 @@ class SceneStore:
         for first in range(rows.start // size * size, rows.stop, size):
             part = slice(max(first, rows.start), min(first + size, rows.stop))
             held = slice(part.start - rows.start, part.stop - rows.start)
-            out[lead, held, :] = array[lead, part, columns]
+            target = NDBuffer.from_numpy_array(out[lead, held, :])
+            array.get_basic_selection((lead, part, columns), out=target)
         return out
 
     def _corner(self, window: Window, samples: int) -> tuple[int, int]:

@@ -226,7 +226,7 @@ def share_cells(sharing: Sharing, lit: Cells, *, cell_px: int = CELL_PX) -> NDAr
 
 @dataclass(frozen=True, eq=False)
 class LostCells:
-    """The cells of a skycell where some skycell that overlaps it has no valid data.
+    """The cells of a skycell where it, or one that overlaps it, has a weight but no valid data.
 
     Parameters
     ----------
@@ -286,7 +286,8 @@ def share_lost_cells(
     }
     bits = _lost_bits(sharing, wanted.shape, concerned, cell_px)
     plain = share_cells(sharing, wanted | bits, cell_px=cell_px)
-    row, column = np.nonzero(bits != 0)  # of bools it is three times as fast
+    row, column = np.empty((2, np.count_nonzero(bits)), np.int64)
+    kernels.list_marked(bits, row, column)
     shares = np.repeat(plain[None, row, column], len(BANDS), axis=0)
     if row.size:
         packed = _packed(sharing, concerned)
@@ -342,17 +343,30 @@ def _lost_bits(
     invalid: dict[int, _InvalidCells],
     cell_px: int,
 ) -> NDArray[np.uint8]:
-    """Return the bands that some skycell lacks at each cell of this one."""
+    """Return the bands that some skycell lacks at each cell of this one, where it has a weight."""
     lost = np.zeros(shape, dtype=np.uint8)
     x, y = sharing.centres(cell_px)
-    for k, cells in ((k, found.cells) for k, found in invalid.items()):
-        if k == 0 and cells.shape == shape:
-            lost |= cells
-            continue
+    for k, found in invalid.items():
         plane, bounds = sharing.planes[sharing.groups[k]], sharing.bounds[k]
-        box = _box(plane, bounds, shape, cell_px)
-        kernels.mark_lost(x, y, plane, bounds, cells, box, lost)
+        weighty = _weighty(bounds, sharing.ramps[k])
+        box = _box(plane, weighty, shape, cell_px)
+        kernels.mark_lost(x, y, plane, bounds, weighty, found.cells, box, lost)
     return lost
+
+
+def _weighty(bounds: Floats, ramps: Floats) -> Floats:
+    """Return the part of a skycell where it can have a weight: between its ramps' outer ends.
+
+    Stacks lack data along their edges, where it makes no difference: no weight is lost there.
+    """
+    return np.array(
+        [
+            max(bounds[0], ramps[0, 0]),
+            max(bounds[1], ramps[2, 0]),
+            min(bounds[2], ramps[1, 1]),
+            min(bounds[3], ramps[3, 1]),
+        ]
+    )
 
 
 def _packed(

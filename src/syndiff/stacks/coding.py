@@ -12,6 +12,7 @@ __all__ = [
     "NO_VARIANCE",
     "asinh_decode",
     "asinh_encode",
+    "asinh_table",
     "variance_decode",
     "variance_encode",
 ]
@@ -99,6 +100,22 @@ def asinh_decode(
     array([   1.  , -100.01], dtype=float32)
     """
     return _decode(q, _SOFTENING * sigma * _sinh_table(), out)
+
+
+def asinh_table(sigma: float) -> NDArray[np.float32]:
+    """Return the light of every 16-bit asinh code, for kernels that decode.
+
+    Parameters
+    ----------
+    sigma : float
+        The sigma the codes were made with.
+
+    Returns
+    -------
+    (65536,) float32
+        What `asinh_decode` returns, indexed by the code's bit pattern.
+    """
+    return (_SOFTENING * sigma * _sinh_table()).astype(np.float32)
 
 
 def variance_encode(v: NDArray[np.float64], sigma: float) -> NDArray[np.int16]:

@@ -13,6 +13,7 @@ from syndiff.config import MAX_SAMPLES, digest
 from syndiff.errors import ConfigError, GeometryError, RenderingError
 from syndiff.ffi.detector_flags import flag_detector
 from syndiff.ffi.tiles import TileGrid
+from syndiff.fits_images import Room
 from syndiff.masks import DataQuality, format_quality
 from syndiff.pointing.following import (
     check_detector,
@@ -32,6 +33,7 @@ from syndiff.templates.template_file import (
     SIZE_CARD,
     Followed,
     TemplateRecord,
+    inputs_table,
     read_header,
     write_template,
 )
@@ -95,6 +97,16 @@ class _Request:
         One for all: memory that is given back and asked for again costs a quarter more.
         """
         return Template.blank(self.window, self.oversample)
+
+    @functools.cached_property
+    def room(self) -> Room:
+        """Memory for one template's file, for the same reason."""
+        return Room()
+
+    @functools.cached_property
+    def inputs(self) -> fits.BinTableHDU:
+        """The table of what went into the scene."""
+        return inputs_table(self.scene)
 
 
 def downsample_stage(
@@ -374,7 +386,8 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
     _flag_detector(canvas.quality, request.window, record.offset, request)
-    write_template(job.place, canvas, record, job.digest)
+    room, inputs = request.room, request.inputs
+    write_template(job.place, canvas, record, job.digest, room=room, inputs=inputs)
     return ""
 
 
@@ -383,7 +396,8 @@ def _flag_detector(
 ) -> None:
     """Add what TESS's own detector spoils, the same for all samples of a pixel."""
     stars = request.scene.get("stars")
-    flags = np.zeros(window.shape, np.int32)
+    samples = quality.shape[0] // window.shape[0]
+    flags = quality if samples == 1 else np.zeros(window.shape, np.int32)
     flag_detector(
         flags,
         window,
@@ -391,9 +405,8 @@ def _flag_detector(
         bright=stars["bright"] if stars is not None else (),
         offset=offset,
     )
-    for axis in (0, 1):
-        flags = np.repeat(flags, quality.shape[0] // window.shape[0], axis)
-    quality |= flags
+    if samples > 1:
+        quality |= np.repeat(np.repeat(flags, samples, 0), samples, 1)
 
 
 def _follow(

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.inventory import InventoryEntry
     from syndiff.stages.stage import StageRun
-    from syndiff.stars.skycell_stars import PlacedStars
 
 __all__ = ["SceneJob", "process_stage"]
 
@@ -405,7 +404,8 @@ class _Worker:
         names = {member.skycell.name for member in members}
         for name in set(self._held) - names:
             del self._held[name]
-        strip = self._renderer.render(row, columns, map(self._contribution, members))
+        skycells = map(self._contribution, members)
+        strip = self._renderer.render(row, columns, skycells, goes_on=True)
         self._renderer.forget_rows_before(row)
         self._store.write(row, columns, strip, np.array(digests, np.uint64))
 
@@ -426,11 +426,15 @@ class _Worker:
             failed = state != "absent"
             return contribute_nothing(skycell, sharing=sharing, holes=holes, failed=failed)
         atlas = self._inputs.atlas
-        reduced = atlas.read(atlas.key(skycell, self._inputs.job.reduction))
+        key = atlas.key(skycell, self._inputs.job.reduction)
+        reduced = atlas.read(key, with_left_out=False)
         stars = self._inputs.stars
         placed = stars.place(skycell, reduced.meta) if stars is not None else None
         if reduced.meta["invalid_cells"]:
-            self._keep_invalid(skycell.name, _invalid_cells(reduced.mask, reduced.valid, placed))
+            valid = reduced.valid
+            if placed is not None:
+                valid = known_cells(reduced.mask, valid, placed)
+            self._keep_invalid(skycell.name, invalid_bands(valid))
         made = combine(
             reduced,
             skycell=skycell,
@@ -463,10 +467,13 @@ class _Worker:
         cells = self._invalid.get(skycell.name)
         if cells is None:
             atlas, stars = self._inputs.atlas, self._inputs.stars
-            mask, valid = atlas.read_flags(atlas.key(skycell, self._inputs.job.reduction))
+            key = atlas.key(skycell, self._inputs.job.reduction)
+            valid = atlas.read_plane(key, "valid")
             meta = self._inputs.record(skycell).meta
             placed = stars.place(skycell, meta) if stars is not None else None
-            cells = _invalid_cells(mask, valid, placed)
+            if placed is not None:
+                valid = known_cells(atlas.read_plane(key, "mask"), valid, placed)
+            cells = invalid_bands(valid)
         self._keep_invalid(skycell.name, cells)
         return cells
 
@@ -479,13 +486,6 @@ class _Worker:
         self._invalid[name] = cells
         while len(self._invalid) > _KEPT_INVALID:
             del self._invalid[next(iter(self._invalid))]
-
-
-def _invalid_cells(
-    mask: NDArray[np.uint16], valid: NDArray[np.uint8], placed: PlacedStars | None
-) -> NDArray[np.uint8]:
-    """Return which bands a reduced skycell lacks, cell by cell, where no star is put back."""
-    return invalid_bands(valid if placed is None else known_cells(mask, valid, placed))
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from syndiff.config import MAX_OFFSET_PX
 from syndiff.errors import RenderingError
+from syndiff.kernels.planes import Limits, Sampled, finish_planes
 from syndiff.kernels.sample import pick_flags, sample_boxes, sample_constant, sample_field
 from syndiff.masks import DataQuality
 from syndiff.scenes.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneStrip
@@ -41,7 +42,12 @@ MIN_COVERAGE = 0.5
 
 _TAPS = 12
 _KAISER_BETA = 12.0
-_FULL = 0.999
+_LIMITS = Limits(
+    np.float32(0.999),
+    np.float32(MIN_COVERAGE),
+    np.int32(DataQuality.PARTIAL_COVERAGE),
+    np.int32(DataQuality.NO_COVERAGE),
+)
 _STRIP_ROWS = 64
 _TABLE_STEPS = 1024
 # Taps interpolated between entries this close err by 1e-6 of a star's peak.
@@ -403,7 +409,7 @@ class _Regular:
         x, y = self.start
         (row, down), (column, right) = (_split(v * samples_per_px) for v in (y, x))
         out = np.empty(self.shape, np.float32)
-        vertical, horizontal = kernel.taps(down), kernel.taps(right)
+        vertical, horizontal = _taps(kernel, down), _taps(kernel, right)
         before = vertical.size // 2 - 1
         first = row + self.first * samples_per_px - before, column - before
         sample_constant(plane, *first, samples_per_px, vertical, horizontal, out)
@@ -445,6 +451,12 @@ class _Followed:
         return out
 
 
+@functools.lru_cache(maxsize=16)
+def _taps(kernel: _Kernel, fraction: float) -> NDArray[np.float32]:
+    """Return a kernel's weights; every strip of a template asks for the same."""
+    return kernel.taps(fraction)
+
+
 @functools.cache
 def _table(taps: Callable[[float], NDArray[np.float32]], pieces: int) -> NDArray[np.float32]:
     """Return weights at evenly spaced fractions, without outer ones that are always zero."""
@@ -463,27 +475,17 @@ def _combined_boxes(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _template(scene: SceneStrip, sampler: _Sampler, area: NDArray[np.float32]) -> Template:
     """Return the planes; `area` is a pixel's (or sample's) share of what the scene tells."""
-    flux = sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX) * area
+    flux = sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX)
     variance, count, flagged, coverage = (
         sampler.interpolate(plane, AUX_SAMPLES_PER_PX, kernel)
         for plane, kernel in zip(scene.aux, (_LINEAR, _BOX, _BOX, _LINEAR), strict=True)
     )
-    coverage = np.clip(coverage, 0, 1)
-    quality = sampler.combine(scene.flags).astype(np.int32)
-    quality[coverage < _FULL] |= np.int32(DataQuality.PARTIAL_COVERAGE)
-    uncovered = coverage < MIN_COVERAGE
-    quality[uncovered] |= np.int32(DataQuality.NO_COVERAGE)
-    uncertainty = np.sqrt(variance) * area
-    flux[uncovered] = np.nan
-    uncertainty[uncovered] = np.nan
-    return Template(
-        flux,
-        np.rint(count * area).astype(np.int32),
-        np.rint(flagged * area).astype(np.int32),
-        uncertainty,
-        coverage,
-        quality,
-    )
+    sampled = Sampled(flux, variance, count, flagged, coverage)
+    counts, masked, quality = (np.empty(flux.shape, np.int32) for _ in range(3))
+    shares = np.ascontiguousarray(area)
+    flags = sampler.combine(scene.flags)
+    finish_planes(sampled, shares, flags, _LIMITS, (counts, masked, quality))
+    return Template(flux, counts, masked, variance, coverage, quality)
 
 
 def _split(value: float) -> tuple[int, float]:

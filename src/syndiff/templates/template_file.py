@@ -14,7 +14,8 @@ from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.ffi.frame import Frame
-from syndiff.fits_images import pack_hdus, packed_size
+from syndiff.fits_images import Room, pack_hdus, packed_size
+from syndiff.kernels.planes import tally_pixels
 from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
 from syndiff.templates.template import MIN_COVERAGE, Template
@@ -33,6 +34,7 @@ __all__ = [
     "SIZE_CARD",
     "Followed",
     "TemplateRecord",
+    "inputs_table",
     "read_header",
     "read_template",
     "template_frame",
@@ -143,7 +145,15 @@ class Followed:
         yield from self.cards
 
 
-def write_template(place: Place, template: Template, record: TemplateRecord, digest: str) -> None:
+def write_template(
+    place: Place,
+    template: Template,
+    record: TemplateRecord,
+    digest: str,
+    *,
+    room: Room | None = None,
+    inputs: fits.BinTableHDU | None = None,
+) -> None:
     """Write a template file, whole or not at all.
 
     Parameters
@@ -156,6 +166,10 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
         Where they come from.
     digest : str
         Digest of everything the template depends on.
+    room : Room, optional
+        Memory to put the file together in.
+    inputs : BinTableHDU, optional
+        What `inputs_table` makes of ``record.scene``, for files that have it in common.
 
     Raises
     ------
@@ -180,9 +194,9 @@ def write_template(place: Place, template: Template, record: TemplateRecord, dig
         if name == "DQ":
             header.extend(_bit_cards(), end=True)
         hdus.append(fits.ImageHDU(plane, header=header, name=name))
-    hdus.append(_inputs_table(record.scene))
+    hdus.append(inputs_table(record.scene) if inputs is None else inputs)
     hdus[0].header[SIZE_CARD] = packed_size(hdus)
-    place.write(pack_hdus(hdus))
+    place.write(pack_hdus(hdus, room))
 
 
 def read_header(place: Place) -> fits.Header | None:
@@ -429,11 +443,12 @@ def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
     held = record.window.intersection(record.frame.science) or record.window
     n = record.oversample
     y, x = n * (held.y0 - record.window.y0), n * (held.x0 - record.window.x0)
-    inside = np.s_[y : y + n * held.shape[0], x : x + n * held.shape[1]]
+    inside = y, y + n * held.shape[0], x, x + n * held.shape[1]
+    pixels = np.zeros(2 * max(DataQuality), np.int64)
+    finite = tally_pixels(template.flux, template.quality, inside, pixels)
+    covered = finite / pixels.sum()
     header = fits.Header()
-    covered = np.isfinite(template.flux[inside]).mean()
     header["COVERED"] = (round(float(covered), 6), "part of the science pixels that has a flux")
-    pixels = np.bincount(template.quality[inside].ravel(), minlength=1)
     for k, bit in enumerate(DataQuality):
         flagged = pixels[(np.arange(pixels.size) & bit) != 0].sum() / pixels.sum()
         header[f"DQF{k:02d}"] = (round(float(flagged), 6), f"part of them with {bit.name}")
@@ -503,8 +518,19 @@ def _bit_cards() -> fits.Header:
     return header
 
 
-def _inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
-    """Return one row per skycell and band."""
+def inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
+    """Return the table INPUTS of a template: one row per skycell and band.
+
+    Parameters
+    ----------
+    scene : dict
+        Content of the scene's metadata.
+
+    Returns
+    -------
+    BinTableHDU
+        The table.
+    """
     from astropy.io import fits
 
     names = ("SKYCELL", "BAND", "SOURCE", "DIGEST", "MJD_OBS", "EXPTIME", "STATE")
