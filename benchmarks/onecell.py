@@ -49,9 +49,13 @@ def reduce_once(inputs, atlas):
         files = timed("read, SHA-256, open", fetch_skycell)(archive, inputs.skycell, bands=BANDS)
         sources, planes = _provenance(files), [_planes(files)]
         del files
-        reduced = timed("reduce", reduction.reduce_skycell)(
-            planes.pop(), skycell=inputs.skycell, config=ReductionConfig()
-        )
+        # As the stage does it: nobody else holds the files.
+        reduced = timed(
+            "reduce",
+            lambda: reduction.reduce_skycell(
+                planes.pop(), skycell=inputs.skycell, config=ReductionConfig()
+            ),
+        )()
     finally:
         reduction.sum_strips, reduction.detect_light = plain
     reduced = _with_provenance(reduced, sources)

@@ -22,8 +22,9 @@ class ArrayPlane:
     def shape(self):
         return self.array.shape
 
-    def rows(self, j0, j1):
-        return self.array[j0:j1]
+    def rows(self, j0, j1, out):
+        out[...] = self.array[j0:j1]
+        return out
 
     def value_table(self):
         return self.table

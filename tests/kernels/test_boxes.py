@@ -29,8 +29,6 @@ def empty_sums(ny, nx):
         plane(2, np.float32),
         plane(2, np.uint8),
         plane(4, np.float32),
-        plane(4, np.uint8),
-        plane(4, np.float32),
         plane(8, np.uint8),
         plane(32, np.uint16),
         plane(8, np.uint16),
@@ -67,8 +65,6 @@ def reference_sum_boxes(strip, sums):
                 continue
             out.flux[j // 2, i // 2] += flux
             out.counts[j // 2, i // 2] += 1
-            out.cell_flux[j // 4, i // 4] += flux
-            out.cell_counts[j // 4, i // 4] += 1
             out.variance[j // 4, i // 4] += variance
     return out, aside
 
@@ -79,7 +75,7 @@ def test_sum_boxes_agrees_with_a_loop_over_pixels(shape):
     sums = empty_sums(*shape)
     aside = add_strip(strip, 0, sums)
     expected, (aside_flux, aside_counts) = reference_sum_boxes(strip, sums)
-    for name in ("counts", "cell_counts", "usable", "flagged", "mask"):
+    for name in ("counts", "usable", "flagged", "mask"):
         np.testing.assert_array_equal(getattr(sums, name), getattr(expected, name), err_msg=name)
     row, column = np.nonzero(aside_counts)
     np.testing.assert_array_equal(aside.row, row)
@@ -88,7 +84,6 @@ def test_sum_boxes_agrees_with_a_loop_over_pixels(shape):
     # float32 sums of at most 16 values of up to 30
     for got, want in (
         (sums.flux, expected.flux),
-        (sums.cell_flux, expected.cell_flux),
         (sums.variance, expected.variance),
         (aside.flux, aside_flux[row, column]),
     ):

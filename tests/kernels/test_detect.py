@@ -17,6 +17,19 @@ def random_cells(shape, seed):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_sum_cells_sums_two_by_two(shape):
+    flux, count = random_cells(shape, 1)
+    rows, columns = -(-shape[0] // 2), -(-shape[1] // 2)
+    got = np.full((rows, columns), 9, np.float32), np.full((rows, columns), 9, np.uint8)
+    detect.sum_cells(flux, count % 5, *got)
+    pad = (0, 2 * rows - shape[0]), (0, 2 * columns - shape[1])
+    for plane, out in zip((flux, count % 5), got, strict=True):
+        wanted = np.pad(plane, pad).reshape(rows, 2, columns, 2).sum(axis=(1, 3))
+        # float32 sums of four values of order 1
+        np.testing.assert_allclose(out, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("step", [1, 3])
 def test_mesh_medians_looks_at_whole_dark_cells(shape, step):
     flux, count = random_cells(shape, 2)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from syndiff.kernels.coding import look_up
 from syndiff.kernels.compile import njit
 
-__all__ = ["BoxSums", "LeftOutBoxes", "StripRows", "sum_boxes"]
+__all__ = ["BoxSums", "LeftOutBoxes", "StripRows", "add_pairs", "sum_boxes"]
 
 
 class StripRows(NamedTuple):
@@ -33,10 +33,6 @@ class BoxSums(NamedTuple):
     """(ny/2, nx/2) flux of contributing pixels."""
     counts: NDArray[np.uint8]
     """(ny/2, nx/2) contributing pixels, 0 to 4."""
-    cell_flux: NDArray[np.float32]
-    """(ny/4, nx/4) flux of contributing pixels."""
-    cell_counts: NDArray[np.uint8]
-    """(ny/4, nx/4) contributing pixels, 0 to 16."""
     variance: NDArray[np.float32]
     """(ny/4, nx/4) variance of contributing pixels."""
     usable: NDArray[np.uint8]
@@ -123,9 +119,7 @@ def sum_boxes(
         _pair_columns(flux, sums.flux[box])
         _pair_columns(counts, sums.counts[box])
         _pair_columns(variance, box_variance)
-        _add_pairs(sums.flux[box], sums.cell_flux[box >> 1])
-        _add_pairs(sums.counts[box], sums.cell_counts[box >> 1])
-        _add_pairs(box_variance, sums.variance[box >> 1])
+        add_pairs(box_variance, sums.variance[box >> 1])
         _count_usable(sums.counts[box], sums.usable[box >> 2])
         if bits & left_out:
             for q in range(min(2, rows - j)):
@@ -270,8 +264,16 @@ def _pair_columns(columns: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _add_pairs(boxes: NDArray[Any], cells: NDArray[Any]) -> None:
-    """Add boxes to 1" cells, two by two; the last one of an odd number stands alone."""
+def add_pairs(boxes: NDArray[Any], cells: NDArray[Any]) -> None:
+    """Add a row of boxes to 1" cells.
+
+    Parameters
+    ----------
+    boxes : (n,) array
+        Two by two; the last one of an odd number stands alone.
+    cells : (ceil(n / 2),) array
+        Added to.
+    """
     for k in range(boxes.size >> 1):
         cells[k] += boxes[2 * k] + boxes[2 * k + 1]
     if boxes.size & 1:

@@ -3,9 +3,33 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.kernels.boxes import add_pairs
 from syndiff.kernels.compile import njit
 
-__all__ = ["add_residual", "grow", "matched_filter", "median", "mesh_medians"]
+__all__ = ["add_residual", "grow", "matched_filter", "median", "mesh_medians", "sum_cells"]
+
+
+@njit(cache=True, nogil=True)
+def sum_cells(
+    flux: NDArray[np.float32],
+    count: NDArray[np.uint8],
+    cell_flux: NDArray[np.float32],
+    cell_count: NDArray[np.uint8],
+) -> None:
+    """Sum boxes of 0.5" into cells of 1" (two by two; fewer at an odd edge).
+
+    Parameters
+    ----------
+    flux, count : (nby, nbx) float32, uint8
+        Flux and contributing pixels of the boxes.
+    cell_flux, cell_count : (ceil(nby/2), ceil(nbx/2)) float32, uint8
+        Set.
+    """
+    cell_flux[:] = 0
+    cell_count[:] = 0
+    for j in range(flux.shape[0]):
+        add_pairs(flux[j], cell_flux[j >> 1])
+        add_pairs(count[j], cell_count[j >> 1])
 
 
 @njit(cache=True, nogil=True)

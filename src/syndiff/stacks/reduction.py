@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from syndiff.config import BANDS, ReductionConfig
 from syndiff.errors import RenderingError
 from syndiff.kernels import decimate, detect
+from syndiff.kernels.boxes import BoxSums
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
 from syndiff.stacks.stack_sums import STRIP_ROWS, BandPlanes, BandSums, StackPlane, sum_strips
@@ -158,10 +159,7 @@ def reduce_skycell(
     sums = sum_strips({band: planes[band] for band in bands}, config, strip_rows)
     # What is left to do takes memory of its own; the files' bytes may go.
     del planes, images
-    cells = {
-        band: CellSums(boxes.cell_flux, boxes.variance, boxes.cell_counts)
-        for band, boxes in ((band, sums[band].boxes) for band in bands)
-    }
+    cells = {band: _cell_sums(sums[band].boxes) for band in bands}
     detection = detect_light(cells, config=config, name=skycell.name)
     coded = [
         _code_band(sums[band], cells[band], detection, level, name=f"{skycell.name} band {band}")
@@ -193,6 +191,14 @@ def _check_planes(planes: Mapping[str, BandPlanes], skycell: "Skycell") -> None:
                     f"{skycell.name} band {band}: {kind} has shape {shape}, but the skycell has "
                     f"{(skycell.ny, skycell.nx)}: fetch the file of this skycell"
                 )
+
+
+def _cell_sums(boxes: BoxSums) -> CellSums:
+    """Return the 1" sums of one band."""
+    flux = np.empty(boxes.variance.shape, np.float32)
+    count = np.empty(boxes.variance.shape, np.uint8)
+    detect.sum_cells(boxes.flux, boxes.counts, flux, count)
+    return CellSums(flux, boxes.variance, count)
 
 
 def _code_band(

@@ -33,8 +33,11 @@ class StackPlane(Protocol):
     def mjd_obs(self) -> float | None:
         """Epoch of the stack, if its header tells."""
 
-    def rows(self, j0: int, j1: int) -> NDArray[Any]:
-        """Return rows ``j0 <= j < j1``: int16 DN (image, variance) or uint16 mask bits."""
+    def rows(self, j0: int, j1: int, out: NDArray[Any]) -> NDArray[Any]:
+        """Set `out` to rows ``j0 <= j < j1``, and return it.
+
+        It takes int16 DN (image, variance) or uint16 mask bits.
+        """
 
     def value_table(self) -> NDArray[np.float32]:
         """Return the (65536,) value of each DN's bit pattern, NaN where it means no data."""
@@ -132,16 +135,17 @@ def sum_strips(
     }
     step = strip_rows + strip_rows % 2
     aside = _room_aside((min(step, shape[0]), shape[1]))
+    # To get memory for every strip anew can take as long as to decode it.
+    image, variance, bits = np.empty((3, min(step, shape[0]), shape[1]), np.uint16)
     for start in range(0, shape[0], step):
         stop = min(start + step, shape[0])
+        strip = image[: stop - start], variance[: stop - start], bits[: stop - start]
         for band, trio in planes.items():
-            strip = StripRows(
-                _bit_patterns(trio.image.rows(start, stop)),
-                _bit_patterns(trio.variance.rows(start, stop)),
-                _bit_patterns(trio.mask.rows(start, stop)),
-                *tables[band],
-            )
-            count = sum_boxes(strip, start, _BLANK, left_out, sums[band].boxes, aside)
+            trio.image.rows(start, stop, strip[0].view(np.int16))
+            trio.variance.rows(start, stop, strip[1].view(np.int16))
+            trio.mask.rows(start, stop, strip[2])
+            rows = StripRows(*strip, *tables[band])
+            count = sum_boxes(rows, start, _BLANK, left_out, sums[band].boxes, aside)
             if count:
                 sums[band].left_out.append(
                     LeftOutBoxes._make(part[:count].copy() for part in aside)
@@ -154,8 +158,6 @@ def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> BoxSums:
     return BoxSums(
         flux=np.zeros(cells_over(shape, 2), np.float32),
         counts=np.zeros(cells_over(shape, 2), np.uint8),
-        cell_flux=np.zeros(cells_over(shape, 4), np.float32),
-        cell_counts=np.zeros(cells_over(shape, 4), np.uint8),
         variance=np.zeros(cells_over(shape, 4), np.float32),
         usable=np.zeros(cells_over(shape, 8), np.uint8),
         flagged=np.zeros(cells_over(shape, 32), np.uint16),
@@ -177,8 +179,3 @@ def _room_aside(shape: tuple[int, int]) -> LeftOutBoxes:
 def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `table` with NaN for infinities too."""
     return np.where(np.isfinite(table), table, np.float32(np.nan)).astype(np.float32)
-
-
-def _bit_patterns(rows: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return 16-bit rows as contiguous unsigned numbers."""
-    return np.ascontiguousarray(rows).view(np.uint16)
