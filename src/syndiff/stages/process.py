@@ -39,7 +39,7 @@ from syndiff.stars.replacement import known_cells
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.inventory import InventoryEntry
     from syndiff.stages.stage import StageRun
+    from syndiff.stars.skycell_stars import PlacedStars
 
 __all__ = ["SceneJob", "process_stage"]
 
@@ -379,6 +380,14 @@ _KEPT_INVALID = 160
 """Skycells of which it is kept what they lack."""
 
 
+def _lacking(plane: Callable[[str], NDArray[Any]], placed: PlacedStars | None) -> NDArray[np.uint8]:
+    """Return which bands a skycell lacks, cell by cell, once stars are put back."""
+    valid = plane("valid")
+    if placed is not None:
+        valid = known_cells(plane("mask"), valid, placed)
+    return invalid_bands(valid)
+
+
 class _Worker:
     """A process's part of the stage: what it keeps from one row of tiles to the next."""
 
@@ -431,10 +440,8 @@ class _Worker:
         stars = self._inputs.stars
         placed = stars.place(skycell, reduced.meta) if stars is not None else None
         if reduced.meta["invalid_cells"]:
-            valid = reduced.valid
-            if placed is not None:
-                valid = known_cells(reduced.mask, valid, placed)
-            self._keep_invalid(skycell.name, invalid_bands(valid))
+            plane = functools.partial(getattr, reduced)
+            self._keep_invalid(skycell.name, _lacking(plane, placed))
         made = combine(
             reduced,
             skycell=skycell,
@@ -468,12 +475,9 @@ class _Worker:
         if cells is None:
             atlas, stars = self._inputs.atlas, self._inputs.stars
             key = atlas.key(skycell, self._inputs.job.reduction)
-            valid = atlas.read_plane(key, "valid")
             meta = self._inputs.record(skycell).meta
             placed = stars.place(skycell, meta) if stars is not None else None
-            if placed is not None:
-                valid = known_cells(atlas.read_plane(key, "mask"), valid, placed)
-            cells = invalid_bands(valid)
+            cells = _lacking(functools.partial(atlas.read_plane, key), placed)
         self._keep_invalid(skycell.name, cells)
         return cells
 

@@ -69,12 +69,9 @@ class HttpTransport:
         self._root = config.url.rstrip("/") + "/"
         self._total_s = config.total_timeout_s
         self._client = open_client(
-            parts.scheme,
-            parts.hostname,
+            config,
             maxsize=config.connections,
             block=True,
-            timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
-            headers={"User-Agent": f"syndiff/{__version__}"},
             # Only redirects are followed here; the first failure of any kind comes out as it is.
             retries=urllib3.Retry(
                 total=None, connect=False, read=False, other=False, status=0, redirect=_REDIRECTS
@@ -149,17 +146,15 @@ class HttpTransport:
         self._client.clear()
 
 
-def open_client(scheme: str, host: str, **options: object) -> urllib3.PoolManager:
+def open_client(config: ArchiveConfig, **options: object) -> urllib3.PoolManager:
     """Return a connection pool, through the proxy that the environment names.
 
     Parameters
     ----------
-    scheme : str
-        http or https.
-    host : str
-        Whom it is for.
+    config : ArchiveConfig
+        Whom it is for, and how patiently: an http:// or https:// URL, and time limits.
     **options : object
-        As of `urllib3.PoolManager`.
+        Further ones of `urllib3.PoolManager`.
 
     Returns
     -------
@@ -168,11 +163,18 @@ def open_client(scheme: str, host: str, **options: object) -> urllib3.PoolManage
     """
     import urllib3
 
+    parts = urlsplit(config.url)
+    host = parts.hostname or ""
+    options |= {
+        "num_pools": 4,
+        "timeout": urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
+        "headers": {"User-Agent": f"syndiff/{__version__}"},
+    }
     direct = _is_this_machine(host) or proxy_bypass(host)
-    proxy = None if direct else getproxies().get(scheme)
+    proxy = None if direct else getproxies().get(parts.scheme)
     if proxy:
-        return urllib3.ProxyManager(proxy, num_pools=4, **options)  # type: ignore[arg-type]
-    return urllib3.PoolManager(num_pools=4, **options)  # type: ignore[arg-type]
+        return urllib3.ProxyManager(proxy, **options)  # type: ignore[arg-type]
+    return urllib3.PoolManager(**options)  # type: ignore[arg-type]
 
 
 def _is_this_machine(host: str) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from syndiff import __version__
 from syndiff.config import DEFAULT_GAIA_TAP
 from syndiff.errors import ArchiveUnavailableError, ConfigError
 from syndiff.transport.attempt import TransientError, first_words
@@ -54,8 +53,6 @@ class WebService:
     """
 
     def __init__(self, config: ArchiveConfig) -> None:
-        import urllib3
-
         parts = urlsplit(config.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError(
@@ -63,14 +60,7 @@ class WebService:
                 f"{DEFAULT_GAIA_TAP}"
             )
         self._total_s = config.total_timeout_s
-        self._client = open_client(
-            parts.scheme,
-            parts.hostname,
-            maxsize=1,
-            timeout=urllib3.Timeout(connect=config.connect_timeout_s, read=config.read_timeout_s),
-            headers={"User-Agent": f"syndiff/{__version__}"},
-            retries=False,
-        )
+        self._client = open_client(config, maxsize=1, retries=False)
 
     def ask(self, method: str, url: str, fields: dict[str, str] | None = None) -> WebAnswer:
         """Send one request and read its answer.
