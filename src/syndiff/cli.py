@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import os
 import sys
 from dataclasses import fields
@@ -83,6 +85,7 @@ def run(command: str | None = None) -> None:
     command : str, optional
         Subcommand that the arguments belong to; None if they name it themselves.
     """
+    _print_anything()
     try:
         app(args=[*([command] if command else []), *sys.argv[1:]], prog_name="syndiff")
     except SystemExit as end:
@@ -92,6 +95,24 @@ def run(command: str | None = None) -> None:
             sys.stderr.flush()
             os._exit(_INTERRUPTED)
         raise
+
+
+def _print_anything() -> None:
+    """Let stdout take every path: a terminal or log without Unicode is no reason to fail."""
+    codecs.register_error("syndiff-legible", _legible)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="syndiff-legible")
+
+
+def _legible(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return the bytes of a path that isn't text as they are, and other characters escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    try:
+        text = error.object[error.start : error.end]
+        return text.encode("ascii", "surrogateescape"), error.end
+    except UnicodeEncodeError:
+        return codecs.backslashreplace_errors(error)
 
 
 def _print_version(value: bool) -> None:

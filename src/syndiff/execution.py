@@ -11,10 +11,13 @@ import functools
 import logging
 import math
 import os
+import signal
+import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from syndiff.errors import ConfigError, SyndiffError
@@ -254,6 +257,11 @@ class _LocalProcesses:
         import distributed
 
         start = time.perf_counter()
+        with _held_interrupts():
+            loop = distributed.utils.LoopRunner()
+            loop.start()
+        self._stack.callback(loop.stop)
+        self._stack.enter_context(_hidden_program())
         self._stack.enter_context(dask.config.set(WORKER_SETTINGS))
         cluster = self._stack.enter_context(
             distributed.LocalCluster(
@@ -266,12 +274,52 @@ class _LocalProcesses:
                 # The tasks bound their own memory; Dask's limit would kill a worker that the page
                 # cache makes look large.
                 memory_limit=0,
-                silence_logs=logging.ERROR,
+                # What goes wrong comes back with a task; the rest tells of late heartbeats.
+                silence_logs=logging.CRITICAL,
+                loop=loop.loop,
             )
         )
         client = self._stack.enter_context(distributed.Client(cluster))
         logger.debug("%d workers started in %.1f s", self.workers, time.perf_counter() - start)
         return _DaskExecutor(client)
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back from threads started here, and from the processes that they start.
+
+    A terminal interrupts workers with the command; only the command is to answer, and ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Started later, in such a thread, it would let interrupts through there; what it says of the
+    # semaphores of a command that was interrupted helps nobody.
+    sys.warnoptions.append("ignore:resource_tracker")
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove("ignore:resource_tracker")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _hidden_program() -> Iterator[None]:
+    """Keep new processes from importing the program that starts them.
+
+    They need syndiff's modules only. A script without ``if __name__ == "__main__":`` would start
+    its work again in each of them, and `multiprocessing` would refuse it with pages of text.
+    """
+    program = vars(sys.modules["__main__"])
+    names = ("__spec__", "__file__")
+    hidden: dict[str, Any] = {name: program[name] for name in names if name in program}
+    program.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        program.update(hidden)
 
 
 def available_cores() -> int:

@@ -118,3 +118,20 @@ class TestWarnings:
 def test_options_of_regions_agree(small_sky, root):
     """The region of interest is part of the product's name."""
     assert template_path(root).name.endswith(f"_{str(ROI).replace(',', '-')}.fits")
+
+
+ASCII_LOCALE = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("locale", "shown"),
+    [(ASCII_LOCALE, "/donn\u00e9es/templates/"), ({}, r"/donn\xe9es/templates/")],
+    ids=["bytes as they are", "escaped"],
+)
+def test_output_without_unicode_shows_every_path(small_sky, tmp_path, locale, shown):
+    """A batch job's log is ASCII now and then; its templates are made all the same."""
+    root = tmp_path / "donn\u00e9es"
+    process = start(*pipeline(small_sky, root), PYTHONIOENCODING="ascii", **locale)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert shown in output

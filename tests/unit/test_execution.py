@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -248,3 +249,53 @@ def test_workers_that_lack_the_code_say_so(address, tmp_path, monkeypatch):
     assert outcome.error.startswith("its worker can't run it (")
     assert outcome.error.endswith("syndiff and of what it needs on every worker")
     assert "\n" not in outcome.error
+
+
+def run_script(tmp_path, text):
+    """Start a Python script in a process group of its own; tests' modules can be imported."""
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    return subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    """Workers that imported the script would run it again, and its workers too."""
+    process = run_script(
+        tmp_path,
+        "print('begins', flush=True)\n"
+        "from execution_tasks import square\n"
+        "from syndiff.execution import open_executor\n"
+        "with open_executor(cores=2, threads=1) as executor:\n"
+        "    print(sorted(outcome.result for outcome in executor.run(square, [1, 2, 3])))\n"
+        "print(__file__.rsplit('/', 1)[-1])\n",
+    )
+    assert process.communicate() == ("begins\n[1, 4, 9]\nscript.py\n", "")
+
+
+def test_an_interrupt_reaches_the_command_alone(tmp_path):
+    """A terminal sends it to workers too: they say nothing, and end with the command."""
+    process = run_script(
+        tmp_path,
+        "import os\n"
+        "from execution_tasks import square, wait\n"
+        "from syndiff.execution import open_executor\n"
+        "try:\n"
+        "    with open_executor(cores=2, threads=1) as executor:\n"
+        "        list(executor.run(square, [1, 2, 3]))\n"
+        "        print('works', flush=True)\n"
+        "        list(executor.run(wait, [60, 60]))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped', flush=True)\n"
+        "    os._exit(130)\n",
+    )
+    assert process.stdout.readline() == "works\n"
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate() == ("stopped\n", "")
+    assert process.returncode == 130
