@@ -1,13 +1,10 @@
 """The command line: arguments to settings, settings to the pipeline, its report to the terminal."""
 
-from __future__ import annotations
-
 import codecs
-import contextlib
 import io
 import os
 import sys
-from dataclasses import fields
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,50 +14,16 @@ from typer.core import TyperCommand
 from syndiff import __version__
 from syndiff.config import parse_pixel, parse_target
 from syndiff.layout import Detector
-from syndiff.options import (
-    AllowPartial,
-    Archive,
-    Background,
-    Camera,
-    Catalogue,
-    CatalogueOption,
-    Ccd,
-    Cores,
-    DataRoot,
-    Diffuse,
-    Ffi,
-    Follow,
-    GaiaUrl,
-    IgnoreMaskBits,
-    Jobs,
-    Json,
-    KeepRaw,
-    Offsets,
-    Oversample,
-    Overwrite,
-    PrfDir,
-    Psf,
-    PsfSigma,
-    Refine,
-    Roi,
-    Scheduler,
-    Sector,
-    Size,
-    Stars,
-    StarScale,
-    Target,
-    Verbose,
-)
-from syndiff.settings import Settings
+from syndiff.options import Camera, Catalogue, Ccd, Ffi, Sector, Verbose, shown, takes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from syndiff.settings import Settings
     from syndiff.terminal import Terminal
 
 __all__ = ["app", "run"]
 
-_DEFAULT = Settings()
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -133,100 +96,55 @@ def _main(
     """Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells."""
 
 
-@contextlib.contextmanager
-def _terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
-    """Load what shows a run only when there is one."""
-    from syndiff.terminal import terminal
-
-    with terminal(verbose, as_json=as_json) as shown:
-        yield shown
-
-
-def _settings(arguments: Mapping[str, Any], **others: object) -> Settings:
-    """Return the settings that a command's arguments make.
-
-    Arguments named like a setting become that setting; `others` have another name there.
-    """
-    names = {field.name for field in fields(Settings)}
-    return Settings(**{k: v for k, v in arguments.items() if k in names}, **others)  # type: ignore[arg-type]
+_REGION = ("roi", "target", "size")
+_RESPONSE = ("psf", "psf_sigma", "prf_dir")
+_LIGHT = ("background", "diffuse", "stars", "star_scale", "gaia_url")
 
 
 @app.command()
+@takes(
+    *("data_root", "cores", "jobs", "overwrite", "offsets", "oversample", "ignore_mask_bits"),
+    *("archive", *_REGION, *_RESPONSE, *_LIGHT, "keep_raw", "allow_partial", "scheduler"),
+)
 def pipeline(
-    tess_fits: Ffi,
-    skycell_wcs_csv: Catalogue = None,
-    data_root: DataRoot = _DEFAULT.data_root,
-    cores: Cores = _DEFAULT.cores,
-    jobs: Jobs = _DEFAULT.jobs,
-    overwrite: Overwrite = _DEFAULT.overwrite,
-    multi_offset_array: Offsets = _DEFAULT.offsets,
-    oversample: Oversample = _DEFAULT.oversample,
-    ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
-    archive: Archive = _DEFAULT.archive,
-    roi: Roi = None,
-    target: Target = None,
-    size: Size = _DEFAULT.size,
-    psf: Psf = _DEFAULT.psf,
-    psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
-    prf_dir: PrfDir = _DEFAULT.prf_dir,
-    background: Background = _DEFAULT.background,
-    diffuse: Diffuse = _DEFAULT.diffuse,
-    stars: Stars = _DEFAULT.stars,
-    star_scale: StarScale = None,
-    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
-    keep_raw: KeepRaw = _DEFAULT.keep_raw,
-    allow_partial: AllowPartial = _DEFAULT.allow_partial,
-    scheduler: Scheduler = None,
-    verbose: Verbose = 0,
-    json: Json = False,
+    tess_fits: Ffi, skycell_wcs_csv: Catalogue = None, *, settings: "Settings", terminal: "Terminal"
 ) -> None:
     """Make the templates of an FFI: mapping, download, process, downsample."""
-    settings = _settings(locals(), catalogue=skycell_wcs_csv, offsets=multi_offset_array)
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_pipeline
+    from syndiff.pipeline import run_pipeline
 
-        terminal.show(run_pipeline(tess_fits, settings, terminal.progress))
+    settings = replace(settings, catalogue=skycell_wcs_csv)
+    terminal.show(run_pipeline(tess_fits, settings, terminal.progress))
 
 
 @app.command()
+@takes("catalogue", "mapping", "overwrite", "data_root", *_REGION, "scheduler")
 def mapping(
     tess_fits: Ffi,
-    skycell_wcs_csv: CatalogueOption = None,
-    output_path: Annotated[
-        str | None, typer.Option(help="Folder of the maps. Default: DATA_ROOT/mapping_output.")
-    ] = None,
     max_workers: Annotated[
         int | None, typer.Option(help="Worker processes. Default: all cores.")
     ] = None,
-    overwrite: Overwrite = _DEFAULT.overwrite,
-    data_root: DataRoot = _DEFAULT.data_root,
-    roi: Roi = None,
-    target: Target = None,
-    size: Size = _DEFAULT.size,
-    scheduler: Scheduler = None,
-    verbose: Verbose = 0,
-    json: Json = False,
+    *,
+    settings: "Settings",
+    terminal: "Terminal",
 ) -> None:
     """Find the skycells under an FFI and map where they land."""
     from syndiff.execution import available_cores
+    from syndiff.pipeline import run_mapping
 
-    cores = available_cores() if max_workers is None else max_workers
-    settings = _settings(locals(), catalogue=skycell_wcs_csv, mapping=output_path)
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_mapping
-
-        terminal.show(run_mapping(tess_fits, settings, terminal.progress))
+    settings = replace(settings, cores=available_cores() if max_workers is None else max_workers)
+    terminal.show(run_mapping(tess_fits, settings, terminal.progress))
 
 
 @app.command()
+@takes(
+    *("overwrite", "ignore_mask_bits", "data_root", "archive", *_REGION, "background"),
+    *("keep_raw", "allow_partial", "cores", "scheduler", "atlas"),
+    jobs=("--num-workers", 32),
+)
 def download(
     sector: Sector,
     camera: Camera,
     ccd: Ccd,
-    num_workers: Annotated[int, typer.Option(help="Simultaneous requests.")] = 32,
-    zarr_output_dir: Annotated[
-        str | None, typer.Option(help="Folder of the atlas. Default: DATA_ROOT/ps1_skycells_zarr.")
-    ] = None,
     use_local_files: Annotated[
         bool, typer.Option("--use-local-files", help="Read stack files from --local-data-path.")
     ] = False,
@@ -234,67 +152,31 @@ def download(
         str | None,
         typer.Option(help="Folder of stack files. Default: DATA_ROOT/ps1_skycells."),
     ] = None,
-    overwrite: Overwrite = _DEFAULT.overwrite,
-    ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
-    data_root: DataRoot = _DEFAULT.data_root,
-    archive: Archive = _DEFAULT.archive,
-    roi: Roi = None,
-    target: Target = None,
-    size: Size = _DEFAULT.size,
-    background: Background = _DEFAULT.background,
-    keep_raw: KeepRaw = _DEFAULT.keep_raw,
-    allow_partial: AllowPartial = _DEFAULT.allow_partial,
-    cores: Cores = _DEFAULT.cores,
-    scheduler: Scheduler = None,
-    verbose: Verbose = 0,
-    json: Json = False,
+    *,
+    settings: "Settings",
+    terminal: "Terminal",
 ) -> None:
     """Fetch the skycells of a mapped CCD and reduce them into the atlas."""
-    if use_local_files or local_data_path is not None:
-        archive = local_data_path or f"{data_root}/ps1_skycells"
-    settings = _settings(locals(), jobs=num_workers, atlas=zarr_output_dir)
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_download
+    from syndiff.pipeline import run_download
 
-        detector = Detector(sector, camera, ccd)
-        terminal.show(run_download(detector, settings, terminal.progress))
+    if use_local_files or local_data_path is not None:
+        archive = local_data_path or f"{settings.data_root}/ps1_skycells"
+        settings = replace(settings, archive=archive)
+    terminal.show(run_download(Detector(sector, camera, ccd), settings, terminal.progress))
 
 
 @app.command()
+@takes(
+    *("data_root", "limit", *_RESPONSE, *_LIGHT, "ignore_mask_bits", *_REGION),
+    *("overwrite", "allow_partial", "cores", "scheduler"),
+)
 def process(
-    sector: Sector,
-    camera: Camera,
-    ccd: Ccd,
-    data_root: DataRoot = _DEFAULT.data_root,
-    limit: Annotated[
-        int | None, typer.Option(help="Use the first N projections only, for trials (exit 3).")
-    ] = None,
-    psf: Psf = _DEFAULT.psf,
-    psf_sigma: PsfSigma = _DEFAULT.psf_sigma,
-    prf_dir: PrfDir = _DEFAULT.prf_dir,
-    background: Background = _DEFAULT.background,
-    diffuse: Diffuse = _DEFAULT.diffuse,
-    stars: Stars = _DEFAULT.stars,
-    star_scale: StarScale = None,
-    gaia_url: GaiaUrl = _DEFAULT.gaia_url,
-    ignore_mask_bits: IgnoreMaskBits = _DEFAULT.ignore_mask_bits,
-    roi: Roi = None,
-    target: Target = None,
-    size: Size = _DEFAULT.size,
-    overwrite: Overwrite = _DEFAULT.overwrite,
-    allow_partial: AllowPartial = _DEFAULT.allow_partial,
-    cores: Cores = _DEFAULT.cores,
-    scheduler: Scheduler = None,
-    verbose: Verbose = 0,
-    json: Json = False,
+    sector: Sector, camera: Camera, ccd: Ccd, *, settings: "Settings", terminal: "Terminal"
 ) -> None:
     """Combine the bands of a CCD's skycells and render its scene at TESS's resolution."""
-    settings = _settings(locals())
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_process
+    from syndiff.pipeline import run_process
 
-        detector = Detector(sector, camera, ccd)
-        terminal.show(run_process(detector, settings, terminal.progress))
+    terminal.show(run_process(Detector(sector, camera, ccd), settings, terminal.progress))
 
 
 class _SeveralFfis(TyperCommand):
@@ -308,7 +190,7 @@ class _SeveralFfis(TyperCommand):
         return super().parse_args(ctx, list(_each_followed(args)))
 
 
-def _each_followed(args: list[str]) -> Iterator[str]:
+def _each_followed(args: list[str]) -> "Iterator[str]":
     is_following = False
     for index, arg in enumerate(args):
         if arg.startswith("-"):
@@ -322,43 +204,26 @@ def _each_followed(args: list[str]) -> Iterator[str]:
 
 
 @app.command(cls=_SeveralFfis)
+@takes(
+    *("data_root", "convolved", "templates", "offsets", "follow", "refine", "oversample"),
+    *(*_REGION, "overwrite", "allow_partial"),
+)
 def downsample(
     sector: Sector = 20,
     camera: Camera = 3,
     ccd: Ccd = 3,
-    data_root: DataRoot = _DEFAULT.data_root,
-    convolved_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of the scenes. Default: DATA_ROOT/convolved_results."),
-    ] = None,
-    output_base: Annotated[
-        str | None, typer.Option(help="Folder of the templates. Default: DATA_ROOT/templates.")
-    ] = None,
-    multi_offset_array: Offsets = _DEFAULT.offsets,
-    follow: Follow = None,
-    refine: Refine = _DEFAULT.refine,
-    oversample: Oversample = _DEFAULT.oversample,
-    roi: Roi = None,
-    target: Target = None,
-    size: Size = _DEFAULT.size,
-    overwrite: Overwrite = _DEFAULT.overwrite,
-    allow_partial: AllowPartial = _DEFAULT.allow_partial,
-    verbose: Verbose = 0,
-    json: Json = False,
+    *,
+    settings: "Settings",
+    terminal: "Terminal",
 ) -> None:
     """Sample a CCD's scene on the TESS pixel grid, one template per offset or FFI."""
-    follow = tuple(follow or ())  # type: ignore[assignment]  # settings hold tuples
-    settings = _settings(
-        locals(), offsets=multi_offset_array, convolved=convolved_dir, templates=output_base
-    )
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_downsample
+    from syndiff.pipeline import run_downsample
 
-        detector = Detector(sector, camera, ccd)
-        terminal.show(run_downsample(detector, settings, terminal.progress))
+    terminal.show(run_downsample(Detector(sector, camera, ccd), settings, terminal.progress))
 
 
 @app.command()
+@takes("data_root")
 def drift(
     ffis: Annotated[
         list[str], typer.Argument(metavar="FFI...", help="TESS FFIs of one sector, camera, CCD.")
@@ -378,35 +243,30 @@ def drift(
         str | None,
         typer.Option(help="Folder of table and plot. Default: DATA_ROOT/drift/sector_.../..."),
     ] = None,
-    data_root: DataRoot = _DEFAULT.data_root,
-    verbose: Verbose = 0,
-    json: Json = False,
+    *,
+    settings: "Settings",
+    terminal: "Terminal",
 ) -> None:
     """Tabulate how the field shifts from FFI to FFI; find few offsets that stand for them."""
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_drift
+    from syndiff.pipeline import run_drift
 
-        report = run_drift(
-            ffis,
-            data_root=data_root,
-            reference=reference,
-            tolerance_px=tolerance,
-            output=output,
-        )
-        terminal.show_drift(report)
+    report = run_drift(
+        ffis,
+        data_root=settings.data_root,
+        reference=reference,
+        tolerance_px=tolerance,
+        output=output,
+    )
+    terminal.show_drift(report)
 
 
 @app.command()
+@takes("data_root", "convolved")
 def difference(
     tess_fits: Ffi,
     template: Annotated[
         str, typer.Argument(metavar="TEMPLATE", help="Template of the FFI's CCD, .fits.")
     ],
-    data_root: DataRoot = _DEFAULT.data_root,
-    convolved_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of the scenes. Default: DATA_ROOT/convolved_results."),
-    ] = None,
     kernel: Annotated[
         str,
         typer.Option(
@@ -424,17 +284,16 @@ def difference(
     output: Annotated[
         str | None, typer.Option(help="Difference file. Default: beside the template.")
     ] = None,
-    verbose: Verbose = 0,
-    json: Json = False,
+    *,
+    settings: "Settings",
+    terminal: "Terminal",
 ) -> None:
     """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
-    settings = _settings(locals(), convolved=convolved_dir)
-    with _terminal(verbose, as_json=json) as terminal:
-        from syndiff.pipeline import run_difference
-        from syndiff.stages.difference import DifferenceJob
+    from syndiff.pipeline import run_difference
+    from syndiff.stages.difference import DifferenceJob
 
-        job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
-        terminal.show(run_difference(job, settings))
+    job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
+    terminal.show(run_difference(job, settings))
 
 
 @app.command()
@@ -483,7 +342,7 @@ def simulate(
     verbose: Verbose = 0,
 ) -> None:
     """Make an FFI and a PS1 archive of a synthetic sky, to try things on."""
-    with _terminal(verbose, as_json=False) as terminal:
+    with shown(verbose, as_json=False) as terminal:
         from syndiff.execution import available_cores, open_executor
         from syndiff.simulation import plan_simulation
         from syndiff.simulation import simulate as make
@@ -513,7 +372,7 @@ def demo(
     verbose: Verbose = 0,
 ) -> None:
     """Simulate a small sky, make its templates, compare them with the truth. No network."""
-    with _terminal(verbose, as_json=False) as terminal:
+    with shown(verbose, as_json=False) as terminal:
         from syndiff.demo import run_demo
 
         report = run_demo(directory, terminal.progress)

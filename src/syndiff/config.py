@@ -24,6 +24,7 @@ __all__ = [
     "ReductionConfig",
     "SceneConfig",
     "StarSource",
+    "check_offsets",
     "digest",
     "parse_offsets",
     "parse_pixel",
@@ -182,7 +183,7 @@ class SceneConfig:
             raise ConfigError(f"psf {self.psf!r} is unknown: give 'gaussian' or 'prf'")
         if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
             raise ConfigError(
-                f"psf-sigma {self.psf_sigma_px} must be above 0 and finite (PS1 pixels)"
+                f"`psf_sigma` {self.psf_sigma_px} must be above 0 and finite (PS1 pixels)"
             )
         if self.background not in {"matched", "sep", "none"}:
             raise ConfigError(
@@ -191,17 +192,17 @@ class SceneConfig:
         low, high = DIFFUSE_ARCSEC
         if self.diffuse_arcsec and not low <= self.diffuse_arcsec <= high:
             raise ConfigError(
-                f"diffuse {self.diffuse_arcsec} is out of range: give 0 (none) or a width of "
+                f"`diffuse` {self.diffuse_arcsec} is out of range: give 0 (none) or a width of "
                 f"{low:g} to {high:g} arcsec"
             )
         if self.diffuse_arcsec and self.background == "none":
             raise ConfigError(
-                f"diffuse {self.diffuse_arcsec} with background 'none': undetected light is all in "
-                "already; give background 'matched' or 'sep'"
+                f"`diffuse` {self.diffuse_arcsec} with `background` 'none': undetected light is "
+                "all in already; give `background` 'matched' or 'sep'"
             )
         if self.star_scale_mag is not None and not abs(self.star_scale_mag) <= 2:
             raise ConfigError(
-                f"star-scale {self.star_scale_mag} is no AB less TESS magnitude: give about 0.4 "
+                f"`star_scale` {self.star_scale_mag} is no AB less TESS magnitude: give about 0.4 "
                 "(-2 to 2)"
             )
 
@@ -250,28 +251,49 @@ def parse_offsets(text: str) -> OffsetList:
         values = [float(part) + 0.0 for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"multi-offset-array {text!r} holds something that is not a number: give "
-            'dx,dy,dx,dy,... such as "0.0,0.0,0.5,0.0"'
+            f"{text!r} holds something that is not a number: give dx,dy,dx,dy,... such as "
+            '"0.0,0.0,0.5,0.0"'
         ) from None
     if len(values) % 2:
         raise ConfigError(
-            f"multi-offset-array {text!r} holds {len(values)} numbers, an odd count: give pairs "
-            'dx,dy such as "0.0,0.0,0.5,0.0"'
+            f"{text!r} holds {len(values)} numbers, an odd count: give pairs dx,dy such as "
+            '"0.0,0.0,0.5,0.0"'
         )
-    for value in values:
-        if not abs(value) <= MAX_OFFSET_PX:
-            raise ConfigError(
-                f"offset {value} is out of range: offsets are TESS pixels from "
-                f"-{MAX_OFFSET_PX} to {MAX_OFFSET_PX}"
-            )
-    pairs = tuple(zip(values[::2], values[1::2], strict=True))
+    return check_offsets(tuple(zip(values[::2], values[1::2], strict=True)))
+
+
+def check_offsets(pairs: OffsetList) -> OffsetList:
+    """Return offsets that templates can have.
+
+    Parameters
+    ----------
+    pairs : tuple of (float, float)
+        TESS pixels.
+
+    Returns
+    -------
+    tuple of (float, float)
+        The same.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, one is larger than 2 pixels, or two would share a file name.
+    """
+    if not pairs:
+        raise ConfigError("there is no offset: give one or more, such as 0.0,0.0")
     names: set[str] = set()
     for pair in pairs:
+        for value in pair:
+            if not abs(value) <= MAX_OFFSET_PX:
+                raise ConfigError(
+                    f"offset {value} is out of range: offsets are TESS pixels from "
+                    f"-{MAX_OFFSET_PX} to {MAX_OFFSET_PX}"
+                )
         name = format_offset(*pair)
         if name in names:
             raise ConfigError(
-                f"multi-offset-array {text!r} holds {name} more than once: offsets must differ "
-                "by 0.001 pixel or more"
+                f"{name} is there more than once: offsets must differ by 0.001 pixel or more"
             )
         names.add(name)
     return pairs
@@ -312,33 +334,69 @@ def parse_pixel(text: str) -> tuple[float, float]:
     return x, y
 
 
-def parse_target(text: str) -> tuple[float, float]:
-    """Read ``RA,DEC``.
+def parse_target(value: object) -> tuple[float, float]:
+    """Return the position that something tells.
 
     Parameters
     ----------
-    text : str
-        In degrees or sexagesimal (hours and degrees).
+    value : str, astropy.coordinates.SkyCoord or pair
+        Text: right ascension and declination, separated by a comma or a space, in degrees or
+        sexagesimal (hours and degrees). Coordinates of any frame. Or two numbers (degrees) or
+        angles.
 
     Returns
     -------
     (float, float)
-        RA and Dec in degrees.
+        ICRS right ascension (0 to 360) and declination in degrees.
 
     Raises
     ------
     ConfigError
-        If `text` is no position.
+        If it is no position.
+
+    Examples
+    --------
+    >>> parse_target("210.80 54.35")
+    (210.8, 54.35)
     """
     from astropy.coordinates import SkyCoord
+    from astropy.units import UnitsError
 
     try:
-        ra, dec = text.split(",")
-        unit = "hourangle" if ":" in ra or "h" in ra else "deg"
-        position = SkyCoord(ra, dec, unit=(unit, "deg"))
-    except ValueError as error:
+        position = value if isinstance(value, SkyCoord) else SkyCoord(*_axes(value))
+        ra, dec = float(position.icrs.ra.deg), float(position.icrs.dec.deg)
+    except (ValueError, TypeError, UnitsError, AttributeError) as error:
         raise ConfigError(
-            f"target {text!r} is not RA,DEC ({error}): give degrees such as 210.80,54.35 or "
-            "14:03:12.6,+54:20:57"
+            f"target {value!r} is not RA,DEC ({' '.join(str(error).split())}): give degrees such "
+            "as 210.80,54.35 or 14:03:12.6,+54:20:57"
         ) from None
-    return float(position.ra.deg), float(position.dec.deg)
+    if not (math.isfinite(ra) and math.isfinite(dec)):
+        raise ConfigError(f"target {value!r} is not finite: give RA,DEC in degrees")
+    return ra, dec
+
+
+def _axes(value: Any) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the user gave
+    """Return two angles, as far as there are two."""
+    from astropy.coordinates import Angle
+
+    if isinstance(value, str):
+        halves = _halves(value)
+        # Degrees unless it looks like hours, as astronomers write them.
+        hours = len(halves[0].replace(":", " ").split()) > 1 or "h" in halves[0]
+        return Angle(halves[0], "hourangle" if hours else "deg"), Angle(halves[1], "deg")
+    ra, dec = value
+    return Angle(ra, getattr(ra, "unit", None) or "deg"), Angle(
+        dec, getattr(dec, "unit", None) or "deg"
+    )
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """Cut text into right ascension and declination: at the comma, or in the middle."""
+    if "," in text:
+        ra, dec = text.split(",")
+        return ra, dec
+    words = text.split()
+    if len(words) not in {2, 6}:
+        raise ValueError("two parts are wanted, separated by a comma or a space")
+    middle = len(words) // 2
+    return " ".join(words[:middle]), " ".join(words[middle:])

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
-from syndiff.config import parse_offsets
 from syndiff.differences.difference import subtract_template
 from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.execution import LocalExecutor, available_cores
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoReport", "FfiAccuracy", "Limit", "run_demo", "serve"]
 
-OFFSETS = "0.0,0.0,0.37,-0.21,-0.5,0.5,0.25,0.75"
+OFFSETS = ((0.0, 0.0), (0.37, -0.21), (-0.5, 0.5), (0.25, 0.75))
 MAG_EDGES = (13.5, 15.0, 17.0, 19.0, 21.0)
 PANEL = "demo.png"
 
@@ -307,7 +306,7 @@ def _run(
             data_root=str(simulation.directory / "data"),
             archive=url,
             catalogue=str(simulation.catalogue),
-            roi=str(simulation.config.field),
+            roi=simulation.config.field,
             offsets=OFFSETS,
             background=background,
             overwrite=is_new,
@@ -317,7 +316,7 @@ def _run(
     products = report.stages[-1].products
     return {
         offset: read_template(Place.at(product))[0]
-        for offset, product in zip(parse_offsets(OFFSETS), products, strict=True)
+        for offset, product in zip(OFFSETS, products, strict=True)
     }
 
 

@@ -1,43 +1,22 @@
-"""The arguments and options that commands share: types, spellings, help."""
+"""The command line's options: from settings to what typer reads, and to a run."""
 
-from typing import Annotated
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-__all__ = [
-    "AllowPartial",
-    "Archive",
-    "Background",
-    "Camera",
-    "Catalogue",
-    "CatalogueOption",
-    "Ccd",
-    "Cores",
-    "DataRoot",
-    "Diffuse",
-    "Ffi",
-    "Follow",
-    "GaiaUrl",
-    "IgnoreMaskBits",
-    "Jobs",
-    "Json",
-    "KeepRaw",
-    "Offsets",
-    "Oversample",
-    "Overwrite",
-    "PrfDir",
-    "Psf",
-    "PsfSigma",
-    "Refine",
-    "Roi",
-    "Scheduler",
-    "Sector",
-    "Size",
-    "StarScale",
-    "Stars",
-    "Target",
-    "Verbose",
-]
+from syndiff.settings import Settings, flag_of, option_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from syndiff.terminal import Terminal
+
+__all__ = ["Camera", "Catalogue", "Ccd", "Ffi", "Sector", "Verbose", "shown", "takes"]
 
 Ffi = Annotated[
     str, typer.Argument(metavar="TESS_FITS", help="TESS FFI, SPOC or TICA, .fits or .fits.gz.")
@@ -50,102 +29,91 @@ Catalogue = Annotated[
         "the built-in RINGS.V3 tessellation.",
     ),
 ]
-CatalogueOption = Annotated[
-    str | None, typer.Option("--skycell-wcs-csv", help="Skycell catalogue, as for `pipeline`.")
-]
 Sector = Annotated[int, typer.Argument(metavar="SECTOR", help="TESS sector.")]
 Camera = Annotated[int, typer.Argument(metavar="CAMERA", help="TESS camera, 1 to 4.")]
 Ccd = Annotated[int, typer.Argument(metavar="CCD", help="TESS CCD, 1 to 4.")]
-DataRoot = Annotated[str, typer.Option(help="Folder or s3:// URL that everything is kept under.")]
-Archive = Annotated[
-    str,
-    typer.Option(metavar="URL|DIR", help="Root of the PS1 stacks: https://, s3:// or a folder."),
-]
-Cores = Annotated[int, typer.Option(help="Worker processes, capped at the cores there are.")]
-Jobs = Annotated[int, typer.Option(help="Simultaneous requests, fewer where a host asks for it.")]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Use a running Dask cluster, e.g. tcp://node1:8786."),
-]
-Roi = Annotated[
-    str | None,
-    typer.Option(
-        metavar="X0,Y0,X1,Y1", help="Region of interest: FFI array pixels, 0-based, half-open."
-    ),
-]
-Target = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RA,DEC", help="Centre of a square region of interest, degrees or sexagesimal."
-    ),
-]
-Size = Annotated[int, typer.Option(metavar="N", help="Side of the square around --target, px.")]
-IgnoreMaskBits = Annotated[
-    str,
-    typer.Option(
-        help="PS1 mask bits whose pixels are left out: numbers or names (12,SAT); '' for none."
-    ),
-]
-Background = Annotated[
-    str, typer.Option(metavar="matched|sep|none", help="What counts as light, not as background.")
-]
-Diffuse = Annotated[
-    float,
-    typer.Option(
-        metavar="ARCSEC", help="Add undetected light smoothed by this width; 0 leaves it out."
-    ),
-]
-Psf = Annotated[
-    str, typer.Option(metavar="gaussian|prf", help="Response of TESS's pixels: model or measured.")
-]
-PrfDir = Annotated[
-    str,
-    typer.Option(
-        metavar="URL|DIR", help="Root of the measured responses: https://, s3:// or a folder."
-    ),
-]
-PsfSigma = Annotated[
-    float, typer.Option(help='Gaussian response, standard deviation in PS1 pixels of 0.25".')
-]
-Oversample = Annotated[
-    int, typer.Option(metavar="N", help="Samples per TESS pixel and axis of the templates, 1 to 8.")
-]
-Follow = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="FFI...",
-        show_default=False,
-        help="Make a template for each of these FFIs, at its own WCS, instead of offsets.",
-    ),
-]
-Refine = Annotated[
-    bool, typer.Option("--refine", help="Let the stars of each FFI correct where its WCS looks.")
-]
-Stars = Annotated[
-    str,
-    typer.Option(
-        metavar="FILE|gaia|none", help="Catalogue of the stars that stand in for saturated ones."
-    ),
-]
-StarScale = Annotated[
-    float | None,
-    typer.Option(
-        metavar="MAG", help="AB less TESS magnitude of those stars. Default: measured on others."
-    ),
-]
-GaiaUrl = Annotated[str, typer.Option(metavar="URL", help="TAP service of `--stars gaia`.")]
-Offsets = Annotated[
-    str, typer.Option(metavar="DX,DY,...", help="Offsets of the templates in TESS pixels.")
-]
-KeepRaw = Annotated[bool, typer.Option("--keep-raw", help="Keep the stack planes losslessly too.")]
-AllowPartial = Annotated[
-    bool,
-    typer.Option("--allow-partial", help="Make flagged templates without what failed (exit 3)."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite/--no-overwrite", help="Make again what is there already.")
-]
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, show_default=False, help="-v INFO, -vv DEBUG.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+_KINDS = {"int": int, "float": float, "bool": bool}
+"""What typer reads; anything else is text, which the setting reads itself."""
+
+
+@contextlib.contextmanager
+def shown(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
+    """Load what shows a run only when there is one.
+
+    Parameters
+    ----------
+    verbose : int
+        0 warnings, 1 INFO, 2 DEBUG.
+    as_json : bool
+        Whether the report is printed as JSON.
+
+    Yields
+    ------
+    Terminal
+        Takes progress and the report.
+    """
+    from syndiff.terminal import terminal
+
+    with terminal(verbose, as_json=as_json) as found:
+        yield found
+
+
+def takes(*names: str, **renamed: tuple[str, object]) -> Callable[[Callable[..., None]], Any]:
+    """Give a command the options of settings; it is called with them as `settings`.
+
+    Parameters
+    ----------
+    *names : str
+        Settings, in the order of `--help`.
+    **renamed : (str, object)
+        Settings that have another flag or default with this command.
+
+    Returns
+    -------
+    callable
+        Decorates a command, which takes its own arguments, `settings` and `terminal`.
+    """
+    flags = {name: (flag_of(name), option_of(name)[0]) for name in names}
+    flags.update(renamed)
+    options = [_option(name, flag, default) for name, (flag, default) in flags.items()]
+    shared = [*options, _keyword("verbose", Verbose, 0), _keyword("json", Json, False)]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [p for n, p in signature.parameters.items() if n not in {"settings", "terminal"}]
+
+        @functools.wraps(command)
+        def run(verbose: int, json: bool, **arguments: Any) -> None:  # noqa: ANN401 - typer's
+            given = {name: arguments.pop(name) for name in flags}
+            with shown(verbose, as_json=json) as terminal:
+                settings = Settings(**{k: v for k, v in given.items() if v is not None})
+                command(**arguments, settings=settings, terminal=terminal)
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
+
+
+def _keyword(name: str, annotation: object, default: object) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _option(name: str, flag: str, default: object) -> inspect.Parameter:
+    """Return the parameter by which typer knows a setting."""
+    _, option = option_of(name)
+    kind: Any = _KINDS.get(option.read.__annotations__["return"], str)
+    if isinstance(default, tuple):
+        kind, default = list[str] | None, None
+    elif default is None:
+        kind = kind | None
+    about = typer.Option(flag, help=option.help, metavar=option.metavar or None)
+    return _keyword(name, Annotated[kind, about], default)

@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from syndiff.config import parse_offsets, parse_target
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
@@ -66,6 +65,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_SIZE_PX = 64
+"""Side of the square around a target: enough stars for a kernel at most galactic latitudes."""
+
 
 def region(settings: Settings, frame: Frame) -> Window | None:
     """Return the region of interest that the settings name.
@@ -85,15 +87,12 @@ def region(settings: Settings, frame: Frame) -> Window | None:
     Raises
     ------
     ConfigError
-        If both forms are given, or the region lies off the science pixels.
+        If the region lies off the science pixels.
     """
-    if settings.roi is not None and settings.target is not None:
-        raise ConfigError("--roi and --target are both given: give one of them")
-    if settings.roi is not None:
-        window = Window.parse(settings.roi)
-    elif settings.target is not None:
-        window = _around(settings.target, settings.size, frame)
-    else:
+    window = settings.roi
+    if settings.target is not None:
+        window = _around(settings.target, settings.size or _SIZE_PX, frame)
+    if window is None:
         return None
     held = window.intersection(frame.science)
     if held is None:
@@ -104,14 +103,14 @@ def region(settings: Settings, frame: Frame) -> Window | None:
     return held
 
 
-def _around(target: str, size: int, frame: Frame) -> Window:
+def _around(target: tuple[float, float], size: int, frame: Frame) -> Window:
     """Return the square around a position on the sky."""
-    x, y = (float(v) for v in sky_to_pixel(frame, *parse_target(target)))
+    x, y = (float(v) for v in sky_to_pixel(frame, *target))
     science = frame.science
     if not science.holds(x, y):
         raise ConfigError(
-            f"target {target} is not on {frame.detector}: it would fall on pixel "
-            f"({x:.1f}, {y:.1f}), the science pixels are {science} (x0,y0,x1,y1)"
+            f"`target` {target[0]:.6g},{target[1]:.6g} is not on {frame.detector}: it would fall "
+            f"on pixel ({x:.1f}, {y:.1f}), the science pixels are {science} (x0,y0,x1,y1)"
         )
     x0, y0 = round(x) - size // 2, round(y) - size // 2
     return Window(x0, y0, x0 + size, y0 + size)
@@ -174,7 +173,6 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     SyndiffError
         Whatever a stage raises.
     """
-    settings.check()
     observation = read_observation(ffi)
     window = region(settings, observation.frame)
     detector = observation.frame.detector
@@ -219,7 +217,6 @@ def run_mapping(ffi: str, settings: Settings, progress: Progress | None = None) 
     RunReport
         What was done.
     """
-    settings.check()
     observation = read_observation(ffi)
     window = region(settings, observation.frame)
     with _open_run(settings, progress) as run:
@@ -402,7 +399,6 @@ def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
     RunReport
         What was found.
     """
-    settings.check()
     detector = read_observation(job.ffi).frame.detector
     return RunReport(detector, (_logged(difference_stage(job, settings)),))
 
@@ -417,8 +413,7 @@ def _archive(settings: Settings) -> ArchiveConfig:
 
 
 def _window(detector: Detector, settings: Settings) -> Window | None:
-    """Check the settings and return the region of interest of a CCD that is mapped."""
-    settings.check()
+    """Return the region of interest of a CCD that is mapped."""
     return region(settings, read_mapping(settings.layout(detector)).frame)
 
 
@@ -491,7 +486,7 @@ def _downsample(
 ) -> StageReport:
     return downsample_stage(
         settings.layout(detector),
-        parse_offsets(settings.offsets),
+        settings.offsets,
         roi=window,
         run=run,
         overwrite=settings.overwrite,

@@ -1,10 +1,11 @@
-"""What a user can tell a run, each default written once; light, so that `--help` is quick."""
+"""What a user can tell a run, each option declared once; light, so that `--help` is quick."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
+from syndiff import values
 from syndiff.config import (
     DEFAULT_ARCHIVE,
     DEFAULT_GAIA_TAP,
@@ -12,32 +13,97 @@ from syndiff.config import (
     MAX_OVERSAMPLE,
     ReductionConfig,
     SceneConfig,
-    parse_offsets,
 )
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector, Layout
 from syndiff.masks import parse_bits
-from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from syndiff.config import Background, PsfModel, StarSource
+    from syndiff.config import Background, OffsetList, PsfModel, StarSource
+    from syndiff.window import Window
 
-__all__ = ["Settings"]
+__all__ = ["Option", "Settings", "flag_of", "option_of"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting is given on the command line, and how any form of it is read.
+
+    Parameters
+    ----------
+    help : str
+        One sentence.
+    read : callable
+        From what a user gives to what the setting holds.
+    flag : str
+        The option's name; empty for the setting's own.
+    metavar : str
+        What stands for the value in `--help`; empty for the value's type.
+    """
+
+    help: str
+    read: values.Converter
+    flag: str = ""
+    metavar: str = ""
+
+
+def _setting(
+    default: object, text: str, read: values.Converter, *, flag: str = "", metavar: str = ""
+) -> Any:  # noqa: ANN401 - a field of whatever type is annotated
+    """Declare a setting."""
+    return field(default=default, metadata={"option": Option(text, read, flag, metavar)})
+
+
+def option_of(name: str) -> tuple[object, Option]:
+    """Return a setting's default and how it is given.
+
+    Parameters
+    ----------
+    name : str
+        Name of the setting.
+
+    Returns
+    -------
+    (object, Option)
+        The default as a user would write it, and its option.
+    """
+    (found,) = (one for one in fields(Settings) if one.name == name)
+    return found.default, found.metadata["option"]
+
+
+def flag_of(name: str) -> str:
+    """Return the command line's option for a setting.
+
+    Parameters
+    ----------
+    name : str
+        Name of the setting.
+
+    Returns
+    -------
+    str
+        For example ``--data-root``.
+    """
+    return option_of(name)[1].flag or f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that commands share; each default is written here and nowhere else.
+    """Everything that can be told to a run; each setting and its default is declared here alone.
+
+    Values are read and checked when the settings are made: paths may be text or `pathlib.Path`,
+    positions text or `SkyCoord`, angles numbers or quantities, offsets text or pairs, mask bits
+    numbers or names.
 
     Parameters
     ----------
-    data_root : str
+    data_root : str or path
         Folder or ``s3://`` URL that everything is kept under.
-    mapping, atlas, convolved, templates : str, optional
+    mapping, atlas, convolved, templates : str or path, optional
         Other places for the four parts of it.
-    catalogue : str, optional
+    catalogue : str or path, optional
         Skycell catalogue.
-    archive : str
+    archive : str or path
         Root of the PS1 stacks: ``https://``, ``s3://`` or a folder.
     jobs : int
         Simultaneous requests.
@@ -45,35 +111,35 @@ class Settings:
         Worker processes, capped at the cores there are.
     scheduler : str, optional
         Address of a running Dask scheduler.
-    roi : str, optional
+    roi : Window, str or sequence of int, optional
         ``x0,y0,x1,y1``, FFI array pixels, 0-based, half-open.
-    target : str, optional
-        ``RA,DEC`` at the centre of a square region of interest, degrees or sexagesimal.
-    size : int
-        Side of that square in TESS pixels.
-    ignore_mask_bits : str
+    target : str, SkyCoord or pair of float, optional
+        Right ascension and declination at the centre of a square region of interest.
+    size : int, optional
+        Side of that square in TESS pixels; 64 if not given.
+    ignore_mask_bits : str, int or sequence of them
         PS1 mask bits whose pixels are left out, numbers or names.
     background : {"matched", "sep", "none"}
         What counts as light.
-    diffuse : float
+    diffuse : float or Quantity
         Width in arcsec by which undetected light is smoothed before it is added; 0: left out.
     psf : {"gaussian", "prf"}
         The response of TESS's pixels: a Gaussian, or the measured one.
-    psf_sigma : float
-        Standard deviation of the Gaussian response in PS1 pixels.
-    prf_dir : str
+    psf_sigma : float or Quantity
+        Standard deviation of the Gaussian response, in PS1 pixels or as an angle.
+    prf_dir : str or path
         Where the measured responses are: ``https://``, ``s3://`` or a folder.
-    stars : str
+    stars : str or path
         Star catalogue: a file, ``gaia`` or ``none``.
     star_scale : float, optional
         AB less TESS magnitude of the stars that are put back; measured if not given.
     gaia_url : str
         TAP service that ``gaia`` asks.
-    offsets : str
+    offsets : str or sequence of pairs
         ``dx,dy,dx,dy,...`` in TESS pixels.
     oversample : int
         Samples per TESS pixel and axis of the templates.
-    follow : tuple of str
+    follow : path or sequence of paths
         FFIs to make templates for, each at its own WCS; instead of `offsets`.
     refine : bool
         Whether the stars of those FFIs decide where they look, not their WCS alone.
@@ -85,38 +151,197 @@ class Settings:
         Make again what is there.
     limit : int, optional
         Use the skycells of the first projections only.
+
+    Raises
+    ------
+    ConfigError
+        For the first value that can't be used; it names the setting in backquotes.
     """
 
-    data_root: str = "data"
-    mapping: str | None = None
-    atlas: str | None = None
-    convolved: str | None = None
-    templates: str | None = None
-    catalogue: str | None = None
-    archive: str = DEFAULT_ARCHIVE
-    jobs: int = 60
-    cores: int = 8
-    scheduler: str | None = None
-    roi: str | None = None
-    target: str | None = None
-    size: int = 64
-    ignore_mask_bits: str = "12"
-    background: Background = "matched"
-    diffuse: float = 0.0
-    psf: PsfModel = "gaussian"
-    psf_sigma: float = 40.0
-    prf_dir: str = DEFAULT_PRF_DIR
-    stars: str = "none"
-    star_scale: float | None = None
-    gaia_url: str = DEFAULT_GAIA_TAP
-    offsets: str = "0.0,0.0"
-    oversample: int = 1
-    follow: tuple[str, ...] = ()
-    refine: bool = False
-    keep_raw: bool = False
-    allow_partial: bool = False
-    overwrite: bool = False
-    limit: int | None = None
+    data_root: str = _setting(
+        "data", "Folder or s3:// URL that everything is kept under.", values.place
+    )
+    mapping: str | None = _setting(
+        None,
+        "Folder of the maps. Default: DATA_ROOT/mapping_output.",
+        values.place,
+        flag="--output-path",
+    )
+    atlas: str | None = _setting(
+        None,
+        "Folder of the atlas. Default: DATA_ROOT/ps1_skycells_zarr.",
+        values.place,
+        flag="--zarr-output-dir",
+    )
+    convolved: str | None = _setting(
+        None,
+        "Folder of the scenes. Default: DATA_ROOT/convolved_results.",
+        values.place,
+        flag="--convolved-dir",
+    )
+    templates: str | None = _setting(
+        None,
+        "Folder of the templates. Default: DATA_ROOT/templates.",
+        values.place,
+        flag="--output-base",
+    )
+    catalogue: str | None = _setting(
+        None, "Skycell catalogue, as for `pipeline`.", values.place, flag="--skycell-wcs-csv"
+    )
+    archive: str = _setting(
+        DEFAULT_ARCHIVE,
+        "Root of the PS1 stacks: https://, s3:// or a folder.",
+        values.place,
+        metavar="URL|DIR",
+    )
+    jobs: int = _setting(
+        60, "Simultaneous requests, fewer where a host asks for it.", values.at_least_one
+    )
+    cores: int = _setting(
+        8, "Worker processes, capped at the cores there are.", values.at_least_one
+    )
+    scheduler: str | None = _setting(
+        None,
+        "Use a running Dask cluster, e.g. tcp://node1:8786.",
+        values.place,
+        metavar="ADDRESS",
+    )
+    roi: Window | None = _setting(
+        None,
+        "Region of interest: FFI array pixels, 0-based, half-open.",
+        values.window,
+        metavar="X0,Y0,X1,Y1",
+    )
+    target: tuple[float, float] | None = _setting(
+        None,
+        "Centre of a square region of interest, degrees or sexagesimal.",
+        values.position,
+        metavar="RA,DEC",
+    )
+    size: int | None = _setting(
+        None,
+        "Side of the square around --target, px. Default: 64.",
+        values.at_least_one,
+        metavar="N",
+    )
+    ignore_mask_bits: tuple[str, ...] = _setting(
+        "12",
+        "PS1 mask bits whose pixels are left out: numbers or names (12,SAT); '' for none.",
+        values.bits,
+    )
+    background: Background = _setting(
+        "matched",
+        "What counts as light, not as background.",
+        values.choice("matched", "sep", "none"),
+        metavar="matched|sep|none",
+    )
+    diffuse: float = _setting(
+        0.0,
+        "Add undetected light smoothed by this width; 0 leaves it out.",
+        values.angle,
+        metavar="ARCSEC",
+    )
+    psf: PsfModel = _setting(
+        "gaussian",
+        "Response of TESS's pixels: model or measured.",
+        values.choice("gaussian", "prf"),
+        metavar="gaussian|prf",
+    )
+    psf_sigma: float = _setting(
+        40.0,
+        'Gaussian response, standard deviation in PS1 pixels of 0.25".',
+        values.ps1_pixels,
+    )
+    prf_dir: str = _setting(
+        DEFAULT_PRF_DIR,
+        "Root of the measured responses: https://, s3:// or a folder.",
+        values.place,
+        metavar="URL|DIR",
+    )
+    stars: str = _setting(
+        "none",
+        "Catalogue of the stars that stand in for saturated ones.",
+        values.place,
+        metavar="FILE|gaia|none",
+    )
+    star_scale: float | None = _setting(
+        None,
+        "AB less TESS magnitude of those stars. Default: measured on others.",
+        values.number,
+        metavar="MAG",
+    )
+    gaia_url: str = _setting(
+        DEFAULT_GAIA_TAP, "TAP service of `--stars gaia`.", values.place, metavar="URL"
+    )
+    offsets: OffsetList = _setting(
+        "0.0,0.0",
+        "Offsets of the templates in TESS pixels.",
+        values.offsets,
+        flag="--multi-offset-array",
+        metavar="DX,DY,...",
+    )
+    oversample: int = _setting(
+        1,
+        f"Samples per TESS pixel and axis of the templates, 1 to {MAX_OVERSAMPLE}.",
+        values.at_least_one,
+        metavar="N",
+    )
+    follow: tuple[str, ...] = _setting(
+        (),
+        "Make a template for each of these FFIs, at its own WCS, instead of offsets.",
+        values.places,
+        metavar="FFI...",
+    )
+    refine: bool = _setting(
+        False, "Let the stars of each FFI correct where its WCS looks.", values.switch
+    )
+    keep_raw: bool = _setting(False, "Keep the stack planes losslessly too.", values.switch)
+    allow_partial: bool = _setting(
+        False, "Make flagged templates without what failed (exit 3).", values.switch
+    )
+    overwrite: bool = _setting(
+        False,
+        "Make again what is there already.",
+        values.switch,
+        flag="--overwrite/--no-overwrite",
+    )
+    limit: int | None = _setting(
+        None,
+        "Use the first N projections only, for trials (exit 3).",
+        values.at_least_one,
+        metavar="N",
+    )
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is None and one.default is None:
+                continue
+            try:
+                read = one.metadata["option"].read(value)
+            except ConfigError as error:
+                raise ConfigError(f"`{one.name}`: {error}") from None
+            object.__setattr__(self, one.name, read)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise for settings that contradict each other."""
+        if self.roi is not None and self.target is not None:
+            raise ConfigError("`roi` and `target` are both given: give one of them")
+        if self.size is not None and self.target is None:
+            raise ConfigError(
+                f"`size` {self.size} is the side of a square around `target`: give that too"
+            )
+        if self.follow and self.offsets != values.offsets(type(self).offsets):
+            raise ConfigError(
+                "`follow` and `offsets` are both given: a template that follows an FFI has that "
+                "FFI's own pointing, give one of them"
+            )
+        if self.refine and not self.follow:
+            raise ConfigError("`refine` is for FFIs that are followed: give them with `follow`")
+        if self.oversample > MAX_OVERSAMPLE:
+            raise ConfigError(f"`oversample` {self.oversample}: give 1 to {MAX_OVERSAMPLE}")
+        _ = self.reduction
 
     def layout(self, detector: Detector) -> Layout:
         """Return where everything of a CCD lies.
@@ -156,34 +381,4 @@ class Settings:
     @property
     def reduction(self) -> ReductionConfig:
         """How skycells are reduced."""
-        return ReductionConfig(parse_bits(self.ignore_mask_bits), self.scene.detection)
-
-    def _check_follow(self) -> None:
-        if self.follow and self.offsets != type(self).offsets:
-            raise ConfigError(
-                "--follow and --multi-offset-array are both given: a template that follows an FFI "
-                "has that FFI's own pointing, give one of them"
-            )
-        if self.refine and not self.follow:
-            raise ConfigError("--refine is for FFIs that are followed: give them with --follow")
-
-    def check(self) -> None:
-        """Raise for every bad value before any work is done.
-
-        Raises
-        ------
-        ConfigError
-            The first bad value.
-        """
-        parse_offsets(self.offsets)
-        if not 1 <= self.oversample <= MAX_OVERSAMPLE:
-            raise ConfigError(f"oversample {self.oversample}: give 1 to {MAX_OVERSAMPLE}")
-        self._check_follow()
-        _ = self.reduction
-        for name in ("jobs", "cores", "size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} is too few: give 1 or more")
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit {self.limit} is too few projections: give 1 or more")
-        if self.roi is not None:
-            Window.parse(self.roi)
+        return ReductionConfig(parse_bits(",".join(self.ignore_mask_bits)), self.scene.detection)

@@ -6,9 +6,10 @@ import contextlib
 import json
 import logging
 import math
+import re
 import sys
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 import rich.box
@@ -27,6 +28,7 @@ from rich.progress import (
 from rich.table import Table
 
 from syndiff.errors import ConfigError, SyndiffError, SyndiffWarning
+from syndiff.settings import Settings, flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -336,7 +338,7 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
             yield shown
     except SyndiffError as error:
         shown.stop()
-        sys.stderr.write(f"syndiff: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"syndiff: error: {_as_flags(' '.join(str(error).split()))}\n")
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
@@ -351,6 +353,16 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
     if shown.is_partial:
         sys.stderr.write("syndiff: partial: something is left out and flagged, see above\n")
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _as_flags(message: str) -> str:
+    """Return a message of the library, which names settings in backquotes, with options."""
+    names = {field.name for field in fields(Settings)}
+    return re.sub(
+        r"`(\w+)`",
+        lambda found: flag_of(found[1]).split("/")[0] if found[1] in names else found[0],
+        message,
+    )
 
 
 @contextlib.contextmanager

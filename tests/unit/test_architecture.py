@@ -14,7 +14,7 @@ import syndiff
 PACKAGE = Path(syndiff.__file__).parent
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
-GROUND = {"config", "errors", "layout", "masks", "settings", "storage", "window"}
+GROUND = {"config", "errors", "layout", "masks", "settings", "storage", "values", "window"}
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
 PACKAGES = (

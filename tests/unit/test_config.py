@@ -81,7 +81,7 @@ def test_reductions_that_can_not_be_are_refused(values, message):
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
 def test_widths_that_can_not_be_are_refused(sigma):
     with pytest.raises(
-        ConfigError, match=r"psf-sigma .* must be above 0 and finite \(PS1 pixels\)"
+        ConfigError, match=r"`psf_sigma` .* must be above 0 and finite \(PS1 pixels\)"
     ):
         SceneConfig(sigma)
 
@@ -101,13 +101,16 @@ def test_offsets_are_pairs_in_the_order_given():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "multi-offset-array '' holds something that is not a number"),
+        ("", "'' holds something that is not a number"),
         ("1,b", 'not a number: give dx,dy,dx,dy,... such as "0.0,0.0,0.5,0.0"'),
         ("0,0,1", "holds 3 numbers, an odd count: give pairs"),
         ("0,2.001", r"offset 2\.001 is out of range: offsets are TESS pixels from -2\.0 to 2\.0"),
         ("nan,0", "offset nan is out of range"),
-        ("0,0,0,0", r"holds dx\+0\.000_dy\+0\.000 more than once: offsets must differ by 0\.001"),
-        ("0.0004,0,-0.0004,0", r"holds dx\+0\.000_dy\+0\.000 more than once"),
+        (
+            "0,0,0,0",
+            r"dx\+0\.000_dy\+0\.000 is there more than once: offsets must differ by 0\.001",
+        ),
+        ("0.0004,0,-0.0004,0", r"dx\+0\.000_dy\+0\.000 is there more than once"),
     ],
 )
 def test_other_offsets_are_refused(text, message):
@@ -122,5 +125,5 @@ def test_many_offsets_are_read_quickly():
 
 
 def test_a_star_scale_is_a_difference_of_magnitudes():
-    with pytest.raises(ConfigError, match=r"star-scale 25\.0 is no AB less TESS magnitude"):
+    with pytest.raises(ConfigError, match=r"`star_scale` 25\.0 is no AB less TESS magnitude"):
         SceneConfig(star_scale_mag=25.0)
