@@ -62,3 +62,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(f"syndiff.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'syndiff' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
