@@ -140,7 +140,7 @@ def _read_text(content: bytes) -> Table:
         raise ValueError(f"its last line has {len(last)} fields, not {len(names)}: it is cut short")
     table = Table.read(
         "\n".join([delimiter.join(f'"{name}"' for name in names), *rows]),
-        format="ascii.basic",
+        format="ascii.tab" if delimiter == "\t" else "ascii.basic",
         delimiter=delimiter,
         guess=False,
         fill_values=[(word, "0") for word in _EMPTY],
