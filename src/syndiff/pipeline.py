@@ -28,6 +28,7 @@ from syndiff.stages.downsample import downsample_stage
 from syndiff.stages.mapping import mapping_stage
 from syndiff.stages.process import SceneJob, process_stage
 from syndiff.stages.stage import StageReport, StageRun
+from syndiff.stars.coverage import check_coverage
 from syndiff.stars.files import read_star_file
 from syndiff.stars.gaia import GaiaService, find_gaia_stars
 from syndiff.stars.inputs import store_stars
@@ -181,13 +182,13 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     scene = _scene(settings, observation.frame)
     open_tessellation(find_catalogue(layout, settings.catalogue))
     # Asked for before anything is fetched: what can't be had is said now.
-    _stars(settings, observation.frame, window)
+    stars = _stars(settings, observation.frame, window)
     with _open_run(settings, progress) as run:
         layout.check_writable()
         stages = (
             _logged(_map(observation, settings, window, run)),
             _logged(_download(detector, settings, window, run)),
-            _logged(_process(detector, settings, scene, window, run)),
+            _logged(_process(detector, settings, (scene, stars), window, run)),
             _logged(_downsample(detector, settings, window, run)),
         )
     return RunReport(detector, stages)
@@ -269,9 +270,10 @@ def run_process(
         What was done.
     """
     window = _window(detector, settings)
-    scene = _scene(settings, read_mapping(settings.layout(detector)).frame)
+    frame = read_mapping(settings.layout(detector)).frame
+    given = _scene(settings, frame), _stars(settings, frame, window)
     with _open_run(settings, progress) as run:
-        return RunReport(detector, (_logged(_process(detector, settings, scene, window, run)),))
+        return RunReport(detector, (_logged(_process(detector, settings, given, window, run)),))
 
 
 def run_downsample(
@@ -463,18 +465,20 @@ def _stars(settings: Settings, frame: Frame, window: Window | None) -> StarCatal
     if settings.stars == "gaia":
         service = GaiaService(settings.gaia_url)
         return find_gaia_stars(settings.layout(frame.detector), frame, window, service)
-    return read_star_file(settings.stars)
+    stars = read_star_file(settings.stars)
+    check_coverage(stars, frame, window, settings.stars)
+    return stars
 
 
 def _process(
     detector: Detector,
     settings: Settings,
-    scene: SceneConfig,
+    given: tuple[SceneConfig, StarCatalogue | None],
     window: Window | None,
     run: StageRun,
 ) -> StageReport:
     layout = settings.layout(detector)
-    stars = _stars(settings, read_mapping(layout).frame, window)
+    scene, stars = given
     if stars is not None:
         store_stars(layout, stars)
     job = SceneJob(layout, settings.reduction, scene, limit=settings.limit)

@@ -1,10 +1,13 @@
 """A star catalogue through the commands: files, headers, resuming, and what is wrong with it."""
 
+import gzip
+import io
 import json
 
+import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Table, vstack
 from commands import DETECTOR, ROI, invoke, read_header, refused, report, template_path
 from tapserver import tap_service
 
@@ -61,6 +64,41 @@ def test_the_same_stars_are_not_rendered_again_and_others_are(root, catalogue):
     assert not again["stages"]["process"]["skipped"]
     metadata = json.loads(Layout.under(str(root), DETECTOR).cell_metadata.read())
     assert 10**9 not in [star["identity"] for star in metadata["stars"]["replaced"]]
+
+
+def test_what_is_wrong_with_a_user_s_table_changes_no_light(root, catalogue):
+    """Rows twice, gaps spelt as numbers, galaxies, packed text: the stars of the clean table."""
+    process(root, "--stars", catalogue, "--star-scale", 0.39)
+    stored = Layout.under(str(root), DETECTOR).star_catalogue.read()
+    table = Table.read(catalogue, format="ascii.ecsv").filled(-999.0)
+    table["ref_epoch"], table["objType"] = 2016.0, np.full(len(table), "STAR", "U8")
+    table = vstack([table, table[-40:], table[-1:], table[-2:], table[-3:]])
+    table["phot_g_mean_mag"][-2:], table["ra"][-4:-2] = [99.999, 0.0], -999.0
+    table["objType"][-5:-4], table["source_id"][-6:] = "EXTENDED", np.arange(6) + 10**10
+    text = io.StringIO()
+    table.write(text, format="ascii.csv")
+    dirty = root / "dirty.csv.gz"
+    dirty.write_bytes(gzip.compress(text.getvalue().encode()))
+    result = invoke(
+        *("process", *SHARED, "--data-root", root, "--cores", 1),
+        *("--stars", dirty, "--star-scale", 0.39),
+    )
+    assert Layout.under(str(root), DETECTOR).star_catalogue.read() == stored
+    told = " ".join(result.stderr.split())
+    assert "2 without a position" in told
+    assert "2 without a magnitude" in told
+
+
+def test_a_table_of_another_place_is_told(root, catalogue):
+    table = Table.read(catalogue, format="ascii.ecsv")
+    table["dec"] -= 60.0
+    elsewhere, damaged = root / "elsewhere.ecsv", root / "damaged.ecsv.gz"
+    table.write(elsewhere, format="ascii.ecsv")
+    message = refused("process", *SHARED, "--data-root", root, "--stars", elsewhere, code=2)
+    assert "elsewhere.ecsv is in the field: its RA runs from" in message
+    damaged.write_bytes(gzip.compress(elsewhere.read_bytes())[:-3000])
+    message = refused("process", *SHARED, "--data-root", root, "--stars", damaged, code=2)
+    assert "its gzip is damaged or cut short" in message
 
 
 def test_stars_from_a_service_are_the_same_as_from_a_file(root, catalogue):

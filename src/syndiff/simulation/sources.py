@@ -38,6 +38,11 @@ GAIA_EPOCH_YEAR = 2016.0
 
 FAINTEST_G_MAG = 20.0
 
+FAINT_G_MAG = 18.5
+"""From here on some stars of the catalogue lack a colour or a motion, as Gaia's do."""
+
+_WITHOUT_COLOUR, _WITHOUT_MOTION = 0.05, 0.05
+
 _MAS_PER_DEG = 3.6e6
 
 
@@ -188,7 +193,7 @@ def write_sources(sources: Sources, path: Path) -> None:
 
 
 def write_star_catalogue(sources: Sources, path: Path, *, seed: int) -> None:
-    """Write the stars as an astrometric survey lists them, with its errors.
+    """Write the stars as an astrometric survey lists them, with its errors and gaps.
 
     Parameters
     ----------
@@ -202,7 +207,8 @@ def write_star_catalogue(sources: Sources, path: Path, *, seed: int) -> None:
     Notes
     -----
     Gaia DR3's columns, at its epoch; stars brighter than G = 20. Magnitudes err by 0.003 (G) and
-    0.005 (BP, RP), positions by 0.1 mas and motions by 0.1 mas per year, as Gaia's do at G = 17.
+    0.005 (BP, RP), positions by 0.1 mas and motions by 0.1 mas per year, as Gaia's do at G = 17. Of
+    the stars fainter than G = 18.5, 5 % lack BP and RP, and 5 % a motion.
     """
     stars = sources[sources.sersic == 0]
     g, bp, rp = _gaia_mags(stars)
@@ -222,7 +228,21 @@ def write_star_catalogue(sources: Sources, path: Path, *, seed: int) -> None:
     for name, unit in (("ra", "deg"), ("dec", "deg"), ("pmra", "mas / yr"), ("pmdec", "mas / yr")):
         table[name].unit = unit
     table.meta["ref_epoch"] = GAIA_EPOCH_YEAR
+    table = _with_gaps(table, g, rng)
     table.write(path, format="ascii.ecsv", overwrite=True)
+
+
+def _with_gaps(table: Table, g: F64, rng: np.random.Generator) -> Table:
+    """Return the catalogue without what real ones lack of some faint stars."""
+    table = Table(table, masked=True)
+    for part, names in (
+        (_WITHOUT_COLOUR, ("phot_bp_mean_mag", "phot_rp_mean_mag")),
+        (_WITHOUT_MOTION, ("pmra", "pmdec")),
+    ):
+        missing = (g > FAINT_G_MAG) & (rng.random(len(table)) < part)
+        for name in names:
+            table[name].mask = missing
+    return table
 
 
 def read_sources(path: Path) -> Sources:

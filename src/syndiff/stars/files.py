@@ -1,9 +1,10 @@
-"""Star catalogue files: FITS, ECSV, CSV, VOTable, with the names that Gaia and others use."""
+"""Star catalogue files: what is a star in them, where it stands, how bright it is."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import logging
+import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,43 +15,44 @@ from syndiff.stars.catalogue import (
     StarCatalogue,
     tess_magnitude,
 )
+from syndiff.stars.releases import YEARS, known_places
+from syndiff.stars.same_stars import further_entries
+from syndiff.stars.table_columns import Columns
+from syndiff.stars.table_files import read_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from astropy.table import Table
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.bool_]
+
 __all__ = ["read_star_file", "stars_of_table"]
 
-_NAMES = {
-    "ra": ("ra", "raj2000", "ra_icrs", "ra_deg"),
-    "dec": ("dec", "dej2000", "decj2000", "de_icrs", "dec_deg"),
-    "pmra": ("pmra", "pm_ra"),
-    "pmdec": ("pmdec", "pmde", "pm_dec"),
-    "epoch": ("epoch", "ref_epoch"),
-    "G": ("g", "phot_g_mean_mag", "gmag"),
-    "BP": ("bp", "phot_bp_mean_mag", "bpmag"),
-    "RP": ("rp", "phot_rp_mean_mag", "rpmag"),
-    "T": ("t", "tmag", "tess_mag", "tessmag"),
-    "e_T": ("e_t", "e_tmag", "tmag_error"),
-    "id": ("source_id", "id", "source", "tic", "ticid"),
-}
-"""Names of columns, in lower case: ours, Gaia's archive's, VizieR's, the TIC's."""
+logger = logging.getLogger(__name__)
 
-_UNITS = {"ra": "deg", "dec": "deg", "pmra": "mas / yr", "pmdec": "mas / yr", "epoch": "yr"}
+_MAGS = (-2.0, 30.0)
+"""From Sirius (T -1.4) to beyond PS1; 0 itself is a missing one (Vega's T is 0.03)."""
 
-_FORMATS = {
-    ".fits": "fits",
-    ".fit": "fits",
-    ".fits.gz": "fits",
-    ".ecsv": "ascii.ecsv",
-    ".csv": "ascii.csv",
-    ".vot": "votable",
-    ".xml": "votable",
-    ".vot.gz": "votable",
-}
+_COLOURS = (-1.0, 7.0)
+"""BP - RP of the hottest stars is -0.7, of the coolest about 6."""
 
-_YEARS = (1900.0, 2100.0)
-_MAGS = (-30.0, 40.0)
+_MOST_ERROR_MAG = 5.0
+
+_FASTEST_MAS_PER_YEAR = 10500.0
+"""Barnard's star moves 10,390."""
+
+_CODES = (99.0, 99.9, 99.99, 99.999, 9.0, 9.9, 9.99, 9.999)
+_LONG_CODES = (999.0, 999.9, 999.99, 999.999, 9999.0, 9999.9, 9999.99, 99999.0, 32767.0)
+"""Numbers that stand for missing ones, of either sign."""
+
+_NO_STARS = frozenset({"DUPLICATE", "ARTIFACT", "SPLIT", "JOIN", "6", "7", "8"})
+"""The TIC's dispositions of rows whose light other rows hold, or nothing; in numbers too."""
+
+_DEFAULT_LIMITS = frozenset({50, 2000})
+"""Rows that astroquery (Gaia, VizieR) and Gaia's synchronous service stop at unless told."""
 
 
 def read_star_file(path: str | Path) -> StarCatalogue:
@@ -66,34 +68,21 @@ def read_star_file(path: str | Path) -> StarCatalogue:
     Returns
     -------
     StarCatalogue
-        Every row.
+        Its stars, each once, as of `stars_of_table`.
 
     Raises
     ------
     ConfigError
         If the file can't be read, a column is missing, or values are impossible.
     """
-    from astropy.table import Table
-
-    file = Path(path).expanduser()
-    ending = next((e for e in sorted(_FORMATS, key=len)[::-1] if file.name.lower().endswith(e)), "")
-    if not ending:
-        raise ConfigError(
-            f"star catalogue {file} has an unknown ending: give a file that ends in "
-            f"{', '.join(_FORMATS)}, or 'gaia' or 'none'"
+    table = read_table(path)
+    if len(table) in _DEFAULT_LIMITS:
+        logger.warning(
+            "star catalogue %s has exactly %d rows, where services stop unless told: are they all?",
+            path,
+            len(table),
         )
-    if not file.is_file():
-        raise ConfigError(f"star catalogue {file} is not there: give a file, 'gaia' or 'none'")
-    try:
-        table = Table.read(file, format=_FORMATS[ending])
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise ConfigError(
-            f"star catalogue {file} can't be read as {_FORMATS[ending]} ({error}): check the file "
-            "and its ending"
-        ) from error
-    if not len(table):
-        raise ConfigError(f"star catalogue {file} has no rows: give one of this field, or 'none'")
-    return stars_of_table(table, str(file))
+    return stars_of_table(table, str(path))
 
 
 def stars_of_table(table: Table, source: str) -> StarCatalogue:
@@ -109,131 +98,184 @@ def stars_of_table(table: Table, source: str) -> StarCatalogue:
     Returns
     -------
     StarCatalogue
-        Every row, sorted.
+        Sorted. Left out, with a warning that counts them: rows that are no star, that have no
+        position, epoch or magnitude, and further entries of one star.
 
     Raises
     ------
     ConfigError
-        If a column is missing or values are impossible.
+        If a column is missing, values are impossible, or no star is left.
     """
-    columns = _Columns(table, source)
-    ra, dec = columns.needed("ra"), columns.needed("dec")
-    columns.check("ra", ra, (-360.0, 360.0))
-    columns.check("dec", dec, (-90.0, 90.0))
-    pmra, pmdec = (np.nan_to_num(columns.needed(name)) for name in ("pmra", "pmdec"))
-    epoch = columns.epoch()
-    columns.check("epoch", epoch, _YEARS)
-    tmag, colour, error = columns.magnitudes()
-    columns.check("T (or G)", tmag, _MAGS)
-    return StarCatalogue(
-        ra % 360.0, dec, pmra, pmdec, epoch, tmag, colour, error, columns.identity()
-    ).sorted()
-
-
-class _Columns:
-    """The columns of a table, by our names."""
-
-    def __init__(self, table: Table, source: str) -> None:
-        self._table = table
-        self._source = source
-        self._names = {name.lower(): name for name in table.colnames}
-
-    def find(self, name: str) -> NDArray[np.float64] | None:
-        """Return a column in our unit; NaN where masked. None if there is none."""
-        for alias in _NAMES[name]:
-            if alias in self._names:
-                return self._convert(name, self._table[self._names[alias]])
-        return None
-
-    def needed(self, name: str) -> NDArray[np.float64]:
-        """Return a column that must be there."""
-        values = self.find(name)
-        if values is None:
-            raise ConfigError(
-                f"star catalogue {self._source} has no column {name} (nor "
-                f"{', '.join(_NAMES[name][1:])}); it has {', '.join(self._table.colnames)}: add it"
-            )
-        return values
-
-    def _convert(self, name: str, column: Any) -> NDArray[np.float64]:  # noqa: ANN401 - a column
-        from astropy import units
-
-        unit = getattr(column, "unit", None)
-        try:
-            values = np.ma.filled(np.ma.asarray(column, np.float64), np.nan)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"star catalogue {self._source}: column {column.name} holds no numbers ({error}): "
-                "give numbers"
-            ) from error
-        if unit is None or name not in _UNITS:
-            return np.asarray(values, np.float64)
-        try:
-            factor = units.Unit(unit).to(units.Unit(_UNITS[name]))
-        except (units.UnitConversionError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"star catalogue {self._source}: column {column.name} is in {unit}, which is no "
-                f"{_UNITS[name]} ({error}): correct the unit"
-            ) from error
-        return np.asarray(values * factor, np.float64)
-
-    def epoch(self) -> NDArray[np.float64]:
-        """Return the epoch of each row, from the column or the table's metadata."""
-        values = self.find("epoch")
-        if values is not None:
-            return values
-        meta = {str(key).lower(): value for key, value in self._table.meta.items()}
-        found = [meta[name] for name in _NAMES["epoch"] if name in meta]
-        try:
-            return np.full(len(self._table), float(found[0]))
-        except (IndexError, TypeError, ValueError):
-            raise ConfigError(
-                f"star catalogue {self._source} tells no epoch: add a column epoch or ref_epoch "
-                "(Julian years), or the key epoch to its metadata (2016.0 for Gaia DR3)"
-            ) from None
-
-    def magnitudes(
-        self,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return T, BP-RP and the error of T."""
-        given, g = self.find("T"), self.find("G")
-        nothing = np.full(len(self._table), np.nan)
-        bp, rp = (self.find(name) for name in ("BP", "RP"))
-        if given is None and (g is None or bp is None or rp is None):
-            raise ConfigError(
-                f"star catalogue {self._source} has neither a column T nor all of G, BP, RP (or "
-                f"phot_g_mean_mag, ...); it has {', '.join(self._table.colnames)}: add them"
-            )
-        colour = nothing if bp is None or rp is None else bp - rp
-        tmag, is_coloured = tess_magnitude(
-            nothing if g is None else g,
-            nothing if bp is None else bp,
-            nothing if rp is None else rp,
+    columns = Columns(table, source)
+    ra, dec, epoch = _places(columns)
+    pmra, pmdec = _motions(columns)
+    tmag, colour, error = _magnitudes(columns)
+    identity, numbered = _identity(columns)
+    stars = StarCatalogue(ra % 360.0, dec, pmra, pmdec, epoch, tmag, colour, error, identity)
+    left_out = _not_stars(columns) | {
+        "without a position": ~np.isfinite(ra + dec),
+        "without an epoch": ~np.isfinite(epoch),
+        "without a magnitude": ~np.isfinite(tmag),
+    }
+    good = ~np.logical_or.reduce(list(left_out.values()))
+    kept = np.flatnonzero(good)
+    gaia = columns.words("gaia")
+    again = np.zeros(len(table), np.bool_)
+    again[kept] = further_entries(
+        stars.select(kept),
+        numbered=numbered[kept],
+        in_gaia=None if gaia is None else _is_there(gaia[kept]),
+    )
+    _tell(source, len(table), left_out | {"a further entry of a star": again})
+    if not (good & ~again).any():
+        raise ConfigError(
+            f"star catalogue {source} holds no star that can be used, of {len(table)} rows: "
+            f"{_counts(left_out)}"
         )
-        error = np.where(is_coloured, RELATION_ERROR_MAG, NO_COLOUR_ERROR_MAG)
-        if given is not None:
-            known = np.isfinite(given)
-            stated = self.find("e_T")
-            given_error = np.full(len(given), RELATION_ERROR_MAG) if stated is None else stated
-            tmag = np.where(known, given, tmag)
-            error = np.where(known & np.isfinite(given_error), given_error, error)
-        return tmag, np.asarray(colour, np.float64), error
+    return stars.select(good & ~again).sorted()
 
-    def identity(self) -> NDArray[np.int64]:
-        """Return the number of each row in its catalogue; else the row's."""
-        for alias in _NAMES["id"]:
-            column = self._names.get(alias)
-            if column is not None and np.issubdtype(self._table[column].dtype, np.integer):
-                return np.asarray(self._table[column], np.int64)
-        return np.arange(len(self._table), dtype=np.int64)
 
-    def check(self, name: str, values: NDArray[np.float64], limits: tuple[float, float]) -> None:
-        """Raise unless all values are finite and within limits."""
-        bad = ~(np.isfinite(values) & (values >= limits[0]) & (values <= limits[1]))
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise ConfigError(
-                f"star catalogue {self._source}: {name} is {values[row]} in row {row} (from 0), "
-                f"one of {int(bad.sum())} such rows: give {limits[0]:g} to {limits[1]:g}, or "
-                "leave the rows out"
-            )
+def _counts(left_out: dict[str, Rows]) -> str:
+    """Return how many rows are left out for what; each row counts for its first reason."""
+    texts = []
+    seen = np.zeros(len(next(iter(left_out.values()))), np.bool_)
+    for reason, rows in left_out.items():
+        new = np.flatnonzero(rows & ~seen)
+        seen |= rows
+        if new.size:
+            texts.append(f"{new.size} {reason} (first row {new[0]}, from 0)")
+    return ", ".join(texts)
+
+
+def _tell(source: str, rows: int, left_out: dict[str, Rows]) -> None:
+    gone = int(np.logical_or.reduce(list(left_out.values())).sum())
+    if gone:
+        logger.warning(
+            "star catalogue %s: %d of %d rows are left out: %s",
+            source,
+            gone,
+            rows,
+            _counts(left_out),
+        )
+
+
+def _not_stars(columns: Columns) -> dict[str, Rows]:
+    """Return the rows that are marked as something else than a star of their own."""
+    marks = {
+        "kind": ("that are no point source (EXTENDED)", frozenset({"EXTENDED"})),
+        "disposition": ("with a disposition (DUPLICATE, SPLIT, ARTIFACT)", _NO_STARS),
+    }
+    found = {}
+    for key, (reason, words) in marks.items():
+        told = columns.words(key)
+        if told is not None:
+            named = [word.upper().removesuffix(".0") in words for word in told.tolist()]
+            found[reason] = np.array(named, np.bool_)
+    return found
+
+
+def _places(columns: Columns) -> tuple[Floats, Floats, Floats]:
+    """Return positions and epochs, NaN where they are missing."""
+    ra, dec, epoch = known_places(columns)
+    missing = ((ra == 0) & (dec == 0)) | ((ra == dec) & _is_code(dec, *_CODES))
+    missing |= _is_code(ra, *_LONG_CODES) | (_is_code(dec, *_CODES) & (np.abs(dec) > 90))
+    missing |= _is_code(dec, *_LONG_CODES)
+    ra, dec = np.where(missing, np.nan, ra), np.where(missing, np.nan, dec)
+    epoch = np.where((epoch == 0) | _is_code(epoch, *_CODES, *_LONG_CODES), np.nan, epoch)
+    _check(columns, "ra", ra, (-360.0, 360.0))
+    _check(columns, "dec", dec, (-90.0, 90.0))
+    _check(columns, "epoch", epoch, YEARS)
+    return ra, dec, epoch
+
+
+def _motions(columns: Columns) -> tuple[Floats, Floats]:
+    """Return proper motions, 0 where one is missing."""
+    if columns.name_of("pmra") is None and "pm_ra" in map(str.lower, columns.table.colnames):
+        raise ConfigError(
+            f"star catalogue {columns.source}: pm_ra doesn't tell whether cos(dec) is in it: call "
+            "it pm_ra_cosdec (or pmra) if it is, else multiply it"
+        )
+    pmra, pmdec = columns.needed("pmra"), columns.needed("pmdec")
+    missing = (np.abs(pmra) == np.abs(pmdec)) & _is_code(pmra, *_CODES)
+    for name, values in (("pmra", pmra), ("pmdec", pmdec)):
+        gap = missing | _is_code(values, *_LONG_CODES)
+        values[gap | ~np.isfinite(values)] = 0.0
+        _check(columns, name, values, (-_FASTEST_MAS_PER_YEAR, _FASTEST_MAS_PER_YEAR))
+    return pmra, pmdec
+
+
+def _magnitudes(columns: Columns) -> tuple[Floats, Floats, Floats]:
+    """Return T, BP-RP and the error of T; NaN where they are missing."""
+    given, g, bp, rp = (_magnitude(columns, key) for key in ("T", "G", "BP", "RP"))
+    nothing = np.full(len(columns.table), np.nan)
+    colour = columns.find("colour") if bp is None or rp is None else bp - rp
+    if given is None and (g is None or colour is None):
+        raise ConfigError(_no_magnitudes(columns))
+    colour = nothing if colour is None else colour
+    colour = np.where((colour > _COLOURS[0]) & (colour < _COLOURS[1]), colour, np.nan)
+    tmag, is_coloured = tess_magnitude(nothing if g is None else g, colour, 0.0)
+    error = np.where(is_coloured, RELATION_ERROR_MAG, NO_COLOUR_ERROR_MAG)
+    if given is not None:
+        known = np.isfinite(given)
+        stated = columns.find("e_T")
+        stated = nothing if stated is None else stated
+        is_stated = (stated > 0) & (stated < _MOST_ERROR_MAG)
+        tmag = np.where(known, given, tmag)
+        error = np.where(known, np.where(is_stated, stated, RELATION_ERROR_MAG), error)
+    return tmag, np.asarray(colour, np.float64), error
+
+
+def _magnitude(columns: Columns, key: str) -> Floats | None:
+    """Return magnitudes, NaN where one is missing or none can be so bright or so faint."""
+    values = columns.find(key)
+    if values is None:
+        return None
+    return np.where((values > _MAGS[0]) & (values < _MAGS[1]) & (values != 0), values, np.nan)
+
+
+def _no_magnitudes(columns: Columns) -> str:
+    names = columns.table.colnames
+    has_flux = any("flux" in name.lower() for name in names)
+    return (
+        f"star catalogue {columns.source} has neither a column T nor all of G, BP, RP (or "
+        f"phot_g_mean_mag, ...); it has {', '.join(names)}: add them"
+        + (", as magnitudes: fluxes are not taken" if has_flux else "")
+    )
+
+
+def _identity(columns: Columns) -> tuple[NDArray[np.int64], Rows]:
+    """Return a number for each row, and whether it is the catalogue's."""
+    rows = np.arange(len(columns.table), dtype=np.int64)
+    name, words = columns.name_of("id"), columns.words("id")
+    if name is None or words is None:
+        return rows, np.zeros(len(rows), np.bool_)
+    column = np.ma.asarray(columns.table[name])
+    if column.dtype.kind in "iu":
+        numbered = ~np.ma.getmaskarray(column) & (column.data != 0)
+        return np.where(numbered, column.data.astype(np.int64), -1 - rows), numbered
+    # Text as 'Gaia DR3 123'; numbers with a point have lost the digits that tell stars apart.
+    found = [re.fullmatch(r"(?:.*\s)?(\d{1,18}|[1-8]\d{18})", w) for w in words]
+    numbers = np.array([-1 - k if f is None else int(f[1]) for k, f in enumerate(found)], np.int64)
+    return numbers, numbers >= 0
+
+
+def _is_there(words: NDArray[np.str_]) -> Rows:
+    """Tell which cells hold something."""
+    return np.array([w.lower() not in {"", "0", "nan", "--", "null"} for w in words], np.bool_)
+
+
+def _is_code(values: Floats, *codes: float) -> Rows:
+    """Tell which numbers stand for missing ones."""
+    return np.asarray(np.isin(np.abs(values), codes), np.bool_)
+
+
+def _check(columns: Columns, name: str, values: Floats, limits: tuple[float, float]) -> None:
+    """Raise for values that can't be: not missing ones, so the column is something else."""
+    bad = (values < limits[0]) | (values > limits[1])
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ConfigError(
+            f"star catalogue {columns.source}: {name} is {values[row]} in row {row} (from 0), "
+            f"one of {int(bad.sum())} such rows: give {limits[0]:g} to {limits[1]:g}, or "
+            "leave the rows out"
+        )
