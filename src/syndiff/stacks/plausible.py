@@ -74,14 +74,12 @@ class PixelValues:
             (image < LEAST_FLUX) | (image > MOST_FLUX),
             (variance <= 0) | (variance > MOST_VARIANCE),
         )
-        tables = (image, variance)
         nan = np.float32(np.nan)
-        kinds = [
-            np.where(bad, _ABSURD, np.where(np.isnan(table), _NO_DATA, np.uint8(0)))
-            for table, bad in zip(tables, absurd, strict=True)
-        ]
-        values = (np.where(bad, nan, table) for table, bad in zip(tables, absurd, strict=True))
-        return cls(*values, (kinds[0], kinds[1]))
+        return cls(
+            np.where(absurd[0], nan, image),
+            np.where(absurd[1], nan, variance),
+            (_kinds(image, absurd[0]), _kinds(variance, absurd[1])),
+        )
 
     def blank_absurd(
         self, image: NDArray[np.uint16], variance: NDArray[np.uint16], bits: NDArray[np.uint16]
@@ -109,6 +107,10 @@ class PixelValues:
         if count:
             bits[absurd] |= np.uint16(StackMask.BLANK)
         return count
+
+
+def _kinds(table: NDArray[np.float32], absurd: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(absurd, _ABSURD, np.where(np.isnan(table), _NO_DATA, np.uint8(0)))
 
 
 def check_absurd(count: int, usable: int, exptime_s: float, name: str) -> None:

@@ -157,7 +157,9 @@ def reduce_skycell(
     bands = tuple(band for band in BANDS if band in planes)
     images = {band: planes[band].image for band in bands}
     sums = sum_strips({band: planes[band] for band in bands}, config, strip_rows)
-    about = {band: _about(images[band], sums[band], f"{skycell.name} band {band}") for band in bands}
+    about = {
+        band: _about(images[band], sums[band], f"{skycell.name} band {band}") for band in bands
+    }
     # What is left to do takes memory of its own; the files' bytes may go.
     del planes, images
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}

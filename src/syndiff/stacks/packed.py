@@ -1,0 +1,131 @@
+"""Stack files that are packed as a whole: gzip undone, anything else told by its name."""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from syndiff.errors import CorruptDownloadError, WrongFileError
+from syndiff.stacks.fitstiles import find_image
+
+if TYPE_CHECKING:
+    from isal.igzip import IGzipFile
+
+__all__ = ["unpack"]
+
+_GZIP = b"\x1f\x8b"
+_PACKERS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x9d": "compress",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf": "7-Zip",
+    _GZIP: "gzip a second time",
+}
+_HEAD_BYTES = 1 << 20
+"""Of an unpacked file that must hold the image's header; a real one takes 17 kB."""
+
+_TAIL_BYTES = 1 << 24
+"""Most that may follow the image, read for gzip's own checksum only."""
+
+
+def unpack(data: Any, source: str, pixels: int) -> Any:  # noqa: ANN401
+    """Return a FITS file as it was before gzip.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The file as it arrived.
+    source : str
+        URL or path, for messages.
+    pixels : int
+        Of the image that it must hold: what claims to be larger is not unpacked.
+
+    Returns
+    -------
+    bytes-like
+        `data` itself if it is FITS already, else the part up to the image's end.
+
+    Raises
+    ------
+    CorruptDownloadError
+        If it is neither FITS nor gzip, or gzip that is damaged, truncated or too large.
+    """
+    head = bytes(memoryview(data)[:512])
+    if not head.startswith(_GZIP):
+        _check_signature(head, source)
+        return data
+    from isal.igzip import IGzipFile
+    from isal.isal_zlib import error as isal_error
+
+    try:
+        with IGzipFile(fileobj=io.BytesIO(data), mode="rb") as file:
+            return _unpacked(file, source, pixels)
+    except EOFError as error:
+        raise CorruptDownloadError(
+            f"{source} is truncated: its {len(memoryview(data))} bytes of gzip end before the file "
+            "in it does: fetch the file again"
+        ) from error
+    except (OSError, isal_error) as error:  # type: ignore[misc]  # the stub has a variable
+        raise CorruptDownloadError(
+            f"{source} is gzip that can't be unpacked ({error}): fetch the file again"
+        ) from error
+
+
+def _unpacked(file: "IGzipFile", source: str, pixels: int) -> bytes:
+    """Return the file up to the end of its image, never more than the image may take."""
+    head = file.read(_HEAD_BYTES)
+    _check_signature(head[:512], source)
+    image = find_image(head, source)
+    most = _HEAD_BYTES + 8 * pixels
+    if image.end > most:
+        raise WrongFileError(
+            f"{source}: its header demands {image.end} bytes, expected at most {most} for "
+            f"{pixels} pixels: it is another image than this skycell's"
+        )
+    content: bytes = head + file.read(max(image.end - len(head), 0))
+    _finish(file, source)
+    return content
+
+
+def _finish(file: "IGzipFile", source: str) -> None:
+    """Read on to the end, where the checksum of what was read before is."""
+    from gzip import BadGzipFile
+
+    left = _TAIL_BYTES
+    while left > 0:
+        try:
+            more = len(file.read(min(left, _HEAD_BYTES)))
+        except BadGzipFile as error:
+            if "Not a gzipped file" in str(error):
+                return  # Bytes after a whole, checked file do no harm.
+            raise
+        if not more:
+            return
+        left -= more
+    raise WrongFileError(
+        f"{source}: its gzip goes on for more than {_TAIL_BYTES >> 20} MB after the image, "
+        "expected a stack file and no more"
+    )
+
+
+def _check_signature(head: bytes, source: str) -> None:
+    """Raise unless a file begins as FITS does."""
+    if head.startswith(b"SIMPLE  ="):
+        return
+    page = head.lstrip()
+    if page.startswith(b"<"):
+        raise CorruptDownloadError(
+            f"{source} is an HTML page ({page[:40]!r}...), expected a FITS file: "
+            "the archive may be down; try again later"
+        )
+    if not head:
+        raise CorruptDownloadError(f"{source} is empty, expected a FITS file")
+    for magic, name in _PACKERS.items():
+        if head.startswith(magic):
+            raise WrongFileError(
+                f"{source} is packed by {name}, which is not read: unpack it once (plain FITS, "
+                "tile-compressed FITS and gzip are read)"
+            )
+    raise CorruptDownloadError(
+        f"{source} is not FITS: it begins with {head[:16]!r}, expected b'SIMPLE  ='"
+    )
