@@ -61,7 +61,7 @@ class CorruptDownloadError(ArchiveError):
 
 
 class WrongFileError(CorruptDownloadError):
-    """A whole file that isn't the one it should be: asked for again it is the same."""
+    """A whole file that isn't the one it should be: asked for again it is hardly another."""
 
 
 class AtlasError(SyndiffError):

@@ -306,7 +306,9 @@ def test_what_is_not_fits(data):
 def test_truncation_anywhere(plane, size):
     data = plane_file(plane, RAW[plane], SKYCELL)
     message = (
-        "ends after 2880 bytes without an image" if size == 2880 else f"is truncated: it has {len(data[:size])} bytes"
+        "ends after 2880 bytes without an image"
+        if size == 2880
+        else f"is truncated: it has {len(data[:size])} bytes"
     )
     assert_refused(data[:size], message, plane)
 

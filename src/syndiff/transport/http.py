@@ -52,6 +52,8 @@ class HttpTransport:
         If the address is none of a folder on a server.
     """
 
+    is_local = False
+
     def __init__(self, config: ArchiveConfig) -> None:
         import urllib3
 
@@ -124,7 +126,7 @@ class HttpTransport:
         try:
             response = self._client.request("GET", address, preload_content=False)
             if response.status == 200:
-                return Download.of(receive(response, deadline, stop))
+                return Download.of(receive(response, deadline, stop), address)
             # The rest of an error page must go before the connection can serve again.
             response.drain_conn()
             response.release_conn()
@@ -140,6 +142,9 @@ class HttpTransport:
         folder : str
             Path below the root.
         """
+
+    def holdings(self) -> None:
+        """Return nothing, as for `names`."""
 
     def close(self) -> None:
         """Give back the connections."""
