@@ -1,13 +1,10 @@
 """Stack files that are packed as a whole: gzip undone, anything else told by its name."""
 
-import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from syndiff.errors import CorruptDownloadError, WrongFileError
 from syndiff.stacks.fitstiles import find_image
-
-if TYPE_CHECKING:
-    from isal.igzip import IGzipFile
 
 __all__ = ["unpack"]
 
@@ -21,8 +18,9 @@ _PACKERS = {
     b"7z\xbc\xaf": "7-Zip",
     _GZIP: "gzip a second time",
 }
-_HEAD_BYTES = 1 << 20
-"""Of an unpacked file that must hold the image's header; a real one takes 17 kB."""
+_GZIP_WBITS = 31
+_PIECE_BYTES = 1 << 20
+"""Unpacked at a time; the first must hold the image's header, and a real one has 17 kB."""
 
 _TAIL_BYTES = 1 << 24
 """Most that may follow the image, read for gzip's own checksum only."""
@@ -54,58 +52,69 @@ def unpack(data: Any, source: str, pixels: int) -> Any:  # noqa: ANN401
     if not head.startswith(_GZIP):
         _check_signature(head, source)
         return data
-    from isal.igzip import IGzipFile
     from isal.isal_zlib import error as isal_error
 
     try:
-        with IGzipFile(fileobj=io.BytesIO(data), mode="rb") as file:
-            return _unpacked(file, source, pixels)
+        return _unpacked(_pieces(memoryview(data)), source, pixels)
     except EOFError as error:
         raise CorruptDownloadError(
             f"{source} is truncated: its {len(memoryview(data))} bytes of gzip end before the file "
             "in it does: fetch the file again"
         ) from error
-    except (OSError, isal_error) as error:  # type: ignore[misc]  # the stub has a variable
+    except isal_error as error:  # type: ignore[misc]  # the stub has a variable
         raise CorruptDownloadError(
             f"{source} is gzip that can't be unpacked ({error}): fetch the file again"
         ) from error
 
 
-def _unpacked(file: "IGzipFile", source: str, pixels: int) -> bytes:
+def _unpacked(pieces: Iterator[bytes], source: str, pixels: int) -> bytearray:
     """Return the file up to the end of its image, never more than the image may take."""
-    head = file.read(_HEAD_BYTES)
-    _check_signature(head[:512], source)
-    image = find_image(head, source)
-    most = _HEAD_BYTES + 8 * pixels
+    content = bytearray()
+    while len(content) < _PIECE_BYTES and (piece := next(pieces, b"")):
+        content += piece
+    _check_signature(bytes(content[:512]), source)
+    image = find_image(bytes(content), source)
+    most = _PIECE_BYTES + 8 * pixels
     if image.end > most:
         raise WrongFileError(
             f"{source}: its header demands {image.end} bytes, expected at most {most} for "
             f"{pixels} pixels: it is another image than this skycell's"
         )
-    content: bytes = head + file.read(max(image.end - len(head), 0))
-    _finish(file, source)
+    tail = 0
+    # On to the end, where the checksum of what was read before is.
+    for piece in pieces:
+        room = max(image.end - len(content), 0)
+        content += piece[:room]
+        tail += len(piece[room:])
+        if tail > _TAIL_BYTES:
+            raise WrongFileError(
+                f"{source}: its gzip goes on for more than {_TAIL_BYTES >> 20} MB after the "
+                "image, expected a stack file and no more"
+            )
     return content
 
 
-def _finish(file: "IGzipFile", source: str) -> None:
-    """Read on to the end, where the checksum of what was read before is."""
-    from gzip import BadGzipFile
+def _pieces(data: memoryview) -> Iterator[bytes]:
+    """Yield what gzip holds, a megabyte at a time, or all of a smaller file.
 
-    left = _TAIL_BYTES
-    while left > 0:
-        try:
-            more = len(file.read(min(left, _HEAD_BYTES)))
-        except BadGzipFile as error:
-            if "Not a gzipped file" in str(error):
-                return  # Bytes after a whole, checked file do no harm.
-            raise
-        if not more:
-            return
-        left -= more
-    raise WrongFileError(
-        f"{source}: its gzip goes on for more than {_TAIL_BYTES >> 20} MB after the image, "
-        "expected a stack file and no more"
-    )
+    Bytes that follow are left alone, unless they are gzip too.
+    """
+    from isal.isal_zlib import decompressobj
+
+    while bytes(data[:2]) == _GZIP:
+        unpacker = decompressobj(_GZIP_WBITS)
+        first, left = 0, b""
+        while not unpacker.eof:
+            if not left:
+                left = bytes(data[first : first + _PIECE_BYTES])
+                first += len(left)
+            piece = unpacker.decompress(left, _PIECE_BYTES)
+            if not (left or piece or unpacker.eof):
+                raise EOFError
+            if piece:
+                yield piece
+            left = unpacker.unconsumed_tail
+        data = data[first - len(unpacker.unused_data) :]
 
 
 def _check_signature(head: bytes, source: str) -> None:
