@@ -368,7 +368,7 @@ class Archive:
         if isinstance(error, WrongFileError) or (
             self._transport.is_local and isinstance(error, CorruptDownloadError)
         ):
-            return type(error)(f"{error} (or give another {self.config.option})")
+            return type(error)(f"{error}, or give another {self.config.option}")
         if self._transport.is_local:
             return ArchiveUnavailableError(f"{address}: {error}: {self._transport.remedy}")
         if isinstance(error, CorruptDownloadError):

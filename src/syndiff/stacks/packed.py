@@ -78,7 +78,7 @@ def _unpacked(pieces: Iterator[bytes], source: str, pixels: int) -> bytearray:
     if image.end > most:
         raise WrongFileError(
             f"{source}: its header demands {image.end} bytes, expected at most {most} for "
-            f"{pixels} pixels: it is another image than this skycell's"
+            f"{pixels} pixels: give the image of this skycell"
         )
     tail = 0
     # On to the end, where the checksum of what was read before is.
@@ -89,7 +89,7 @@ def _unpacked(pieces: Iterator[bytes], source: str, pixels: int) -> bytearray:
         if tail > _TAIL_BYTES:
             raise WrongFileError(
                 f"{source}: its gzip goes on for more than {_TAIL_BYTES >> 20} MB after the "
-                "image, expected a stack file and no more"
+                "image, expected a stack file and no more: fetch the file again"
             )
     return content
 
@@ -128,13 +128,14 @@ def _check_signature(head: bytes, source: str) -> None:
             "the archive may be down; try again later"
         )
     if not head:
-        raise CorruptDownloadError(f"{source} is empty, expected a FITS file")
+        raise CorruptDownloadError(f"{source} is empty, expected a FITS file: fetch the file again")
     for magic, name in _PACKERS.items():
         if head.startswith(magic):
             raise WrongFileError(
-                f"{source} is packed by {name}, which is not read: unpack it once (plain FITS, "
-                "tile-compressed FITS and gzip are read)"
+                f"{source} is packed by {name}; plain FITS, tile-compressed FITS and gzip of them "
+                "are read: unpack it"
             )
     raise CorruptDownloadError(
-        f"{source} is not FITS: it begins with {head[:16]!r}, expected b'SIMPLE  ='"
+        f"{source} is not FITS: it begins with {head[:16]!r}, expected b'SIMPLE  =': "
+        "fetch the file again"
     )

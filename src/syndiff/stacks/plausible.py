@@ -50,11 +50,14 @@ class PixelValues:
         Value of each bit pattern, NaN where it means no data or can't be.
     kinds : tuple of (65536,) uint8
         Of both: 1 where a value is absurd, 2 where there is no data, else 0.
+    fine : tuple of (int, int)
+        Of both: range of DN that are not absurd.
     """
 
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
     kinds: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    fine: tuple[tuple[int, int], tuple[int, int]]
 
     @classmethod
     def of(cls, image: NDArray[np.float32], variance: NDArray[np.float32]) -> Self:
@@ -75,10 +78,12 @@ class PixelValues:
             (variance <= 0) | (variance > MOST_VARIANCE),
         )
         nan = np.float32(np.nan)
+        kinds = (_kinds(image, absurd[0]), _kinds(variance, absurd[1]))
         return cls(
             np.where(absurd[0], nan, image),
             np.where(absurd[1], nan, variance),
-            (_kinds(image, absurd[0]), _kinds(variance, absurd[1])),
+            kinds,
+            (_fine_range(kinds[0]), _fine_range(kinds[1])),
         )
 
     def blank_absurd(
@@ -98,8 +103,9 @@ class PixelValues:
         int
             Pixels that would have counted otherwise.
         """
-        # As a rule no pattern is absurd: a file's scaling spans the values that it holds.
-        if not any((kind == _ABSURD).any() for kind in self.kinds):
+        # Next to no strip has one, and to look up every pixel takes as long as to decode it.
+        planes = (image.view(np.int16), variance.view(np.int16))
+        if not any(map(_may_hold_absurd, planes, self.fine)):
             return 0
         kind = self.kinds[0][image] | self.kinds[1][variance]
         absurd = (kind == _ABSURD) & ((bits & np.uint16(StackMask.BLANK)) == 0)
@@ -111,6 +117,27 @@ class PixelValues:
 
 def _kinds(table: NDArray[np.float32], absurd: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.where(absurd, _ABSURD, np.where(np.isnan(table), _NO_DATA, np.uint8(0)))
+
+
+def _fine_range(kinds: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the least and the greatest DN that is not absurd; an empty range if they are mixed.
+
+    A scaling that rises or falls steadily has its absurd values at the ends.
+    """
+    # in the order of DN
+    absurd = np.roll(kinds, 32768) == _ABSURD
+    fine = np.flatnonzero(~absurd)
+    low, high = (int(fine[0]), int(fine[-1])) if fine.size else (1, 0)
+    if absurd[low:high].any() or not fine.size:
+        return 32767, -32768
+    return low - 32768, high - 32768
+
+
+def _may_hold_absurd(dn: NDArray[np.int16], fine: tuple[int, int]) -> bool:
+    low, high = fine
+    if low > -32768 and dn.min() < low:
+        return True
+    return bool(high < 32767 and dn.max() > high)
 
 
 def check_absurd(count: int, usable: int, exptime_s: float, name: str) -> None:

@@ -256,7 +256,7 @@ def _lacks(entry: InventoryEntry) -> bool:
 
 _HOLDING = threading.BoundedSemaphore(2)
 """Skycells whose files a process holds, however many threads it has: one that is reduced, one that
-is fetched meanwhile. Of a full-size one they take 0.37 GB."""
+is fetched meanwhile. Of a full-size one they take 0.43 GB at most."""
 
 _REDUCING = threading.Lock()
 """One skycell is reduced at a time in a process: a second reduction would gain nothing on the same
