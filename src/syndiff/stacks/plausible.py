@@ -20,12 +20,12 @@ is 2e3 to 4e3. 1e5 leaves a factor of ten for clouds (a magnitude), flat fields 
 overshoot. Saturated cores, which the survey blanks or flags, end far below it too.
 """
 
-LEAST_FLUX = -1e4
+LEAST_FLUX = -2e3
 """Flux that no pixel falls short of.
 
 Counts can't be negative, so without its sky a pixel has no less than minus the sky (100 in the
 brightest nights); beside a full pixel the kernel of the warping, Lanczos of order 3, rings by less
-than a tenth of it.
+than a tenth of it, 1e3 in y.
 """
 
 MOST_VARIANCE = 1e5

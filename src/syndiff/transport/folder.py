@@ -56,8 +56,9 @@ class FolderTransport:
     def __init__(self, config: ArchiveConfig) -> None:
         self._root = Path(config.url).expanduser().absolute()
         if not self._root.is_dir():
+            problem = "is no folder" if self._root.exists() else "does not exist"
             raise ConfigError(
-                f"archive folder {self._root} does not exist: give {config.option} a folder that "
+                f"archive folder {self._root} {problem}: give {config.option} a folder that "
                 "holds the files, or an https:// or s3:// URL"
             )
         roots = (self._root / part for part in _ROOTS)
