@@ -50,8 +50,8 @@ def test_textbook_finds_and_bins(light):
 def test_extrapolation_takes_the_slower():
     rows = [Row(SKYCELL, 3.4), Row(SCENE, 34.0), Row(MAPPING, 0.0)]
     lines = whole_ccd(rows).splitlines()
-    # 1057 x 340 MB at 100 MB/s: 60 min; 1057 x 3.4 s on 16 cores: 4.4 min; the rest 2.5 s.
-    assert "| 16 | 100 MB/s | 60 min | network |" in lines
+    # 1057 x 390 MB at 100 MB/s: 69 min; 1057 x 3.4 s on 16 cores: 4.4 min; the rest 2.5 s.
+    assert "| 16 | 100 MB/s | 69 min | network |" in lines
     assert "| 2 | 1000 MB/s | 36 min | reduction |" in lines
     assert whole_ccd(rows[:2]) == ""
 

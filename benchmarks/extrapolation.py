@@ -5,8 +5,12 @@ from __future__ import annotations
 SKYCELLS = 1057
 """That touch the science pixels of sector 20, camera 3, CCD 3, or the margin around them."""
 
-REAL_BYTES = 340e6
-"""Of a real skycell's 12 files: 310 to 370 MB."""
+REAL_BYTES = 390e6
+"""Of a real skycell's 12 files: 350 to 430 MB.
+
+A real g image has rows of 10.74 kB, 67 MB in all, and its mask 0.7 MB; variances are taken to have
+20 to 40 MB.
+"""
 
 EFFICIENCY = 0.85
 """Throughput of N workers over N times that of one."""

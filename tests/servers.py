@@ -79,6 +79,7 @@ class FaultyServer:
         self.busy = 0
         self.busiest = 0
         self.pause_s = 0.0
+        self.encoding = None
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self._http = _Server(("127.0.0.1", 0), _Handler)
@@ -201,6 +202,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.send_header("Last-Modified", formatdate(0, usegmt=True))
         self.send_header("ETag", '"1"')
+        if self.server.faulty.encoding:
+            self.send_header("Content-Encoding", self.server.faulty.encoding)
         self.end_headers()
 
 

@@ -104,7 +104,8 @@ _LIGHT = ("background", "diffuse", "stars", "star_scale", "gaia_url")
 @app.command()
 @takes(
     *("data_root", "cores", "jobs", "overwrite", "offsets", "oversample", "ignore_mask_bits"),
-    *("archive", *_REGION, *_RESPONSE, *_LIGHT, "keep_raw", "allow_partial", "scheduler"),
+    *("archive", *_REGION, *_RESPONSE, *_LIGHT, "keep_raw", "allow_mixed", "allow_partial"),
+    "scheduler",
 )
 def pipeline(
     tess_fits: Ffi, skycell_wcs_csv: Catalogue = None, *, settings: "Settings", terminal: "Terminal"
@@ -138,7 +139,7 @@ def mapping(
 @app.command()
 @takes(
     *("overwrite", "ignore_mask_bits", "data_root", "archive", *_REGION, "background"),
-    *("keep_raw", "allow_partial", "cores", "scheduler", "atlas"),
+    *("keep_raw", "allow_mixed", "allow_partial", "cores", "scheduler", "atlas"),
     jobs=("--num-workers", 32),
 )
 def download(

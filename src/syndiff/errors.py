@@ -20,6 +20,7 @@ __all__ = [
     "StorageError",
     "SyndiffError",
     "SyndiffWarning",
+    "WrongFileError",
 ]
 
 
@@ -57,6 +58,10 @@ class ArchiveUnavailableError(ArchiveError):
 
 class CorruptDownloadError(ArchiveError):
     """A file arrived that is not the FITS file it should be."""
+
+
+class WrongFileError(CorruptDownloadError):
+    """A whole file that isn't the one it should be: asked for again it is hardly another."""
 
 
 class AtlasError(SyndiffError):

@@ -441,6 +441,7 @@ def _download(
         _archive(settings),
         keep_raw=settings.keep_raw,
         overwrite=settings.overwrite,
+        allow_mixed=settings.allow_mixed,
     )
     return download_stage(job, roi=window, run=run)
 

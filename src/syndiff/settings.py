@@ -145,6 +145,8 @@ class Settings:
         Whether the stars of those FFIs decide where they look, not their WCS alone.
     keep_raw : bool
         Keep the stack planes losslessly too.
+    allow_mixed : bool
+        Take stack files that contradict each other, as the image's header says.
     allow_partial : bool
         Go on, flagged, without what failed.
     overwrite : bool
@@ -296,6 +298,11 @@ class Settings:
         False, "Let the stars of each FFI correct where its WCS looks.", values.switch
     )
     keep_raw: bool = _setting(False, "Keep the stack planes losslessly too.", values.switch)
+    allow_mixed: bool = _setting(
+        False,
+        "Take files of one stack that contradict each other: the image's header counts.",
+        values.switch,
+    )
     allow_partial: bool = _setting(
         False, "Make flagged templates without what failed (exit 3).", values.switch
     )

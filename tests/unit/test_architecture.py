@@ -34,7 +34,7 @@ SIMULATION_MAY_USE = {
 }
 LIBRARIES = {
     "distributed": {"execution"},
-    "isal": {"stacks.fitstiles"},
+    "isal": {"stacks.fitstiles", "stacks.packed"},
     "matplotlib": {"plots"},
     "mocpy": {"sky.footprint_files"},
     "numcodecs": {"packing"},

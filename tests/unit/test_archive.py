@@ -417,6 +417,12 @@ def test_a_folder_that_does_not_exist(tmp_path):
         Archive(ArchiveConfig(str(tmp_path / "nowhere")))
 
 
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "stacks.tar").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"stacks.tar is no folder: give --archive a folder"):
+        Archive(ArchiveConfig(str(tmp_path / "stacks.tar")))
+
+
 def test_a_folder_in_place_of_a_file(tmp_path):
     (tmp_path / FILE).mkdir(parents=True)
     with (

@@ -100,7 +100,11 @@ def test_shapes_and_types_are_the_contract():
     assert reduced.shape == (301, 279)
     assert reduced.bands == ("r", "i", "z")
     assert type(reduced.noise_correlation) is float
-    assert reduced.meta["bands"]["z"] == {"exptime_s": 640.0, "mjd_obs": 55800.5}
+    assert reduced.meta["bands"]["z"] == {
+        "exptime_s": 640.0,
+        "mjd_obs": 55800.5,
+        "absurd_pixels": 0,
+    }
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 32, 1000])
@@ -256,13 +260,76 @@ def test_any_size_can_be_reduced(shape):
     assert np.isfinite(reduced.level).all()
 
 
-def test_variance_that_is_nowhere_positive_does_not_stop_the_coding():
+def test_a_band_without_any_variance_does_not_stop_the_coding():
     planes = field(bands="r")
-    planes["r"].variance.array[:] = 0
+    planes["r"].variance.array[:] = BLANK
     reduced = reduce_field(planes)
     assert reduced.light_sigma[0] == 1
     assert (reduced.variance == -32768).all()
     assert reduced.noise_correlation == 1
+
+
+ABSURD = 12345
+"""A disk value that `field` doesn't hold."""
+
+
+@pytest.mark.parametrize(
+    ("plane", "value"),
+    [
+        *(("image", value) for value in (1e7, 1.7e6, 2e5, -1e6, -3e3, np.inf, -np.inf)),
+        *(("variance", value) for value in (0.0, -1.0, 1e12, np.inf)),
+    ],
+)
+def test_absurd_pixels_are_as_blank_ones_and_counted(plane, value):
+    """Wherever they stand: alone, on a star, or flagged to be left out."""
+    places = ([40, 100, 101, 200], [50, 20, 20, 31])
+    spoilt, blank = field(bands="ri"), field(bands="ri")
+    for planes in (spoilt, blank):
+        planes["i"].mask.array[200, 31] = 4096
+    blank["i"].mask.array[places] |= np.uint16(8)
+    target = getattr(spoilt["i"], plane)
+    target.table = target.table.copy()
+    target.table[ABSURD] = value
+    target.array[places] = ABSURD
+    found, expected = reduce_field(spoilt), reduce_field(blank)
+    assert [found.meta["bands"][band]["absurd_pixels"] for band in "ri"] == [0, 4]
+    assert expected.meta["bands"]["i"]["absurd_pixels"] == 0
+    for name in ("light", "left_out", "faint", "level", "variance", "count", "flagged", "mask"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    np.testing.assert_array_equal(found.valid, expected.valid)
+
+
+def test_absurd_values_under_pixels_without_data_are_not_counted():
+    planes = field(bands="r")
+    planes["r"].variance.table[ABSURD] = 0
+    planes["r"].variance.array[:3] = ABSURD
+    planes["r"].image.array[:2] = BLANK
+    planes["r"].mask.array[2] |= np.uint16(8)
+    assert reduce_field(planes).meta["bands"]["r"]["absurd_pixels"] == 0
+
+
+def test_the_brightest_real_pixels_stay():
+    """A saturated core in the shortest exposures of y, and what a converter can give at most."""
+    planes = field(bands="y")
+    planes["y"].image.table[ABSURD] = 65535 / 30 * 10 ** (0.4 * (25 - 23.3))
+    planes["y"].image.array[100, 100] = ABSURD
+    reduced = reduce_field(planes)
+    assert reduced.meta["bands"]["y"]["absurd_pixels"] == 0
+    light = asinh_decode(reduced.light[0], reduced.light_sigma[0])
+    assert light[10:15, 10:15].sum() > 1e4
+
+
+@pytest.mark.parametrize(
+    ("plane", "factor"), [("image", 1e9), ("variance", 1e9), ("variance", 0), ("variance", -1)]
+)
+def test_absurd_scalings_are_told_from_absurd_pixels(plane, factor):
+    planes = field(bands="r")
+    target = getattr(planes["r"], plane)
+    target.table = (target.table * np.float32(factor)).astype(np.float32)
+    with pytest.raises(
+        RenderingError, match=r"band r: \d+ of \d+ pixels have .* \(EXPTIME is 640 s; check it, BZ"
+    ):
+        reduce_field(planes)
 
 
 def test_sep_finds_the_same_stars():

@@ -297,7 +297,7 @@ def test_an_html_page():
     assert_refused(page, r"is an HTML page \(b'<!DOCTYPE html><html>.*'...\), expected a FITS file")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x1f\x8b\x08" * 99, b"XTENSION= 'BINTABLE'"])
+@pytest.mark.parametrize("data", [b"no", b"\x00" * 99, b"XTENSION= 'BINTABLE'"])
 def test_what_is_not_fits(data):
     assert_refused(data, "is not FITS: it begins with .*, expected b'SIMPLE  ='")
 
@@ -306,7 +306,9 @@ def test_what_is_not_fits(data):
 def test_truncation_anywhere(plane, size):
     data = plane_file(plane, RAW[plane], SKYCELL)
     message = (
-        "ZIMAGE is missing" if size == 2880 else f"is truncated: it has {len(data[:size])} bytes"
+        "ends after 2880 bytes without an image"
+        if size == 2880
+        else f"is truncated: it has {len(data[:size])} bytes"
     )
     assert_refused(data[:size], message, plane)
 
@@ -317,16 +319,16 @@ def test_bytes_that_no_header_holds():
     assert_refused(data, "header block at byte 2880 holds bytes that are not printable ASCII")
 
 
-def test_an_image_that_is_not_compressed():
+def test_a_file_without_an_image():
     buffer = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(DN)]).writeto(buffer)
-    assert_refused(buffer.getvalue(), "ZIMAGE is missing, expected an HDU with ZIMAGE = T")
+    table = fits.BinTableHDU.from_columns([fits.Column("A", "J", array=np.arange(1000))])
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+    assert_refused(buffer.getvalue(), "without an image, expected one with two axes, compressed by")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ZBITPIX": -32}, "ZBITPIX is -32, expected 16"),
         ({"ZCMPTYPE": "ZSTD_9"}, "ZCMPTYPE is 'ZSTD_9', expected RICE_1 or "),
         ({"ZCMPTYPE": None}, "ZCMPTYPE is missing, expected RICE_1 or "),
         ({"ZNAXIS": 3}, "ZNAXIS is 3, expected 2"),
@@ -337,8 +339,9 @@ def test_an_image_that_is_not_compressed():
         ({"HIERARCH FPA.FILTERID": "r.00000"}, "FPA.FILTERID is 'r.00000', expected band 'y'"),
         ({"HIERARCH FPA.ZP": 24.5}, r"FPA.ZP is 24.5, expected 25.0"),
         ({"HIERARCH FPA.ZP": "high"}, "FPA.ZP is 'high', expected a finite number"),
-        ({"EXPTIME": 0.0}, "EXPTIME is 0.0, expected more than 0 s"),
-        ({"EXPTIME": -3}, "EXPTIME is -3.0, expected more than 0 s"),
+        ({"EXPTIME": 0.0}, "EXPTIME is 0.0, expected 0.1 to 1e\\+07 s"),
+        ({"EXPTIME": -3}, "EXPTIME is -3.0, expected 0.1 to 1e\\+07 s"),
+        ({"EXPTIME": 1e-9}, "EXPTIME is 1e-09, expected 0.1"),
         ({"EXPTIME": True}, "EXPTIME is True, expected a finite number"),
         ({"MJD-OBS": "later"}, "MJD-OBS is 'later', expected a finite number"),
         ({"CTYPE1": "RA---SIN"}, "CTYPE1 is 'RA---SIN', expected 'RA---TAN'"),

@@ -25,6 +25,8 @@ POGSON = 1.0857362
 
 BLANK = 32767
 
+_ZERO_POINT = 23.3688
+
 _UNKNOWN = (
     *("FOCUS", "POSANGLE", "ROTANGLE", "RA", "DEC", "LONGITUDE", "LATITUDE", "ELEVATION"),
     *("ALT", "AZ", "TEMP", "M1X", "M1Y", "M1Z", "M1TIP", "M1TILT", "M2X", "M2Y", "M2Z"),
@@ -281,6 +283,7 @@ def _description(header: StackHeader) -> fits.Header:
     hierarchy: list[tuple[str, str | float]] = [
         ("FPA.TELESCOPE", "PS1     "),
         ("FPA.INSTRUMENT", "GPC1    "),
+        ("FPA.DETECTOR", "GPC1    "),
         *((f"FPA.{name}", "        ") for name in _EMPTY),
         ("FPA.FILTERID", f"{header.band}.00000 "),
         ("FPA.FILTER", f"{header.band}.00000 "),
@@ -310,8 +313,10 @@ def _input_cards(header: StackHeader) -> list[tuple[str, str | float, str]]:
     for i in range(count):
         scale = 0.0 if i in header.rejected else round(75.86674 + 1.7 * i, 5)
         out.append((f"SCL_{i:04d}", scale, "input image scale factor"))
+    out += [(f"ZPT_{i:04d}", _ZERO_POINT, "input image zero point") for i in range(count)]
     for i, exposure in enumerate(header.exposures_s):
         out.append((f"EXP_{i:04d}", exposure, "input image exptime"))
+    out += [(f"AIR_{i:04d}", 1.092, "input image airmass") for i in range(count)]
     return out
 
 

@@ -19,6 +19,7 @@ from syndiff.errors import (
     CorruptDownloadError,
     GeometryError,
     SkycellNotFoundError,
+    WrongFileError,
 )
 from syndiff.transport.attempt import (
     ArchiveConfig,
@@ -61,14 +62,18 @@ _SUFFIXES: dict[Plane, str] = {"image": "", "variance": ".wt", "mask": ".mask"}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
+_PACKED = ("", ".gz", ".fz")
+"""What may follow a stack file's name: as the survey names it, gzipped, renamed by fpack."""
+
 MAX_RETRY_AFTER_S = 300.0
 """Longest wait asked for by a server that is sat out; beyond it the run ends and says so."""
 
 _MAX_BACKOFF_S = 60.0
-_MOST_FAILURES = {DeniedError: 2, CorruptDownloadError: 3}
+_MOST_FAILURES = {DeniedError: 2, CorruptDownloadError: 3, WrongFileError: 2}
 """Failures of a kind that end the attempts early.
 
-A refusal rarely changes, and each corrupt file has cost a whole download.
+A refusal rarely changes, nor does a whole file that is another one; each corrupt file has cost a
+whole download.
 """
 
 
@@ -195,6 +200,8 @@ class Archive:
             connection_limit(config.url, config.connections), thread_name_prefix="syndiff-archive"
         )
         self._resume_at = 0.0
+        # Suffixes to try: once a server had a file, its others are packed like it.
+        self._suffixes: tuple[str, ...] = _PACKED
 
     def __enter__(self) -> Self:
         return self
@@ -236,6 +243,20 @@ class Archive:
             None where folders can't be listed, as over HTTP.
         """
         return self._transport.names(folder)
+
+    @property
+    def hint(self) -> str:
+        """What a local folder holds instead of what was looked for; empty elsewhere."""
+        found = self._transport.holdings()
+        if found is None:
+            return ""
+        if not found:
+            return "the folder holds no FITS file; "
+        return (
+            f"it holds FITS files such as {found[0]}, but files are looked for by names such as "
+            f"{stack_path('skycell.PPPP.CCC', 'B', 'image')} (.gz or .fz may "
+            "follow; folders may be left out); "
+        )
 
     def submit(
         self, path: str, accept: Callable[[Download], T], stop: threading.Event
@@ -294,7 +315,7 @@ class Archive:
         while True:
             self._pause(self._resume_at - time.monotonic(), stop)
             try:
-                return accept(self._transport.read(path, stop))
+                return accept(self._read(path, stop))
             except (TransientError, CorruptDownloadError) as error:
                 failures[type(error)] += 1
                 if self._is_last(failures, error):
@@ -303,11 +324,26 @@ class Archive:
                 wait_s = self._backoff(failures.total(), error)
             self._pause(wait_s, stop)
 
+    def _read(self, path: str, stop: threading.Event) -> Download:
+        """Return a file by its own name, or what is packed under that name and a suffix."""
+        absent: SkycellNotFoundError | None = None
+        for suffix in self._suffixes if ".stk." in path else ("",):
+            try:
+                file = self._transport.read(path + suffix, stop)
+            except SkycellNotFoundError as error:
+                absent = absent or error
+                continue
+            if not self._transport.is_local and ".stk." in path:
+                self._suffixes = (suffix,)
+            return file
+        raise absent or SkycellNotFoundError(path)
+
     def _is_last(self, failures: Counter[type[Exception]], error: Exception) -> bool:
         most = _MOST_FAILURES.get(type(error), failures.total() + 1)
         wait_s = getattr(error, "retry_after_s", 0.0)
         return (
-            failures.total() > self.config.retries
+            self._transport.is_local
+            or failures.total() > self.config.retries
             or failures[type(error)] >= most
             or wait_s > MAX_RETRY_AFTER_S
         )
@@ -329,6 +365,12 @@ class Archive:
         """Return the error that ends the attempts at a file."""
         tries = f"{failures.total()} attempt{'s' if failures.total() > 1 else ''}"
         address = self.address(path)
+        if isinstance(error, WrongFileError) or (
+            self._transport.is_local and isinstance(error, CorruptDownloadError)
+        ):
+            return type(error)(f"{error}, or give another {self.config.option}")
+        if self._transport.is_local:
+            return ArchiveUnavailableError(f"{address}: {error}: {self._transport.remedy}")
         if isinstance(error, CorruptDownloadError):
             return CorruptDownloadError(
                 f"{error} (after {tries}; the archive's copy may be damaged: try again later, or "
@@ -419,7 +461,7 @@ def fetch_skycell(
         for plane in PLANES:
             for band in bands:
                 path = stack_path(skycell.name, band, plane)
-                accept = _acceptance(open_plane, archive.address(path), plane, band, skycell)
+                accept = _acceptance(open_plane, plane, band, skycell)
                 jobs[band, plane] = archive.submit(path, accept, stop)
         return _collect(archive, skycell.name, bands, jobs)
     finally:
@@ -428,13 +470,13 @@ def fetch_skycell(
 
 
 def _acceptance(
-    open_plane: OpenPlane, source: str, plane: Plane, band: str, skycell: Skycell
+    open_plane: OpenPlane, plane: Plane, band: str, skycell: Skycell
 ) -> Callable[[Download], Fetched]:
     """Return what turns one file's bytes into a verified file."""
 
     def accept(file: Download) -> Fetched:
-        stack = open_plane(file.octets, source=source, plane=plane, band=band, skycell=skycell)
-        return Fetched(stack, file.sha256, source, len(file.octets))
+        stack = open_plane(file.octets, source=file.source, plane=plane, band=band, skycell=skycell)
+        return Fetched(stack, file.sha256, file.source, len(file.octets))
 
     return accept
 

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from astropy.io import fits
 
-from syndiff.errors import CorruptDownloadError
+from syndiff.errors import WrongFileError
 
 __all__ = ["Cards"]
 
@@ -43,12 +43,13 @@ class Cards:
 
         Raises
         ------
-        CorruptDownloadError
+        WrongFileError
             Always.
         """
         found = "is missing" if value is None else f"is {value!r}"
-        raise CorruptDownloadError(
-            f"{self.source}: {key} {found}, expected {expected}: fetch the file again"
+        raise WrongFileError(
+            f"{self.source}: {key} {found}, expected {expected}: give the right file, or fetch it "
+            "again"
         )
 
     def find(self, key: str) -> Any:  # noqa: ANN401
@@ -66,7 +67,7 @@ class Cards:
 
         Raises
         ------
-        CorruptDownloadError
+        WrongFileError
             If the card can't be parsed.
         """
         try:
@@ -95,7 +96,7 @@ class Cards:
 
         Raises
         ------
-        CorruptDownloadError
+        WrongFileError
             If it is missing or no finite number.
         """
         value = self.find(key)
@@ -128,7 +129,7 @@ class Cards:
 
         Raises
         ------
-        CorruptDownloadError
+        WrongFileError
             If it is missing, no integer or not allowed.
         """
         value = self.find(key)
@@ -153,7 +154,7 @@ class Cards:
 
         Raises
         ------
-        CorruptDownloadError
+        WrongFileError
             If it holds another value, or is missing though required.
         """
         value = self.find(key)

@@ -1,4 +1,4 @@
-"""Rows of a tile-compressed 16-bit FITS image that is held in memory."""
+"""Rows of a 16-bit FITS image that is held in memory, tile-compressed or not."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from syndiff.errors import CorruptDownloadError
 from syndiff.stacks.cards import CARD_LENGTH, Cards
 
-__all__ = ["Rows", "TiledImage", "find_image", "open_rows"]
+__all__ = ["Rows", "StoredImage", "find_image", "open_rows"]
 
 _FITS_BLOCK = 2880
 _ANY = range(1 << 40)
@@ -44,8 +44,8 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TiledImage:
-    """The HDU of a tile-compressed image.
+class StoredImage:
+    """The HDU of an image.
 
     Parameters
     ----------
@@ -53,8 +53,10 @@ class TiledImage:
         The whole file; read-only.
     header_text : str
         The HDU's cards without END and without trailing blanks, separated by newlines.
-    start : int
-        First byte of the HDU's data.
+    start, end : int
+        First byte of the HDU's data, and the one after its last.
+    index : int
+        Number of the HDU.
     source : str
         URL or path, for messages.
     """
@@ -62,6 +64,8 @@ class TiledImage:
     octets: NDArray[np.uint8]
     header_text: str
     start: int
+    end: int
+    index: int
     source: str
 
     @cached_property
@@ -69,60 +73,61 @@ class TiledImage:
         """The header, with checked answers."""
         return Cards(self.header_text, self.source)
 
+    def check_whole(self) -> None:
+        """Check that the file doesn't end before the image does.
 
-def find_image(data: Any, source: str) -> TiledImage:  # noqa: ANN401
-    """Find the compressed image of a FITS file and check that the file is whole.
+        Raises
+        ------
+        CorruptDownloadError
+            If it does.
+        """
+        if self.end > self.octets.size:
+            raise CorruptDownloadError(
+                f"{self.source} is truncated: it has {self.octets.size} bytes, its headers demand "
+                f"{self.end}: fetch the file again"
+            )
+
+
+def find_image(data: Any, source: str) -> StoredImage:  # noqa: ANN401
+    """Find the image of a FITS file that is not packed as a whole.
 
     Parameters
     ----------
     data : bytes-like
-        The whole file; kept, not copied.
+        The file, or a beginning that holds the image's header; kept, not copied.
     source : str
         URL or path, for messages.
 
     Returns
     -------
-    TiledImage
-        The first HDU with ZIMAGE = T.
+    StoredImage
+        Of the first HDU that is an image with pixels, compressed by tiles or not; its data may
+        reach beyond the bytes given.
 
     Raises
     ------
     CorruptDownloadError
-        If it is no FITS file, ends too early or holds no compressed image.
+        If it is no FITS file, ends before or amid the image's header, or holds no image.
     """
     octets = np.frombuffer(data, np.uint8)
     # Writeable or not would be two types to the compiler.
     octets.flags.writeable = False
-    _check_signature(octets, source)
-    start = 0
-    while start < octets.size:
-        text, start = _header_text(octets, start, source)
-        image = TiledImage(octets, text, start, source)
-        start += _data_size(image.cards)
-        if start > octets.size:
-            raise CorruptDownloadError(
-                f"{source} is truncated: it has {octets.size} bytes, its headers demand {start}: "
-                "fetch the file again"
-            )
-        if image.cards.find("ZIMAGE") is True:
-            return image
-    raise CorruptDownloadError(
-        f"{source}: ZIMAGE is missing, expected an HDU with ZIMAGE = T (a compressed image)"
-    )
-
-
-def _check_signature(octets: NDArray[np.uint8], source: str) -> None:
-    head = octets[:512].tobytes()
-    if head.startswith(b"SIMPLE  ="):
-        return
-    page = head.lstrip()
-    if page.startswith(b"<"):
+    end, index = 0, 0
+    while end < octets.size:
+        text, start = _header_text(octets, end, source)
+        cards = Cards(text, source)
+        end = start + _data_size(cards)
+        if cards.find("ZIMAGE") is True or (end > start and "TFIELDS" not in cards.header):
+            return StoredImage(octets, text, start, end, index, source)
+        index += 1
+    if end > octets.size:
         raise CorruptDownloadError(
-            f"{source} is an HTML page ({page[:40]!r}...), expected a FITS file: "
-            "the archive may be down; try again later"
+            f"{source} is truncated: it has {octets.size} bytes, its headers demand {end}: fetch "
+            "the file again"
         )
     raise CorruptDownloadError(
-        f"{source} is not FITS: it begins with {head[:16]!r}, expected b'SIMPLE  ='"
+        f"{source} ends after {octets.size} bytes without an image, expected one with two axes, "
+        "compressed by tiles (ZIMAGE = T) or not: fetch the file again"
     )
 
 
@@ -161,12 +166,12 @@ def _data_size(cards: Cards) -> int:
     return -(-size // _FITS_BLOCK) * _FITS_BLOCK
 
 
-def open_rows(image: TiledImage, kind: Literal["image", "variance", "mask"]) -> Rows:
+def open_rows(image: StoredImage, kind: Literal["image", "variance", "mask"]) -> Rows:
     """Choose how the rows of an image are decoded.
 
     Parameters
     ----------
-    image : TiledImage
+    image : StoredImage
         An image of 16 bits and two axes.
     kind : {"image", "variance", "mask"}
         A mask's rows are unsigned (BZERO = 32768).
@@ -175,7 +180,7 @@ def open_rows(image: TiledImage, kind: Literal["image", "variance", "mask"]) -> 
     -------
     Rows
         A fast decoder for what the survey wrote (RICE_1 with BYTEPIX 2, or GZIP_1, one tile a
-        row), astropy's for anything else.
+        row) and for rows that are not compressed, astropy's for anything else.
 
     Raises
     ------
@@ -183,6 +188,8 @@ def open_rows(image: TiledImage, kind: Literal["image", "variance", "mask"]) -> 
         If the compression is unknown or a row's bytes are not inside the file.
     """
     is_mask = kind == "mask"
+    if image.cards.find("ZIMAGE") is not True:
+        return _PlainRows(image, is_mask=is_mask)
     method = image.cards.find("ZCMPTYPE")
     if method not in _METHODS:
         # astropy would take it for RICE_1 with no more than a warning.
@@ -223,7 +230,7 @@ def _has_row_tiles(cards: Cards) -> bool:
     )
 
 
-def _descriptors(image: TiledImage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _descriptors(image: StoredImage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each row's bytes begin in the file, and how many they are."""
     cards = image.cards
     width, ny = cards.integer("NAXIS1", [8, 16]), cards.integer("NAXIS2", _ANY)
@@ -243,15 +250,29 @@ def _descriptors(image: TiledImage) -> tuple[NDArray[np.int64], NDArray[np.int64
     return offsets + image.start + gap, lengths
 
 
-def _fail(image: TiledImage, where: str, reason: object) -> NoReturn:
+def _fail(image: StoredImage, where: str, reason: object) -> NoReturn:
     raise CorruptDownloadError(
         f"{image.source}: {where} can't be decoded: {reason}: fetch the file again"
     ) from None
 
 
 @dataclass(frozen=True, eq=False)
+class _PlainRows:
+    image: StoredImage
+    is_mask: bool
+
+    def read(self, j0: int, out: NDArray[Any]) -> None:
+        from syndiff.kernels.bigendian import unpack_rows
+
+        first = self.image.start + 2 * j0 * out.shape[1]
+        words = self.image.octets[first : first + 2 * out.size].view(np.uint16).reshape(out.shape)
+        sign = np.uint16(0x8000 if self.is_mask else 0)
+        unpack_rows(words, np.arange(len(out)), sign, out.view(np.uint16))
+
+
+@dataclass(frozen=True, eq=False)
 class _RiceRows:
-    image: TiledImage
+    image: StoredImage
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     blocksize: int
@@ -281,7 +302,7 @@ class _RiceRows:
 
 @dataclass(frozen=True, eq=False)
 class _GzipRows:
-    image: TiledImage
+    image: StoredImage
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     is_mask: bool
@@ -324,7 +345,7 @@ class _GzipRows:
 class _AstropyRows:
     """Whatever else the FITS standard allows; slow."""
 
-    image: TiledImage
+    image: StoredImage
     is_mask: bool
 
     def read(self, j0: int, out: NDArray[Any]) -> None:
@@ -352,4 +373,4 @@ class _AstropyRows:
     @cached_property
     def _hdu(self) -> fits.CompImageHDU:
         hdus = fits.open(io.BytesIO(self.image.octets.data), do_not_scale_image_data=True)
-        return next(hdu for hdu in hdus if isinstance(hdu, fits.CompImageHDU))
+        return hdus[self.image.index]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inventory", "InventoryEntry", "State"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 State = Literal["reduced", "absent", "failed"]
 """Complete in the atlas; the archive has no band of it; anything else."""
@@ -47,6 +47,10 @@ class InventoryEntry:
         Archive that it came from.
     message : str
         Why it failed, one line.
+    absurd_pixels : int
+        Pixels of all bands left out because PS1 can't have their values.
+    mixed : tuple of str
+        What files of one stack disagree on that were used nevertheless.
 
     Raises
     ------
@@ -62,6 +66,8 @@ class InventoryEntry:
     fetched_bytes: int = 0
     source: str = ""
     message: str = ""
+    absurd_pixels: int = 0
+    mixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.state not in get_args(State):
@@ -195,6 +201,6 @@ def _parse(attributes: dict[str, Any]) -> dict[str, InventoryEntry]:
     entries = {}
     for item in attributes["skycells"]:
         values = {name: item[name] for name in names}
-        values["absent_bands"] = tuple(item["absent_bands"])
+        values |= {name: tuple(item[name]) for name in ("absent_bands", "mixed")}
         entries[item["name"]] = InventoryEntry(**values)
     return entries

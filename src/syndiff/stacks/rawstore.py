@@ -81,7 +81,9 @@ class RawStore:
             fetched = {plane: files.planes[band, plane] for plane in PLANES}
             self._write_band(files.name, band, fetched, overwrite=overwrite)
 
-    def open_skycell(self, skycell: Skycell, bands: Sequence[str]) -> SkycellFiles | None:
+    def open_skycell(
+        self, skycell: Skycell, bands: Sequence[str], *, allow_mixed: bool = False
+    ) -> SkycellFiles | None:
         """Return the kept planes of a skycell, as if they had just been fetched.
 
         Parameters
@@ -90,6 +92,8 @@ class RawStore:
             Which skycell, with the geometry that the planes must have.
         bands : sequence of str
             PS1 bands.
+        allow_mixed : bool
+            As for `stackfile.open_stackfile`.
 
         Returns
         -------
@@ -113,7 +117,13 @@ class RawStore:
         for band in bands:
             if band not in absent:
                 for plane in PLANES:
-                    planes[band, plane] = self._open(skycell, band, plane, records[band])
+                    planes[band, plane] = self._open(
+                        records[band],
+                        plane=plane,
+                        band=band,
+                        skycell=skycell,
+                        allow_mixed=allow_mixed,
+                    )
         return SkycellFiles(skycell.name, planes, absent)
 
     def _write_band(
@@ -167,16 +177,16 @@ class RawStore:
                 "remove it and run `syndiff download --keep-raw` again"
             ) from error
 
-    def _open(self, skycell: Skycell, band: str, plane: Plane, record: dict[str, Any]) -> Fetched:
-        """Return one kept plane."""
+    def _open(self, record: dict[str, Any], **which: Any) -> Fetched:  # noqa: ANN401
+        """Return one kept plane; `which` as for `StackFile.from_array`."""
         from syndiff.stacks.stackfile import StackFile
 
+        plane = which["plane"]
         about = record["planes"][plane]
-        place = self.place / skycell.name / band / record["data"] / plane / chunk_path(2)
+        folder = self.place / which["skycell"].name / which["band"] / record["data"]
+        place = folder / plane / chunk_path(2)
         rows = _KeptRows(place, tuple(about["shape"]), _DTYPES[plane])
-        stack = StackFile.from_array(
-            about["header"], rows, source=str(place), plane=plane, band=band, skycell=skycell
-        )
+        stack = StackFile.from_array(about["header"], rows, source=str(place), **which)
         return Fetched(stack, about["sha256"], about["source"], about["size"])
 
 

@@ -15,6 +15,7 @@ from syndiff.kernels import decimate, detect
 from syndiff.kernels.boxes import BoxSums
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
+from syndiff.stacks.plausible import check_absurd
 from syndiff.stacks.stack_sums import STRIP_ROWS, BandPlanes, BandSums, StackPlane, sum_strips
 
 if TYPE_CHECKING:
@@ -144,19 +145,21 @@ def reduce_skycell(
     Returns
     -------
     ReducedSkycell
-        With exposure times and epochs in ``meta["bands"]``.
+        With exposure times, epochs and counts of absurd pixels in ``meta["bands"]``.
 
     Raises
     ------
     RenderingError
-        If there is no band, an unknown one, a plane of another shape than the skycell's, light
-        that can't be coded, or SEP's buffers overflow.
+        If there is no band, an unknown one, a plane of another shape than the skycell's, too many
+        absurd pixels, light that can't be coded, or SEP's buffers overflow.
     """
     _check_planes(planes, skycell)
     bands = tuple(band for band in BANDS if band in planes)
     images = {band: planes[band].image for band in bands}
-    epochs = {b: {"exptime_s": i.exptime_s, "mjd_obs": i.mjd_obs} for b, i in images.items()}
     sums = sum_strips({band: planes[band] for band in bands}, config, strip_rows)
+    about = {
+        band: _about(images[band], sums[band], f"{skycell.name} band {band}") for band in bands
+    }
     # What is left to do takes memory of its own; the files' bytes may go.
     del planes, images
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
@@ -172,7 +175,7 @@ def reduce_skycell(
         mask=sums[bands[0]].boxes.mask,
         valid=_valid_bits({band: sums[band].boxes.usable for band in bands}, skycell),
         noise_correlation=detection.noise_correlation,
-        meta={"bands": epochs},
+        meta={"bands": about},
         **{key: np.stack([band[key] for band in coded]) for key in coded[0]},
     )
 
@@ -191,6 +194,17 @@ def _check_planes(planes: Mapping[str, BandPlanes], skycell: "Skycell") -> None:
                     f"{skycell.name} band {band}: {kind} has shape {shape}, but the skycell has "
                     f"{(skycell.ny, skycell.nx)}: fetch the file of this skycell"
                 )
+
+
+def _about(image: StackPlane, sums: BandSums, name: str) -> dict[str, Any]:
+    """Return what is kept about a band's stack; raise where its pixels make no sense."""
+    usable = int(sums.boxes.usable.sum(dtype=np.int64))
+    check_absurd(sums.absurd, usable, image.exptime_s, name)
+    return {
+        "exptime_s": image.exptime_s,
+        "mjd_obs": image.mjd_obs,
+        "absurd_pixels": sums.absurd,
+    }
 
 
 def _cell_sums(boxes: BoxSums) -> CellSums:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from syndiff.config import ReductionConfig
 from syndiff.kernels.boxes import BoxSums, LeftOutBoxes, StripRows, sum_boxes
 from syndiff.masks import StackMask
+from syndiff.stacks.plausible import PixelValues
 
 __all__ = ["STRIP_ROWS", "BandPlanes", "BandSums", "StackPlane", "cells_over", "sum_strips"]
 
@@ -68,10 +69,13 @@ class BandSums:
         Sums over the whole skycell.
     left_out : list of LeftOutBoxes
         The boxes that hold left-out pixels, strip by strip.
+    absurd : int
+        Pixels whose value or variance can't be the survey's; blank in all the rest.
     """
 
     boxes: BoxSums
     left_out: list[LeftOutBoxes]
+    absurd: int
 
     def left_out_boxes(self) -> LeftOutBoxes:
         """Return the boxes that hold left-out pixels.
@@ -128,29 +132,30 @@ def sum_strips(
     shape = next(iter(planes.values())).image.shape
     left_out = np.uint16(config.ignore_mask_bits)
     mask = np.zeros(cells_over(shape, 8), np.uint16)
-    sums = {band: BandSums(_empty_sums(shape, mask), []) for band in planes}
-    tables = {
-        band: (_finite(trio.image.value_table()), _finite(trio.variance.value_table()))
+    boxes = {band: _empty_sums(shape, mask) for band in planes}
+    values = {
+        band: PixelValues.of(trio.image.value_table(), trio.variance.value_table())
         for band, trio in planes.items()
     }
+    found: dict[str, list[LeftOutBoxes]] = {band: [] for band in planes}
+    absurd = dict.fromkeys(planes, 0)
     step = strip_rows + strip_rows % 2
     aside = _room_aside((min(step, shape[0]), shape[1]))
     # To get memory for every strip anew can take as long as to decode it.
-    image, variance, bits = np.empty((3, min(step, shape[0]), shape[1]), np.uint16)
+    room = np.empty((3, min(step, shape[0]), shape[1]), np.uint16)
     for start in range(0, shape[0], step):
-        stop = min(start + step, shape[0])
-        strip = image[: stop - start], variance[: stop - start], bits[: stop - start]
+        image, variance, bits = room[:, : min(step, shape[0] - start)]
+        stop = start + len(image)
         for band, trio in planes.items():
-            trio.image.rows(start, stop, strip[0].view(np.int16))
-            trio.variance.rows(start, stop, strip[1].view(np.int16))
-            trio.mask.rows(start, stop, strip[2])
-            rows = StripRows(*strip, *tables[band])
-            count = sum_boxes(rows, start, _BLANK, left_out, sums[band].boxes, aside)
+            trio.image.rows(start, stop, image.view(np.int16))
+            trio.variance.rows(start, stop, variance.view(np.int16))
+            trio.mask.rows(start, stop, bits)
+            absurd[band] += values[band].blank_absurd(image, variance, bits)
+            rows = StripRows(image, variance, bits, values[band].image, values[band].variance)
+            count = sum_boxes(rows, start, _BLANK, left_out, boxes[band], aside)
             if count:
-                sums[band].left_out.append(
-                    LeftOutBoxes._make(part[:count].copy() for part in aside)
-                )
-    return sums
+                found[band].append(LeftOutBoxes._make(part[:count].copy() for part in aside))
+    return {band: BandSums(boxes[band], found[band], absurd[band]) for band in planes}
 
 
 def _empty_sums(shape: tuple[int, int], mask: NDArray[np.uint16]) -> BoxSums:
@@ -174,8 +179,3 @@ def _room_aside(shape: tuple[int, int]) -> LeftOutBoxes:
         flux=np.empty(boxes, np.float32),
         counts=np.empty(boxes, np.uint8),
     )
-
-
-def _finite(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `table` with NaN for infinities too."""
-    return np.where(np.isfinite(table), table, np.float32(np.nan)).astype(np.float32)

@@ -1,5 +1,6 @@
 """One plane of a PS1 stack: checked on opening, decoded a few rows at a time."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from syndiff.errors import CorruptDownloadError
 from syndiff.stacks.cards import Cards
 from syndiff.stacks.fitstiles import Rows, find_image, open_rows
+from syndiff.stacks.floats import code_values, is_coded
+from syndiff.stacks.packed import unpack
 from syndiff.stacks.stackheader import (
     BLANK,
     Expected,
@@ -56,6 +59,7 @@ class StackFile:
         plane: Plane,
         band: str,
         skycell: "Skycell",
+        allow_mixed: bool = False,
     ) -> "StackFile":
         """Return the same object over a plane that was kept losslessly.
 
@@ -74,6 +78,8 @@ class StackFile:
             One letter.
         skycell : Skycell
             The pixel grid that it must have.
+        allow_mixed : bool
+            As for `open_stackfile`.
 
         Returns
         -------
@@ -85,7 +91,7 @@ class StackFile:
         CorruptDownloadError
             If the header or the array's shape or dtype are not what they should be.
         """
-        expected = Expected(source, plane, band, skycell)
+        expected = Expected(source, plane, band, skycell, allow_mixed)
         about = read_stackheader(Cards(header_text, source), expected)
         dtype = _dtype(plane)
         if tuple(array.shape) != about.shape or np.dtype(array.dtype) != dtype:
@@ -125,9 +131,34 @@ class StackFile:
         """How DN stand for linear values; None for a mask."""
         return self._about.scaling
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the file's values had no asinh scaling; False for a mask."""
+        return self._about.is_linear
+
+    @property
+    def contradictions(self) -> tuple[str, ...]:
+        """What a variance or mask says of itself that is not its image's; empty of good ones."""
+        return self._about.contradictions
+
+    def with_exptime(self, exptime_s: float) -> "StackFile":
+        """Return the same plane with another exposure time.
+
+        Parameters
+        ----------
+        exptime_s : float
+            Seconds.
+
+        Returns
+        -------
+        StackFile
+            It shares the rows.
+        """
+        return StackFile(self.header_text, replace(self._about, exptime_s=exptime_s), self._rows)
+
     @cached_property
     def header(self) -> fits.Header:
-        """The header of the compressed image's table; not to be modified."""
+        """The image's header, of a compressed one its table's; not to be modified."""
         return Cards(self.header_text, "").header
 
     def rows(self, j0: int, j1: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -199,6 +230,7 @@ def open_stackfile(
     plane: Plane,
     band: str,
     skycell: "Skycell",
+    allow_mixed: bool = False,
 ) -> StackFile:
     """Check a plane file of a PS1 stack and make its rows readable.
 
@@ -206,7 +238,9 @@ def open_stackfile(
     ----------
     data : bytes-like
         The whole file: anything with a buffer (bytes, memoryview, obstore's Bytes, mmap). It is
-        kept, not copied, and must not change.
+        kept, not copied, and must not change. The survey's own form is compressed by tiles; plain
+        images, of 16 bits or anything else that holds the values, and gzip of all these are read
+        too.
     source : str
         URL or path, for messages.
     plane : {"image", "variance", "mask"}
@@ -215,6 +249,8 @@ def open_stackfile(
         One letter.
     skycell : Skycell
         The pixel grid that the file must have.
+    allow_mixed : bool
+        Whether a variance or mask may say that it is of another skycell or band.
 
     Returns
     -------
@@ -228,9 +264,16 @@ def open_stackfile(
         band, a keyword missing or out of range, rows outside the file. Names the source, the
         keyword, its value and what was expected.
     """
-    image = find_image(data, source)
-    about = read_stackheader(image.cards, Expected(source, plane, band, skycell))
-    return StackFile(image.header_text, about, open_rows(image, plane))
+    image = find_image(unpack(data, source, skycell.nx * skycell.ny), source)
+    image.check_whole()
+    expected = Expected(source, plane, band, skycell, allow_mixed)
+    if is_coded(image):
+        about = read_stackheader(image.cards, expected)
+        return StackFile(image.header_text, about, open_rows(image, plane))
+    header_text, array = code_values(image, expected)
+    return StackFile(
+        header_text, read_stackheader(Cards(header_text, source), expected), _ArrayRows(array)
+    )
 
 
 def _dtype(plane: Plane) -> "np.dtype[Any]":

@@ -4,7 +4,7 @@ Nothing numeric is ever assumed: what a plane needs and its header lacks is an e
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ from syndiff.stacks.cards import Cards
 if TYPE_CHECKING:
     from syndiff.sky.tessellation import Skycell
 
-__all__ = ["BLANK", "Expected", "Plane", "Scaling", "StackHeader", "read_stackheader"]
+__all__ = ["BLANK", "Expected", "Plane", "Scaling", "StackHeader", "read_grid", "read_stackheader"]
 
 Plane = Literal["image", "variance", "mask"]
 
@@ -30,6 +30,15 @@ ZERO_POINT = 25.0
 """AB zero point of linear / EXPTIME."""
 
 WCS_TOLERANCE_PX = 0.01
+
+_EXPTIME_S = (0.1, 1e7)
+"""Range of exposure times that make sense: a stack has at least one input, of 30 s or more."""
+
+LINEAR = "LINEAR"
+"""Card of a plane of floating-point values without asinh scaling, once they are coded."""
+
+MIXED_OPTION = "--allow-mixed"
+"""Lets files of one stack contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,15 @@ class Expected:
         One letter.
     skycell : Skycell
         The pixel grid that the file must have.
+    allow_mixed : bool
+        Whether a variance or mask may say that it is of another skycell or band than the image.
     """
 
     source: str
     plane: Plane
     band: str
     skycell: "Skycell"
+    allow_mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,10 @@ class StackHeader:
         Time of exposure (MJD), where the header says.
     scaling : Scaling or None
         None for a mask.
+    is_linear : bool
+        Whether the file's values had no asinh scaling; False for a mask.
+    contradictions : tuple of str
+        What it says of itself that is not the image's, where that is allowed.
     """
 
     plane: Plane
@@ -123,15 +139,17 @@ class StackHeader:
     exptime_s: float
     mjd_obs: float | None
     scaling: Scaling | None
+    is_linear: bool
+    contradictions: tuple[str, ...] = ()
 
 
 def read_stackheader(cards: Cards, expected: Expected) -> StackHeader:
-    """Check the header of a tile-compressed plane and return what it says.
+    """Check the header of a plane and return what it says.
 
     Parameters
     ----------
     cards : Cards
-        The table's own header, with its Z keywords.
+        The image's header; of a compressed one the table's own, with its Z keywords.
     expected : Expected
         What the file should be.
 
@@ -142,45 +160,93 @@ def read_stackheader(cards: Cards, expected: Expected) -> StackHeader:
 
     Raises
     ------
-    CorruptDownloadError
+    WrongFileError
         If a keyword is missing or wrong; names the source, the keyword, its value and what was
         expected.
     """
-    skycell = expected.skycell
-    cards.match("ZIMAGE", True)
-    cards.integer("ZBITPIX", [16])
-    cards.integer("ZNAXIS", [2])
-    nx = cards.integer("ZNAXIS1", [skycell.nx])
-    ny = cards.integer("ZNAXIS2", [skycell.ny])
-    cards.match("SKYCELL", skycell.name, required=False)
-    _check_band(cards, expected.band)
-    _check_wcs(cards, skycell)
+    cards.integer("ZBITPIX" if cards.find("ZIMAGE") is True else "BITPIX", [16])
+    shape = read_grid(cards, expected)
+    contradictions = tuple(_contradictions(cards, expected))
     mjd_obs = cards.find("MJD-OBS")
+    scaling = _scaling(cards, expected.plane)
     return StackHeader(
         plane=expected.plane,
         band=expected.band,
-        shape=(ny, nx),
+        shape=shape,
         exptime_s=_exptime(cards, expected.plane),
         mjd_obs=None if mjd_obs is None else cards.number("MJD-OBS"),
-        scaling=_scaling(cards, expected.plane),
+        scaling=scaling,
+        is_linear=scaling is not None and (scaling.asinh is None or cards.find(LINEAR) is True),
+        contradictions=contradictions,
     )
 
 
-def _check_band(cards: Cards, band: str) -> None:
-    filter_id = cards.find("FPA.FILTERID")
-    if filter_id is not None and str(filter_id)[0] != band:
-        cards.fail("FPA.FILTERID", filter_id, f"band {band!r}")
+def read_grid(cards: Cards, expected: Expected) -> tuple[int, int]:
+    """Check the size of a plane.
+
+    Parameters
+    ----------
+    cards : Cards
+        As for `read_stackheader`.
+    expected : Expected
+        What the file should be.
+
+    Returns
+    -------
+    tuple of int
+        (ny, nx).
+
+    Raises
+    ------
+    WrongFileError
+        If it is not the skycell's.
+    """
+    z = "Z" if cards.find("ZIMAGE") is True else ""
+    cards.integer(f"{z}NAXIS", [2])
+    nx = cards.integer(f"{z}NAXIS1", [expected.skycell.nx])
+    return cards.integer(f"{z}NAXIS2", [expected.skycell.ny]), nx
+
+
+def _contradictions(cards: Cards, expected: Expected) -> Iterator[str]:
+    """Yield what a plane says against being the one expected; raise unless that is allowed.
+
+    The image decides what its stack is, so it is never allowed to contradict.
+    """
+    is_image = expected.plane == "image"
+    for key, found, wanted in _differences(cards, expected):
+        if is_image:
+            cards.fail(key, found, wanted)
+        if not expected.allow_mixed:
+            cards.fail(
+                key,
+                found,
+                f"{wanted} as in the image, of which this should be the {expected.plane} "
+                f"({MIXED_OPTION} takes it nevertheless)",
+            )
+        yield f"{expected.plane} with {key} {found!r}, expected {wanted}"
+
+
+def _differences(cards: Cards, expected: Expected) -> Iterator[tuple[str, object, str]]:
+    """Yield keyword, value and what was expected of every card of another skycell or band."""
+    name = cards.find("SKYCELL")
+    if name is not None and name != expected.skycell.name:
+        yield "SKYCELL", name, repr(expected.skycell.name)
+    key = "FPA.FILTERID" if cards.find("FPA.FILTERID") is not None else "FPA.FILTER"
+    filter_id = cards.find(key)
+    if filter_id is not None and str(filter_id)[0] != expected.band:
+        yield key, filter_id, f"band {expected.band!r}"
     zero_point = cards.find("FPA.ZP")
-    if zero_point is not None and cards.number("FPA.ZP") != ZERO_POINT:
-        cards.fail("FPA.ZP", zero_point, ZERO_POINT)
+    if zero_point is not None and not math.isclose(cards.number("FPA.ZP"), ZERO_POINT):
+        yield "FPA.ZP", zero_point, str(ZERO_POINT)
+    yield from _wcs_differences(cards, expected.skycell)
 
 
 def _exptime(cards: Cards, plane: Plane) -> float:
     if plane == "mask" and cards.find("EXPTIME") is None:
         return math.nan
     exptime = cards.number("EXPTIME")
-    if exptime <= 0:
-        cards.fail("EXPTIME", exptime, "more than 0 s")
+    if not _EXPTIME_S[0] <= exptime <= _EXPTIME_S[1]:
+        cards.fail("EXPTIME", exptime, f"{_EXPTIME_S[0]:g} to {_EXPTIME_S[1]:g} s")
     return exptime
 
 
@@ -213,10 +279,11 @@ def _asinh(cards: Cards) -> tuple[float, float] | None:
     return boffset, bsoften
 
 
-def _check_wcs(cards: Cards, skycell: "Skycell") -> None:
-    """Check that no pixel of the skycell lies farther than the tolerance from where it should."""
-    cards.match("CTYPE1", "RA---TAN")
-    cards.match("CTYPE2", "DEC--TAN")
+def _wcs_differences(cards: Cards, skycell: "Skycell") -> Iterator[tuple[str, object, str]]:
+    """Yield the cards by which some pixel lies farther than the tolerance from where it should."""
+    for key, projection in (("CTYPE1", "RA---TAN"), ("CTYPE2", "DEC--TAN")):
+        if cards.find(key) != projection:
+            yield key, cards.find(key), repr(projection)
     scale = [abs(value) for value in skycell.cdelt]
     reach = max(
         math.hypot(x - skycell.crpix[0], y - skycell.crpix[1])
@@ -231,15 +298,15 @@ def _check_wcs(cards: Cards, skycell: "Skycell") -> None:
     for i in (0, 1):
         crval = cards.number(f"CRVAL{i + 1}")
         error = math.remainder(crval - skycell.crval[i], 360.0) * px_per_deg[i]
-        _check_shift(cards, f"CRVAL{i + 1}", (crval, skycell.crval[i]), error)
+        yield from _shift(f"CRVAL{i + 1}", (crval, skycell.crval[i]), error)
         crpix = cards.number(f"CRPIX{i + 1}")
-        _check_shift(cards, f"CRPIX{i + 1}", (crpix, skycell.crpix[i]), crpix - skycell.crpix[i])
+        yield from _shift(f"CRPIX{i + 1}", (crpix, skycell.crpix[i]), crpix - skycell.crpix[i])
     # Only the products say where a pixel is: a catalogue may have its minus sign in CDELT1.
     for k, (key, default) in enumerate(_matrix_keys(cards)):
         found = cards.number(f"CDELT{k // 2 + 1}") * cards.number(key, default)
         value = skycell.cdelt[k // 2] * skycell.pc[k]
         error = (found - value) / scale[k // 2] * reach
-        _check_shift(cards, f"CDELT{k // 2 + 1} * {key}", (found, value), error)
+        yield from _shift(f"CDELT{k // 2 + 1} * {key}", (found, value), error)
 
 
 def _matrix_keys(cards: Cards) -> Iterator[tuple[str, float]]:
@@ -250,7 +317,8 @@ def _matrix_keys(cards: Cards) -> Iterator[tuple[str, float]]:
             yield form.format(i, j), float(i == j)
 
 
-def _check_shift(cards: Cards, key: str, values: tuple[float, float], error_px: float) -> None:
+def _shift(key: str, values: Sequence[float], error_px: float) -> Iterator[tuple[str, object, str]]:
+    """Yield a card that moves some pixel by more than the tolerance."""
     found, expected = values
     if abs(error_px) > WCS_TOLERANCE_PX:
-        cards.fail(key, found, f"{expected!r} within {WCS_TOLERANCE_PX} px")
+        yield key, found, f"{expected!r} within {WCS_TOLERANCE_PX} px"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from dataclasses import dataclass, replace
@@ -19,6 +20,9 @@ from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory, InventoryEntry
 from syndiff.stacks.rawstore import RawStore
 from syndiff.stacks.reduction import BandPlanes, reduce_skycell
+from syndiff.stacks.stackfile import open_stackfile
+from syndiff.stacks.stackheader import MIXED_OPTION
+from syndiff.stacks.stackset import check_sets
 from syndiff.stages.stage import StageReport, clock, run_tasks
 
 if TYPE_CHECKING:
@@ -63,6 +67,8 @@ class DownloadJob:
         Keep the planes losslessly too.
     overwrite : bool
         Fetch and reduce again what is there already.
+    allow_mixed : bool
+        Take files of one stack that contradict each other.
     """
 
     layout: Layout
@@ -70,6 +76,7 @@ class DownloadJob:
     archive: ArchiveConfig
     keep_raw: bool = False
     overwrite: bool = False
+    allow_mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,8 @@ def _is_done(job: DownloadJob, inventory: Inventory, skycell: Skycell) -> bool:
         return False
     if entry.state == "absent":
         return entry.source == job.archive.url
+    if entry.mixed and not job.allow_mixed:
+        return False
     return atlas.has(key) and atlas.read_record(key).content_digest == entry.content_digest
 
 
@@ -189,7 +198,8 @@ def _check(
     if states["absent"] == len(names):
         raise ArchiveError(
             f"the archive {job.archive.url} has none of the {len(names)} skycells, from {names[0]} "
-            f"to {names[-1]}: check --archive (its folders are PPPP/CCC/), or PS1 has no data there"
+            f"to {names[-1]}: {open_archive(job.archive).hint}check --archive (its folders are "
+            "PPPP/CCC/), or PS1 has no data there"
         )
     failed = [inventory.entries[name] for name in names if _state(inventory, name) == "failed"]
     if failed and (not allow_partial or len(failed) == len(names)):
@@ -209,6 +219,8 @@ def _report(inventory: Inventory, names: Sequence[str], tried: int, seconds: flo
     entries = [inventory.entries[name] for name in names]
     notes = [f"absent in the archive: {e.name}" for e in entries if e.state == "absent"]
     notes += [f"{e.name}: no {', '.join(e.absent_bands)} band" for e in entries if _lacks(e)]
+    notes += [f"{e.name} band {text}" for e in entries for text in e.mixed]
+    notes += _absurd_notes(entries)
     notes += [f"failed: {e.name}: {e.message}" for e in entries if e.state == "failed"]
     return StageReport(
         stage="download",
@@ -225,13 +237,26 @@ def _report(inventory: Inventory, names: Sequence[str], tried: int, seconds: flo
     )
 
 
+def _absurd_notes(entries: Iterable[InventoryEntry]) -> list[str]:
+    """Return a line on pixels that were left out for their values, if there are any."""
+    counts = {entry.name: entry.absurd_pixels for entry in entries if entry.absurd_pixels}
+    if not counts:
+        return []
+    most = sorted(counts, key=lambda name: -counts[name])[:5]
+    listed = ", ".join(f"{name}: {counts[name]}" for name in most)
+    more = f" and {len(counts) - len(most)} skycells more" if len(counts) > len(most) else ""
+    return [
+        f"left out for values that PS1 can't have: {sum(counts.values())} pixels ({listed}{more})"
+    ]
+
+
 def _lacks(entry: InventoryEntry) -> bool:
     return entry.state == "reduced" and bool(entry.absent_bands)
 
 
 _HOLDING = threading.BoundedSemaphore(2)
 """Skycells whose files a process holds, however many threads it has: one that is reduced, one that
-is fetched meanwhile. Of a full-size one they take 0.37 GB."""
+is fetched meanwhile. Of a full-size one they take 0.43 GB at most."""
 
 _REDUCING = threading.Lock()
 """One skycell is reduced at a time in a process: a second reduction would gain nothing on the same
@@ -245,12 +270,14 @@ def _reduce_one(task: _SkycellTask) -> InventoryEntry:
     key = atlas.key(skycell, job.reduction)
     entry = InventoryEntry(skycell.name, "reduced", key.digest, source=job.archive.url)
     if atlas.has(key) and not job.overwrite:
-        return _completed(entry, atlas.read_record(key))
+        record = atlas.read_record(key)
+        _check_mixed(job, record)
+        return _completed(entry, record)
     with _HOLDING:
-        files, fetched_bytes = _obtain(job, skycell)
+        files, fetched_bytes, mixed = _obtain(job, skycell)
         if files.all_absent:
             return replace(entry, state="absent", absent_bands=tuple(BANDS))
-        sources, planes = _provenance(files), [_planes(files)]
+        sources, planes = _provenance(files, mixed), [_planes(files)]
         del files
         with _REDUCING:
             # Nobody else holds the files: their bytes are free once the reduction has read them.
@@ -263,19 +290,54 @@ def _reduce_one(task: _SkycellTask) -> InventoryEntry:
 def _completed(entry: InventoryEntry, record: AtlasRecord) -> InventoryEntry:
     """Return the entry of a skycell that is complete in the atlas."""
     absent = tuple(band for band in BANDS if band not in record.bands)
-    return replace(entry, content_digest=record.content_digest, absent_bands=absent)
+    return replace(
+        entry,
+        content_digest=record.content_digest,
+        absent_bands=absent,
+        absurd_pixels=sum(about["absurd_pixels"] for about in record.meta["bands"].values()),
+        mixed=_mixed(record),
+    )
 
 
-def _obtain(job: DownloadJob, skycell: Skycell) -> tuple[SkycellFiles, int]:
-    """Return a skycell's files, from the planes kept before if they are complete."""
+def _mixed(record: AtlasRecord) -> tuple[str, ...]:
+    """Return what the files of a reduction's stacks disagreed on."""
+    bands = record.meta["bands"]
+    return tuple(f"{band}: {text}" for band in bands for text in bands[band]["mixed"])
+
+
+def _check_mixed(job: DownloadJob, record: AtlasRecord) -> None:
+    """Raise for a reduction that this run would not have made."""
+    mixed = _mixed(record)
+    if mixed and not job.allow_mixed:
+        raise ArchiveError(
+            f"{record.name} was reduced with {MIXED_OPTION} from files that contradict each other "
+            f"(band {mixed[0]}): pass it again, or --overwrite to fetch the right files"
+        )
+
+
+def _obtain(
+    job: DownloadJob, skycell: Skycell
+) -> tuple[SkycellFiles, int, dict[str, tuple[str, ...]]]:
+    """Return a skycell's files, from the planes kept before if they are complete.
+
+    With them the bytes fetched, and what the files of a band disagree on.
+    """
     raw = RawStore(job.layout.raw)
-    kept = None if job.overwrite else raw.open_skycell(skycell, BANDS)
+    may = job.allow_mixed
+    kept = None if job.overwrite else raw.open_skycell(skycell, BANDS, allow_mixed=may)
     if kept is not None:
-        return kept, 0
-    files = fetch_skycell(open_archive(job.archive), skycell, bands=BANDS)
+        files, found = check_sets(kept, allow_mixed=may)
+        return files, 0, found
+    fetched = fetch_skycell(
+        open_archive(job.archive),
+        skycell,
+        bands=BANDS,
+        open_plane=functools.partial(open_stackfile, allow_mixed=may),
+    )
+    files, found = check_sets(fetched, allow_mixed=may)
     if job.keep_raw:
-        raw.write_skycell(files, overwrite=job.overwrite)
-    return files, files.size
+        raw.write_skycell(fetched, overwrite=job.overwrite)
+    return files, files.size, found
 
 
 def _planes(files: SkycellFiles) -> dict[str, BandPlanes]:
@@ -290,9 +352,10 @@ def _planes(files: SkycellFiles) -> dict[str, BandPlanes]:
     }
 
 
-def _provenance(files: SkycellFiles) -> dict[str, Any]:
+def _provenance(files: SkycellFiles, mixed: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     """Return what the atlas records of a reduction's inputs."""
     return {
+        "mixed": {band: list(mixed.get(band, ())) for band in files.bands},
         "files": {
             band: {
                 plane: {"source": f.source, "sha256": f.sha256, "bytes": f.size}
@@ -308,7 +371,11 @@ def _provenance(files: SkycellFiles) -> dict[str, Any]:
 def _with_provenance(reduced: ReducedSkycell, sources: dict[str, Any]) -> ReducedSkycell:
     """Return a reduction whose metadata tell of its inputs."""
     bands = {
-        band: {**reduced.meta["bands"][band], "files": sources["files"][band]}
+        band: {
+            **reduced.meta["bands"][band],
+            "files": sources["files"][band],
+            "mixed": sources["mixed"][band],
+        }
         for band in reduced.bands
     }
     meta = {

@@ -152,32 +152,39 @@ class Download:
         Its bytes; not to be written.
     sha256 : str
         Their digest, 64 hexadecimal digits.
+    source : str
+        Full address that it was found at.
     """
 
     octets: memoryview
     sha256: str
+    source: str
 
     @classmethod
-    def of(cls, content: memoryview) -> Self:
+    def of(cls, content: memoryview, source: str) -> Self:
         """Return a file that has arrived as a whole.
 
         Parameters
         ----------
         content : memoryview
             Its bytes.
+        source : str
+            Full address that it was found at.
 
         Returns
         -------
         Download
             With their digest.
         """
-        return cls(content, hashlib.sha256(content).hexdigest())
+        return cls(content, hashlib.sha256(content).hexdigest(), source)
 
 
 class Transport(Protocol):
     """One way to an archive."""
 
     remedy: str
+    is_local: bool
+    """Whether what fails at once fails for good."""
 
     def address(self, path: str) -> str:
         """Return the full address of a file, for messages and provenance."""
@@ -187,6 +194,9 @@ class Transport(Protocol):
 
     def names(self, folder: str) -> list[str] | None:
         """Return the names of a folder's files, or None where it can't be listed."""
+
+    def holdings(self) -> list[str] | None:
+        """Return paths of some FITS files that are there, or None where that can't be told."""
 
     def close(self) -> None:
         """Give back connections."""

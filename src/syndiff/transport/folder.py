@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from syndiff.transport.attempt import DeniedError, Download, TransientError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     from syndiff.transport.attempt import ArchiveConfig
 
@@ -21,8 +23,21 @@ _READ_BYTES = 1 << 19
 """Most that one read of a local file asks for: it stays in a core's own cache."""
 
 
+_ROOTS = (
+    "",
+    "rings.v3.skycell",
+    "ps1images.stsci.edu/rings.v3.skycell",
+    "panstarrs/ps1/public/rings.v3.skycell",
+    "stpubdata/panstarrs/ps1/public/rings.v3.skycell",
+)
+"""Where below a folder the archive's own root may be: as wget and aws mirror it."""
+
+_MOST_HOLDINGS = 20_000
+"""Files that are looked at to tell what a folder holds."""
+
+
 class FolderTransport:
-    """A local folder: the archive's own tree, or the files side by side.
+    """A local folder: the archive's own tree, a mirror of it, or the files side by side.
 
     Parameters
     ----------
@@ -36,14 +51,18 @@ class FolderTransport:
     """
 
     remedy = "check the folder and its permissions"
+    is_local = True
 
     def __init__(self, config: ArchiveConfig) -> None:
         self._root = Path(config.url).expanduser().absolute()
         if not self._root.is_dir():
+            problem = "is no folder" if self._root.exists() else "does not exist"
             raise ConfigError(
-                f"archive folder {self._root} does not exist: give {config.option} a folder that "
+                f"archive folder {self._root} {problem}: give {config.option} a folder that "
                 "holds the files, or an https:// or s3:// URL"
             )
+        roots = (self._root / part for part in _ROOTS)
+        self._roots = [root for root in roots if root.is_dir()]
 
     def address(self, path: str) -> str:
         """Return the full address of a file.
@@ -61,7 +80,7 @@ class FolderTransport:
         return str(self._root / path)
 
     def read(self, path: str, stop: threading.Event) -> Download:  # noqa: ARG002
-        """Return the file of the tree, or the one of that name in the folder itself.
+        """Return the file of the tree, or the one of that name where only a part of it stands.
 
         Parameters
         ----------
@@ -82,7 +101,7 @@ class FolderTransport:
         TransientError
             If it could not be had this time.
         """
-        for candidate in (self._root / path, self._root / Path(path).name):
+        for candidate in self._candidates(path):
             try:
                 return _read_file(candidate)
             except FileNotFoundError:
@@ -92,6 +111,15 @@ class FolderTransport:
             except OSError as error:
                 raise TransientError(f"{error.strerror} ({candidate})") from error
         raise SkycellNotFoundError(f"{self.address(path)} does not exist")
+
+    def _candidates(self, path: str) -> Iterator[Path]:
+        """Yield where a file may be: below all of its folders, some of them, or none."""
+        *folders, name = path.split("/")
+        for root in self._roots:
+            for first in range(len(folders) + 1):
+                yield root.joinpath(*folders[first:], name)
+            if len(folders) > 1:
+                yield root / folders[0] / name
 
     def names(self, folder: str) -> list[str]:
         """Return the names of a folder's files.
@@ -108,6 +136,22 @@ class FolderTransport:
         """
         path = self._root / folder
         return sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+
+    def holdings(self) -> list[str]:
+        """Return paths of FITS files in the folder.
+
+        Returns
+        -------
+        list of str
+            Below the root, sorted; of the first 20,000 files at most.
+        """
+        files = (
+            Path(folder, name).relative_to(self._root)
+            for folder, _, names in os.walk(self._root)
+            for name in names
+        )
+        some = itertools.islice(files, _MOST_HOLDINGS)
+        return sorted(str(path) for path in some if ".fit" in path.name.lower())
 
     def close(self) -> None:
         """Do nothing: no connection is held."""
@@ -129,4 +173,4 @@ def _read_file(path: Path) -> Download:
         while more := file.readinto(content[count : count + _READ_BYTES]):
             digest.update(content[count : count + more])
             count += more
-    return Download(content[:count].toreadonly(), digest.hexdigest())
+    return Download(content[:count].toreadonly(), digest.hexdigest(), str(path))

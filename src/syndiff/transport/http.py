@@ -52,6 +52,8 @@ class HttpTransport:
         If the address is none of a folder on a server.
     """
 
+    is_local = False
+
     def __init__(self, config: ArchiveConfig) -> None:
         import urllib3
 
@@ -117,19 +119,31 @@ class HttpTransport:
         TransientError
             If it could not be had this time.
         """
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import DecodeError, HTTPError
 
         deadline = time.monotonic() + self._total_s
         address = self.address(path)
         try:
-            response = self._client.request("GET", address, preload_content=False)
-            if response.status == 200:
-                return Download.of(receive(response, deadline, stop))
-            # The rest of an error page must go before the connection can serve again.
-            response.drain_conn()
-            response.release_conn()
+            try:
+                return self._read(address, deadline, stop)
+            except DecodeError:
+                # Some servers call a file compressed that isn't.
+                return self._read(address, deadline, stop, decode=False)
         except (HTTPError, OSError) as error:
             raise TransientError(first_words(error)) from error
+
+    def _read(
+        self, address: str, deadline: float, stop: threading.Event, *, decode: bool = True
+    ) -> Download:
+        """Return the body of one request's answer, or raise what another status means."""
+        response = self._client.request(
+            "GET", address, preload_content=False, decode_content=decode
+        )
+        if response.status == 200:
+            return Download.of(receive(response, deadline, stop), address)
+        # The rest of an error page must go before the connection can serve again.
+        response.drain_conn()
+        response.release_conn()
         raise _meaning(response, address, self._option)
 
     def names(self, folder: str) -> None:
@@ -140,6 +154,9 @@ class HttpTransport:
         folder : str
             Path below the root.
         """
+
+    def holdings(self) -> None:
+        """Return nothing, as for `names`."""
 
     def close(self) -> None:
         """Give back the connections."""

@@ -33,6 +33,8 @@ class S3Transport:
         If the address names no bucket.
     """
 
+    is_local = False
+
     def __init__(self, config: ArchiveConfig) -> None:
         self.remedy = (
             "the bucket may be requester-pays or want credentials, and syndiff sends none: give "
@@ -84,7 +86,8 @@ class S3Transport:
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         try:
-            return Download.of(memoryview(obstore.get(self._store, path).bytes()))
+            content = memoryview(obstore.get(self._store, path).bytes())
+            return Download.of(content, self.address(path))
         except FileNotFoundError:
             raise SkycellNotFoundError(
                 f"{self.address(path)}: the archive does not have this file (404)"
@@ -115,6 +118,9 @@ class S3Transport:
         except (BaseError, OSError):
             return None
         return sorted(str(item["path"]).rsplit("/", 1)[-1] for item in found["objects"])
+
+    def holdings(self) -> None:
+        """Return nothing: a bucket may hold millions of files, or not allow to ask."""
 
     def close(self) -> None:
         """Do nothing: the store closes with its last reference."""
