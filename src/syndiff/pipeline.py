@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
+from syndiff.ffi.pixels import check_frame
 from syndiff.layout import Layout
 from syndiff.pointing.following import (
     Following,
@@ -380,6 +381,7 @@ def run_drift(
 def _reference_of(path: str) -> Observation:
     """Read the FFI that shifts are to be counted from."""
     observation = read_observation(path)
+    check_frame(observation)
     doubt = doubt_about(observation)
     if doubt:
         raise ObservationError(f"{doubt}: give another --reference")

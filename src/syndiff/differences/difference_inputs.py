@@ -11,6 +11,7 @@ import numpy as np
 from syndiff.differences.fine_template import refine_file, sample_finely
 from syndiff.errors import ConfigError, MissingInputError, RenderingError
 from syndiff.ffi.observation import read_observation
+from syndiff.ffi.pixels import read_ffi_pixels
 from syndiff.scenes.metadata import read_scene_metadata, sampled_digest
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.displacement import displacement_between
@@ -28,47 +29,17 @@ if TYPE_CHECKING:
     from syndiff.differences.matching import FineModel
     from syndiff.ffi.frame import Frame
     from syndiff.ffi.observation import Observation
+    from syndiff.ffi.pixels import FfiPixels
     from syndiff.layout import Layout
     from syndiff.scenes.store import StoredScene
     from syndiff.settings import Settings
 
 Placing = Literal["template", "WCS"]
 
-__all__ = ["DifferenceInputs", "FfiPixels", "read_ffi_pixels", "read_inputs"]
+__all__ = ["DifferenceInputs", "read_inputs"]
 
-SATURATION_E_PER_S = 2e5 / 1.98
-"""Flux in a pixel at which it is full: 200,000 electrons in a frame of 1.98 s.
-
-TESS Instrument Handbook (Vanderspek et al. 2018); reached at T = 6.8.
-"""
-
-_NEARLY = 0.8
-# Part of a full pixel from which it is no longer linear enough.
-_READ_NOISE_E = 10.0
-_FRAME_S = 1.98
-# Read noise of a frame (7 to 11 electrons, same handbook) and time on source in it.
 _SAME_PX = 1e-3
 # FFIs whose WCSs differ by less have the same one.
-
-
-@dataclass(frozen=True)
-class FfiPixels:
-    """The pixels of an FFI under a template, in electrons per second.
-
-    Parameters
-    ----------
-    image, uncertainty : (ny, nx) float64
-        Flux and its standard deviation; NaN where unknown.
-    saturated : (ny, nx) bool
-        Pixels at or near their full well, and those around them.
-    is_estimated : bool
-        Whether the uncertainty is reckoned from the image because the FFI has none (TICA).
-    """
-
-    image: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
-    saturated: NDArray[np.bool_]
-    is_estimated: bool
 
 
 @dataclass(frozen=True)
@@ -126,7 +97,7 @@ def read_inputs(
     Raises
     ------
     ObservationError
-        If the FFI can't be read.
+        If the FFI can't be read, or holds no light here.
     ConfigError
         If the two are of different CCDs.
     RenderingError
@@ -212,47 +183,6 @@ def binned(planes: Template, oversample: int) -> Template:
         coverage=blocks("coverage").min(-1),
         quality=np.bitwise_or.reduce(blocks("quality"), axis=-1),
     )
-
-
-def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
-    """Return the pixels of an FFI in electrons per second.
-
-    Parameters
-    ----------
-    observation : Observation
-        The FFI.
-    window : Window
-        Pixels wanted.
-
-    Returns
-    -------
-    FfiPixels
-        The pixels.
-
-    Raises
-    ------
-    ObservationError
-        If they can't be read.
-
-    Notes
-    -----
-    TICA gives electrons in an exposure and no uncertainty: that is reckoned as the shot noise of
-    the electrons counted and the read noise of every frame.
-    """
-    from scipy.ndimage import binary_dilation
-
-    unit = observation.per_second()
-    counts = observation.read_image()[window.slices].astype(np.float64)
-    if observation.kind == "TICA":
-        read_variance = _READ_NOISE_E**2 * observation.exposure_s / _FRAME_S
-        sigma = np.sqrt(np.maximum(counts, 0) + read_variance)
-    else:
-        sigma = observation.read_uncertainty()[window.slices].astype(np.float64)
-    image = counts * unit
-    full = image >= _NEARLY * SATURATION_E_PER_S
-    # Charge of a full pixel runs along its column.
-    full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
-    return FfiPixels(image, sigma * unit, full, observation.kind == "TICA")
 
 
 @dataclass(frozen=True)
