@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from syndiff.differences.difference_inputs import read_ffi
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
@@ -403,8 +404,8 @@ def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
     RunReport
         What was found.
     """
-    detector = read_observation(job.ffi).frame.detector
-    return RunReport(detector, (_logged(difference_stage(job, settings)),))
+    ffi = read_ffi(job.ffi)
+    return RunReport(ffi.frame.detector, (_logged(difference_stage(job, settings, ffi)),))
 
 
 def _check_archive(settings: Settings) -> None:

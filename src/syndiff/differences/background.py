@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["order_told", "polynomials"]
 
 _MOST_VARIANCE = 0.04
-# Of the background anywhere in the window, in units of a pixel's: a fifth of its noise. The whole
-# of 26 x 26 px tells order 2 so well, that of 14 x 14 px order 1.
+# Of the background anywhere in the window, in units of a pixel's: a fifth of its noise. All of
+# 24 x 24 px tell order 2 so well, of 13 x 13 px order 1.
 _SAMPLED = 64
 # Pixels along the shorter side that are looked at.
 

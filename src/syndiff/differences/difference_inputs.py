@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from syndiff.differences.fine_template import refine_file, sample_finely
-from syndiff.errors import ConfigError, MissingInputError, RenderingError
+from syndiff.errors import (
+    ConfigError,
+    MissingInputError,
+    ObservationError,
+    RenderingError,
+    StorageError,
+)
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import read_ffi_pixels
 from syndiff.scenes.metadata import read_scene_metadata, sampled_digest
@@ -19,7 +25,12 @@ from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.storage import Place
 from syndiff.templates.template import Template, follow_template
-from syndiff.templates.template_file import read_template, template_frame, template_offset
+from syndiff.templates.template_file import (
+    read_header,
+    read_template,
+    template_frame,
+    template_offset,
+)
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -36,7 +47,7 @@ if TYPE_CHECKING:
 
 Placing = Literal["template", "WCS"]
 
-__all__ = ["DifferenceInputs", "read_inputs"]
+__all__ = ["DifferenceInputs", "read_ffi", "read_inputs"]
 
 _SAME_PX = 1e-3
 # FFIs whose WCSs differ by less have the same one.
@@ -75,15 +86,57 @@ class DifferenceInputs:
     placing: Placing
 
 
-def read_inputs(
-    ffi: str, template: str, settings: Settings, *, pad_px: int | None
-) -> DifferenceInputs:
-    """Read an FFI, a template and, for a kernel, the scene that the template was sampled from.
+def read_ffi(path: str) -> Observation:
+    """Return what an FFI's headers say.
 
     Parameters
     ----------
-    ffi, template : str
-        The files.
+    path : str
+        The file.
+
+    Returns
+    -------
+    Observation
+        The FFI.
+
+    Raises
+    ------
+    ConfigError
+        If it is a product of syndiff's.
+    ObservationError
+        If it is no FFI that can be read.
+    """
+    try:
+        return read_observation(path)
+    except ObservationError as error:
+        product = _product(path)
+        if not product:
+            raise
+        raise ConfigError(
+            f"{path} is a {product} of syndiff, no FFI: give the FFI first, then the template"
+        ) from error
+
+
+def _product(path: str) -> str:
+    """Return which product of ours a file is; empty for none."""
+    try:
+        header = read_header(Place.at(path))
+    except (RenderingError, StorageError):
+        return ""
+    return "" if header is None else header.get("PRODUCT", "template")
+
+
+def read_inputs(
+    observation: Observation, template: str, settings: Settings, *, pad_px: int | None
+) -> DifferenceInputs:
+    """Read an FFI's pixels, a template and, for a kernel, the scene that it was sampled from.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+    template : str
+        The file.
     settings : Settings
         Where the data root is.
     pad_px : int or None
@@ -105,7 +158,6 @@ def read_inputs(
     MissingInputError
         If the scene is not there.
     """
-    observation = read_observation(ffi)
     planes, header = read_template(Place.at(template))
     detector = observation.frame.detector
     stated = tuple(header[key] for key in ("SECTOR", "CAMERA", "CCD"))
@@ -134,8 +186,8 @@ def read_inputs(
         )
     elif placing == "WCS":
         raise RenderingError(
-            f"{ffi} has another WCS than {template}, {apart:.3f} px apart: give a template of its "
-            "own, or leave --kernel at its default, which follows it"
+            f"{observation.path} has another WCS than {template}, {apart:.3f} px apart: give a "
+            "template of its own, or leave --kernel at its default, which follows it"
         )
     pixels = read_ffi_pixels(observation, held)
     return DifferenceInputs(observation, window, held, pixels, planes, header, model, placing)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from syndiff.differences.difference import Difference
     from syndiff.differences.difference_inputs import DifferenceInputs
+    from syndiff.ffi.observation import Observation
     from syndiff.settings import Settings
 
 __all__ = ["DifferenceJob", "KernelChoice", "difference_stage"]
@@ -90,7 +91,9 @@ class DifferenceJob:
             raise ConfigError(f"output {self.output!r} must end in .fits")
 
 
-def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
+def difference_stage(
+    job: DifferenceJob, settings: Settings, observation: Observation
+) -> StageReport:
     """Subtract a template from an FFI and write the difference, its stars and a figure.
 
     Parameters
@@ -99,6 +102,8 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
         What to subtract from what.
     settings : Settings
         Where the data root is.
+    observation : Observation
+        The FFI, as `read_ffi` reads it.
 
     Returns
     -------
@@ -113,7 +118,7 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
     with clock() as seconds:
         config = MatchConfig()
         pad_px = math.ceil(config.radius_px) if job.kernel == "fitted" else None
-        inputs = read_inputs(job.ffi, job.template, settings, pad_px=pad_px)
+        inputs = read_inputs(observation, job.template, settings, pad_px=pad_px)
         places = _read_stars(job.stars, inputs)
         record = _subtract(inputs, config, PurePosixPath(job.template).name)
         stars = measure_residuals(
@@ -276,6 +281,9 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
         f"robust rms of DIFF / UNCERT {difference.scatter:.3f}",
         *_warnings(record),
     ]
+    dead = describe_dead(record.inputs.ffi.dead)
+    if dead:
+        lines.append(f"of the FFI under the template {dead}: flagged TESS_DEAD and left out")
     if not (stars.isolated & ~stars.flagged).any():
         lines.append("no isolated star without flags: nothing tells how well stars are subtracted")
     if record.inputs.placing == "WCS":
@@ -299,9 +307,6 @@ def _warnings(record: DifferenceRecord) -> list[str]:
             f"{MOST_SCATTER:g} is told): more than noise is left, or the FFI's uncertainty is too "
             "small; the errors of scale and zero point grow with it, UNCERT doesn't"
         )
-    dead = describe_dead(record.inputs.ffi.dead)
-    if dead:
-        lines.append(f"of the FFI under the template {dead}: flagged TESS_DEAD and left out")
     for line in lines:
         logger.warning("%s: %s", record.inputs.observation.path.name, line)
     return lines
