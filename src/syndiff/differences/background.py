@@ -10,11 +10,16 @@ from numpy.polynomial.legendre import legvander
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["order_told", "polynomials"]
+__all__ = ["BEARABLE_VARIANCE", "SAFE_VARIANCE", "order_told", "polynomials"]
 
-_MOST_VARIANCE = 0.04
-# Of the background anywhere in the window, in units of a pixel's: a fifth of its noise. All of
-# 24 x 24 px tell order 2 so well, of 13 x 13 px order 1.
+SAFE_VARIANCE = 0.04
+"""Of the background anywhere in the window, in units of a pixel's: a fifth of its noise. All of
+24 x 24 px tell order 2 so well, of 13 x 13 px order 1."""
+
+BEARABLE_VARIANCE = 0.5
+"""The same for a background that the pixels clearly have: 0.7 of a pixel's noise at the worst
+place, most often a flagged corner."""
+
 _SAMPLED = 64
 # Pixels along the shorter side that are looked at.
 
@@ -40,7 +45,9 @@ def polynomials(shape: tuple[int, ...], order: int) -> NDArray[np.float64]:
     )
 
 
-def order_told(used: NDArray[np.bool_], wanted: NDArray[np.bool_], most: int) -> int:
+def order_told(
+    used: NDArray[np.bool_], wanted: NDArray[np.bool_], most: int, variance: float = SAFE_VARIANCE
+) -> int:
     """Return the largest order whose polynomial is told well at every pixel that needs it.
 
     Parameters
@@ -51,6 +58,8 @@ def order_told(used: NDArray[np.bool_], wanted: NDArray[np.bool_], most: int) ->
         Pixels that it is taken at.
     most : int
         Order at most.
+    variance : float
+        What "well" is: variance of the polynomial at most, over that of a pixel.
 
     Returns
     -------
@@ -73,7 +82,7 @@ def order_told(used: NDArray[np.bool_], wanted: NDArray[np.bool_], most: int) ->
         normal = step**2 * fitted @ fitted.T
         if np.linalg.cond(normal) > 1e8:
             continue
-        variance = np.einsum("kn,kn->n", taken, np.linalg.solve(normal, taken))
-        if variance.max() <= _MOST_VARIANCE:
+        errors = np.einsum("kn,kn->n", taken, np.linalg.solve(normal, taken))
+        if errors.max() <= variance:
             return order
     return 0

@@ -157,7 +157,7 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
             "or of the FFI's own field"
         )
     noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
-    leftover = measure_leftover(found.image, found.model, noise, ~excluded)
+    leftover = measure_leftover(found.image, found.model, noise, ~spoilt)
     # A response that leaves a part of each star may be wrong by as much in the rest of its light;
     # a kernel's sum is not.
     missed = leftover.part * found.scale if inputs.model is None else 0.0
