@@ -31,10 +31,29 @@ class Leftover:
         out, median of the stars; 0 if there is none.
     stars : int
         How many.
+    effective : float
+        How many equal stars tell a scale as well: the brightest count most. At least 1.
     """
 
     part: float
     stars: int
+    effective: float = 1.0
+
+    def misses(self, flux_error: float) -> float:
+        """Return by which part a scale fitted to these stars may be wrong beyond their noise.
+
+        Parameters
+        ----------
+        flux_error : float
+            Part by which each star's flux in the template errs.
+
+        Returns
+        -------
+        float
+            A response that leaves a part of each star may be wrong by as much in the rest of its
+            light; and the stars' own errors, averaged.
+        """
+        return math.hypot(self.part, flux_error / math.sqrt(self.effective))
 
 
 NOTHING_LEFT = Leftover(0.0, 0)
@@ -66,13 +85,16 @@ def measure_leftover(
         return NOTHING_LEFT
     peaks = find_peaks(np.where(known, model, np.nan), _STAR_SIGMA * noise, good)
     level = float(np.median(model[known]))
-    parts = []
+    parts, weights = [], []
     for y, x in zip(peaks.row.tolist(), peaks.column.tolist(), strict=True):
         box = np.s_[y - _HALF_BOX : y + _HALF_BOX + 1, x - _HALF_BOX : x + _HALF_BOX + 1]
         inside = _HALF_BOX <= y < ny - _HALF_BOX and _HALF_BOX <= x < nx - _HALF_BOX
         if inside and known[box].all():
             left = np.square(image[box]).sum() - np.square(noise[box]).sum()
-            parts.append(left / np.square(model[box] - level).sum())
+            light = np.square(model[box] - level)
+            parts.append(left / light.sum())
+            weights.append((light / np.square(noise[box])).sum())
     if not parts:
         return NOTHING_LEFT
-    return Leftover(math.sqrt(max(0.0, float(np.median(parts)))), len(parts))
+    part = math.sqrt(max(0.0, float(np.median(parts))))
+    return Leftover(part, len(parts), float(np.sum(weights) ** 2 / np.square(weights).sum()))

@@ -158,10 +158,9 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
         )
     noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
     leftover = measure_leftover(found.image, found.model, noise, ~spoilt)
-    # A response that leaves a part of each star may be wrong by as much in the rest of its light;
-    # a kernel's sum is not.
-    missed = leftover.part * found.scale if inputs.model is None else 0.0
-    scale_error = math.hypot(found.scale_error, missed)
+    # A kernel takes up the response, and its fit allows for errors of stars' fluxes.
+    missed = leftover.misses(config.flux_error) if inputs.model is None else 0.0
+    scale_error = math.hypot(found.scale_error, missed * found.scale)
     found = replace(found, leftover=leftover, scale_error=scale_error)
     return DifferenceRecord(inputs, template, found, noise, _quality(inputs, found))
 
@@ -318,9 +317,7 @@ def _response_doubt(record: DifferenceRecord) -> str:
     left = difference.leftover
     model = header.get("PSFMODEL", "unknown")
     width = f", sigma {header['PSFSIGMA']:g}" if "PSFSIGMA" in header else ""
-    found = (
-        f"{100 * left.part:.0f} % of a star is left (median of {left.stars}, 2 to 5 % if it did)"
-    )
+    found = f"{100 * left.part:.0f} % of a star is left (median of {left.stars}, where one fits 2 to 5 %)"
     if difference.kernel is None:
         return (
             f"the template's response ({model}{width}) doesn't fit this FFI, {found}, and the zero "
