@@ -317,7 +317,8 @@ def _response_doubt(record: DifferenceRecord) -> str:
     left = difference.leftover
     model = header.get("PSFMODEL", "unknown")
     width = f", sigma {header['PSFSIGMA']:g}" if "PSFSIGMA" in header else ""
-    found = f"{100 * left.part:.0f} % of a star is left (median of {left.stars}, where one fits 2 to 5 %)"
+    many = f"median of {left.stars}; 2 to 5 % where one fits"
+    found = f"{100 * left.part:.0f} % of a star is left ({many})"
     if difference.kernel is None:
         return (
             f"the template's response ({model}{width}) doesn't fit this FFI, {found}, and the zero "
