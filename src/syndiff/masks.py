@@ -52,7 +52,7 @@ _ALIASES = {
 
 
 class DataQuality(IntFlag):
-    """Bits of a template's DQ plane; each is named in the FITS header."""
+    """Bits of the DQ plane of templates and differences; each is named in the FITS header."""
 
     NO_COVERAGE = 1
     PARTIAL_COVERAGE = 2
@@ -65,6 +65,7 @@ class DataQuality(IntFlag):
     TESS_STRAP = 256
     TESS_SATURATED = 512
     TESS_BLEED = 1024
+    TESS_DEAD = 2048
 
 
 class FfiQuality(IntFlag):

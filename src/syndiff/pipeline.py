@@ -7,9 +7,11 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from syndiff.differences.difference_inputs import read_ffi
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
+from syndiff.ffi.pixels import check_frame
 from syndiff.layout import Layout
 from syndiff.pointing.following import (
     Following,
@@ -380,6 +382,7 @@ def run_drift(
 def _reference_of(path: str) -> Observation:
     """Read the FFI that shifts are to be counted from."""
     observation = read_observation(path)
+    check_frame(observation)
     doubt = doubt_about(observation)
     if doubt:
         raise ObservationError(f"{doubt}: give another --reference")
@@ -401,8 +404,8 @@ def run_difference(job: DifferenceJob, settings: Settings) -> RunReport:
     RunReport
         What was found.
     """
-    detector = read_observation(job.ffi).frame.detector
-    return RunReport(detector, (_logged(difference_stage(job, settings)),))
+    ffi = read_ffi(job.ffi)
+    return RunReport(ffi.frame.detector, (_logged(difference_stage(job, settings, ffi)),))
 
 
 def _check_archive(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """`syndiff difference` on FFIs whose stars are drawn in closed form."""
 
+import gzip
 import io
 import json
 import shutil
@@ -17,6 +18,7 @@ from finestars import SCALE
 from syndiff.layout import Layout
 from syndiff.masks import DataQuality
 from syndiff.simulation.ffi import FfiConfig, example_cards
+from syndiff.window import Window
 
 ZERO_POINT = 25 + 2.5 * np.log10(SCALE)
 
@@ -246,6 +248,224 @@ def test_without_a_kernel(sky, tmp_path):
     # The responses differ: that is what the kernel is for.
     assert stage["figures"]["peak residual (worst)"] > 0.02
     assert not any("no isolated star" in note for note in stage["notes"])
+
+
+def test_without_a_kernel_stars_that_are_left_are_told(sky, tmp_path):
+    root, reference, _ = sky
+    done = run(reference, root, "--kernel", "none", "--output", tmp_path / "d.fits")
+    stage, hdus = done
+    header = hdus[0].header
+    # sigma 0.5 on 0.52 to 0.75 px, and off its place.
+    assert 0.07 < header["STARLEFT"] < 0.3
+    assert header["STARSN"] >= 5
+    assert header["FITDOUBT"].split(",")[0] == "response"
+    (line,) = (note for note in stage["notes"] if "doesn't fit this FFI" in note)
+    assert "the template's response (gaussian, sigma 40) doesn't fit" in line
+    assert "leave --kernel at its default, which fits one, or make the template with --psf" in line
+    # The stated error covers what the zero point is off by; the fit's own would not.
+    off = abs(header["ZPAB"] - ZERO_POINT)
+    assert off < header["ZPABERR"]
+    assert header["SCALEERR"] > header["STARLEFT"] * header["SCALE"]
+    with fits.open(tmp_path / "d.fits") as again:
+        assert again[0].header["BKGORDER"] == 2
+
+
+def test_a_response_that_fits_is_not_doubted(subtracted):
+    stage, hdus = subtracted
+    header = hdus[0].header
+    assert header["FITDOUBT"] == "none"
+    assert header["STARLEFT"] < 0.02
+    assert header["DEADPIX"] == 0
+    assert abs(header["ZPAB"] - ZERO_POINT) < 3 * header["ZPABERR"]
+    assert not any("doesn't" in note for note in stage["notes"])
+
+
+def test_an_uncertainty_that_is_too_small_is_told(sky, later, tmp_path):
+    root, _, _ = sky
+    whole = run(later, root, "--output", tmp_path / "whole.fits")[1][0].header
+    image = darkened(tmp_path, later, lambda _, sigma: np.multiply(sigma, 0.5, out=sigma))
+    stage, hdus = run(image, root, "--output", tmp_path / "half.fits")
+    header = hdus[0].header
+    assert header["FITDOUBT"] == "scatter"
+    assert header["SCATTER"] > 1.3
+    assert any("times as much as UNCERT says" in note for note in stage["notes"])
+    # Twice too small an uncertainty doesn't make the scale any better.
+    assert header["SCALEERR"] >= whole["SCALEERR"]
+
+
+@pytest.fixture(scope="module")
+def later(sky, tmp_path_factory):
+    """An FFI of some hours later; read it, don't write there."""
+    return write_later(tmp_path_factory.mktemp("later"), sky[2], cadences=7)
+
+
+def darkened(folder, later, change, *, name=None):
+    """A copy of an FFI whose image, uncertainty or both are changed."""
+    image = folder / (name or later.name)
+    shutil.copy(later, image)
+    with fits.open(image, mode="update") as hdus:
+        change(hdus[1].data, hdus[2].data)
+    return image
+
+
+@pytest.mark.parametrize("kernel", ["fitted", "none"])
+def test_dead_pixels_are_flagged_and_left_out(sky, later, tmp_path, kernel):
+    root, _, _ = sky
+    options = ("--kernel", kernel, "--output", tmp_path / "d.fits")
+    whole = run(later, root, *options)[1][0].header
+    dead = np.zeros(ROI.shape, bool)
+    dead[:, 20:22], dead[30], dead[10, 10], dead[40:42, 5:8], dead[5, 40] = (True,) * 5
+
+    def spoil(image, _):
+        part = image[ROI.slices]
+        part[:, 20:22], part[30], part[10, 10], part[40:42, 5:8] = 137.5, np.nan, 0, 1e30
+        part[5, 40] = -1e6
+
+    stage, hdus = run(darkened(tmp_path, later, spoil), root, *options)
+    flagged = (hdus["DQ"].data & DataQuality.TESS_DEAD) != 0
+    np.testing.assert_array_equal(flagged, dead)
+    assert np.isnan(hdus["DIFF"].data[dead]).all()
+    assert np.isnan(hdus["UNCERT"].data[dead]).all()
+    assert np.isfinite(hdus["DIFF"].data[~dead]).all()
+    assert not (hdus["DQ"].data & DataQuality.TESS_SATURATED).any()
+    header = hdus[0].header
+    assert header["DEADPIX"] == dead.sum()
+    off = abs(header["ZPAB"] - whole["ZPAB"])
+    assert off < 2e-3 if kernel == "fitted" else off < header["ZPABERR"]
+    (line,) = (note for note in stage["notes"] if "dead" in note)
+    assert f"{dead.sum()} of 2,304 pixels are dead (" in line
+    assert "stuck at one value" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda image, _: image.fill(0), "all 4,194,304 science pixels are exactly zero"),
+        (lambda image, _: image.fill(np.nan), "all 4,194,304 science pixels are NaN or infinite"),
+        (lambda image, _: image.fill(99), "all 4,194,304 science pixels are stuck at one value"),
+        (
+            lambda _, sigma: sigma.fill(np.nan),
+            "all 4,194,304 science pixels are without an uncertainty above zero",
+        ),
+        (
+            lambda _, sigma: sigma.fill(0),
+            "all 4,194,304 science pixels are without an uncertainty above zero",
+        ),
+        (
+            lambda image, _: image[:, 900:1200].fill(0),
+            "all 2,304 pixels of the window 1012,1032,1060,1080 are exactly zero: give another FFI",
+        ),
+    ],
+)
+def test_a_frame_without_light_is_called_that(sky, later, tmp_path, change, message):
+    root, _, _ = sky
+    image = darkened(tmp_path, later, change)
+    line = refused("difference", image, template_path(root, roi=ROI), "--data-root", root)
+    assert f"{image.name}: {message}" in line
+
+
+def test_a_window_that_is_mostly_dead_says_so_when_it_fails(sky, later, tmp_path):
+    root, _, _ = sky
+
+    def spoil(image, _):
+        image[ROI.slices][:, 4:] = 0
+
+    image = darkened(tmp_path, later, spoil)
+    line = refused("difference", image, template_path(root, roi=ROI), "--data-root", root)
+    assert "of the FFI here 2,112 of 2,304 pixels are dead (2,112 exactly zero)" in line
+
+
+def test_refining_leaves_dead_pixels_out(sky, later, tmp_path):
+    root, _, _ = sky
+
+    def spoil(image, _):
+        part = image[ROI.slices]
+        part[:, 20:24], part[30:32] = 0, 137.5
+
+    found = []
+    for k, change in enumerate((lambda *_: None, spoil)):
+        image = darkened(tmp_path, later, change)
+        done = invoke(
+            *("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI),
+            *("--follow", image, "--refine", "--output-base", tmp_path / f"out{k}"),
+        )
+        (template,) = (tmp_path / f"out{k}").rglob("syndiff_template*.fits")
+        found.append(fits.getheader(template))
+    whole, part = found
+    assert (whole["REFDEAD"], part["REFDEAD"]) == (0, 4 * 48 + 2 * 44)
+    assert "280 dead pixels left out" in done.stdout
+    for key in ("REFDX", "REFDY"):
+        error = np.hypot(whole[f"{key}ERR"], part[f"{key}ERR"])
+        assert part[key] == pytest.approx(whole[key], abs=3 * error)
+
+
+def test_dead_frames_are_not_followed_and_drift_nowhere(sky, later, tmp_path):
+    root, reference, _ = sky
+    other = later.name.replace("tess2020011", "tess2020012")
+    black = darkened(tmp_path, later, lambda image, _: image.fill(0))
+    half = darkened(tmp_path, later, lambda image, _: image[:1024].fill(np.nan), name=other)
+    message = f"{black.name}: all 4,194,304 science pixels are exactly zero: give another FFI"
+    done = invoke("drift", black, half, reference, "--data-root", root, "--output", tmp_path / "o")
+    table = Table.read(tmp_path / "o" / "syndiff_drift_s0020_3_3.ecsv")
+    assert list(np.isnan(table["dx"])) == [True, False, False]
+    assert table["note"][0] == message
+    assert "2,097,152 of 4,194,304 pixels are dead (2,097,152 NaN or inf" in table["note"][1]
+    assert "are exactly zero" in done.stdout
+    assert message in refused("drift", reference, "--reference", black, "--data-root", tmp_path)
+    line = refused(
+        *("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI, "--follow", black),
+        *("--output-base", tmp_path),
+    )
+    assert message in line
+
+
+def test_a_small_window_has_a_level_background(sky, tmp_path):
+    root, reference, _ = sky
+    small = Window(1020, 1040, 1036, 1056)
+    invoke(
+        *("downsample", 20, 3, 3, "--data-root", root, "--roi", small),
+        *("--output-base", tmp_path),
+    )
+    (template,) = tmp_path.rglob("syndiff_template*.fits")
+    # Half of it is flagged: what is left tells no slope of the rest.
+    with fits.open(template, mode="update", checksum=True) as hdus:
+        hdus["DQ"].data[:, 9:] |= int(DataQuality.LEFT_OUT_LIGHT)
+    _, hdus = run(reference, root, "--kernel", "none", template=template)
+    image = hdus["DIFF"].data + hdus["MODEL"].data + hdus["BACKGROUND"].data
+    assert hdus[0].header["BKGORDER"] < 2
+    # Beyond the pixels that tell it the background goes on as it is; the sky is 100 +- 3 e-/s and
+    # varies by 1.3 over the window.
+    np.testing.assert_allclose(hdus["BACKGROUND"].data, np.median(image), atol=2)
+    with fits.open(template, mode="update", checksum=True) as hdus:
+        hdus["DQ"].data[4:, 4:] |= int(DataQuality.LEFT_OUT_LIGHT)
+    line = refused("difference", reference, template, "--kernel", "none")
+    assert "pixels are known and unflagged, too few to tell scale and background" in line
+
+
+def test_a_template_may_be_gzipped(sky, subtracted, tmp_path):
+    root, reference, _ = sky
+    given = template_path(root, roi=ROI)
+    packed = tmp_path / f"{given.name}.gz"
+    packed.write_bytes(gzip.compress(given.read_bytes()))
+    stage, hdus = run(reference, root, template=packed)
+    assert Path(stage["products"][0]) == (
+        tmp_path / f"syndiff_difference_{reference.stem}_1012-1032-1060-1080.fits"
+    )
+    np.testing.assert_array_equal(hdus["DIFF"].data, subtracted[1]["DIFF"].data)
+
+
+def test_files_in_the_wrong_places_are_called_what_they_are(sky, subtracted, tmp_path):
+    root, reference, _ = sky
+    template = template_path(root, roi=ROI)
+    difference = Path(subtracted[0]["products"][0])
+    line = refused("difference", reference, reference, "--data-root", root)
+    assert "is a file of TESS itself, no template: give FFIs first and the template last" in line
+    line = refused("difference", template, reference, "--data-root", root, code=2)
+    assert "is a template of syndiff, no FFI: give the FFI first, then the template" in line
+    line = refused("difference", difference, template, "--data-root", root, code=2)
+    assert "is a difference of syndiff, no FFI" in line
+    line = refused("difference", reference, difference, "--data-root", root)
+    assert "is a difference that syndiff made, no template" in line
 
 
 def test_tica_is_turned_into_electrons_per_second(sky, tmp_path):

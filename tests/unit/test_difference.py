@@ -115,8 +115,36 @@ def test_shapes_must_agree():
 
 def test_too_few_pixels():
     template, image, sigma, _ = make()
-    with pytest.raises(RenderingError, match="13 pixels are known and unflagged, too few to fit 7"):
+    with pytest.raises(RenderingError, match="13 pixels are known and unflagged, too few to tell"):
         subtract_template(image[:1, :13], sigma[:1, :13], template[:1, :13])
+
+
+def small(slope, seed=1):
+    """16 x 16 px of a level or sloping sky, a corner of it flagged; sigma 0.3."""
+    template, image, sigma, sky = make(seed=seed)
+    part = np.s_[20:36, 30:46]
+    y, x = np.mgrid[:16, :16]
+    tilted = 100 + slope * (x - y)
+    excluded = (x + y) < 10
+    return template[part], (image - sky)[part] + tilted, sigma[part], tilted, excluded
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("slope", "order", "limit"), [(0.0, 0, 0.3), (0.6, 1, 0.6)])
+def test_a_small_window_does_not_bend_the_background(slope, order, limit, seed):
+    template, image, sigma, sky, excluded = small(slope, seed)
+    found = subtract_template(image, sigma, template, excluded=excluded)
+    assert found.background_order == order
+    # In the flagged corner too, where a parabola was off by up to 1.5.
+    assert np.abs(found.background - sky).max() < limit
+
+
+def test_a_transient_in_a_small_window_is_no_background():
+    template, image, sigma, sky, excluded = small(0.0)
+    image[9:13, 9:13] += 5.0
+    found = subtract_template(image, sigma, template, excluded=excluded)
+    assert found.background_order == 0
+    assert np.abs(found.background - sky).max() < 0.3
 
 
 def test_an_empty_template():

@@ -1,6 +1,7 @@
 """Template files: read as they were written, with a header that tools understand."""
 
 import copy
+import gzip
 import io
 
 import numpy as np
@@ -359,7 +360,9 @@ def test_files_that_are_not_fits_are_refused(tmp_path, content):
     place = Place.at(tmp_path) / "other.fits"
     place.write(content)
     for read in (read_header, read_template):
-        with pytest.raises(RenderingError, match=r"other\.fits is (not|no complete) .*: remove it"):
+        with pytest.raises(
+            RenderingError, match=r"other\.fits is not a FITS file.*: (remove|give)"
+        ):
             read(place)
 
 
@@ -399,3 +402,88 @@ def test_changed_numbers_are_noticed(written):
 def test_absent_files_can_not_be_read(tmp_path):
     with pytest.raises(StorageError, match=r"can't read .*/absent\.fits"):
         read_template(Place.at(tmp_path) / "absent.fits")
+
+
+@pytest.fixture
+def larger(frame, tmp_path):
+    """Rows long enough for fpack to round them."""
+    window = Window(100, 50, 140, 90)
+    place = Place.at(tmp_path) / "template.fits"
+    write_template(place, random_template(window.shape), record_of(frame, window), "feed" * 4)
+    return place
+
+
+def same(one, other):
+    for name in ("flux", "count", "mask", "uncertainty", "coverage", "quality"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("name", ["template.fits.gz", "gzip_inside.fits"])
+def test_gzipped_templates_are_read(larger, tmp_path, name):
+    place = Place.at(tmp_path) / name
+    place.write(gzip.compress(larger.read()))
+    planes, header = read_template(place)
+    want, _ = read_template(larger)
+    same(planes, want)
+    assert header["XMIN"] == 100
+    assert read_header(place)["CFGDIG"] == "feed" * 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "trailer"])
+def test_damaged_gzip_files_are_called_so(larger, tmp_path, damage):
+    content = bytearray(gzip.compress(larger.read()))
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[-6 if damage == "trailer" else len(content) // 2] ^= 0x55
+    place = Place.at(tmp_path) / "t.fits.gz"
+    place.write(bytes(content))
+    with pytest.raises(RenderingError, match=r"t\.fits\.gz is a damaged gzip file \(.*copy it aga"):
+        read_template(place)
+
+
+def packed(place, **how):
+    """The bytes of a template after fpack; floats as told."""
+    with fits.open(io.BytesIO(place.read())) as hdus:
+        out = [fits.PrimaryHDU(header=hdus[0].header)]
+        for hdu in hdus[1:]:
+            is_float = hdu.is_image and hdu.data.dtype.kind == "f"
+            options = how if is_float else {"compression_type": "RICE_1"}
+            out.append(
+                fits.CompImageHDU(hdu.data, hdu.header, **options) if hdu.is_image else hdu.copy()
+            )
+        buffer = io.BytesIO()
+        fits.HDUList(out).writeto(buffer, checksum=True)
+    return buffer.getvalue()
+
+
+def test_fpacked_templates_are_read_if_they_have_all_digits(larger, tmp_path):
+    place = Place.at(tmp_path) / "template.fits.fz"
+    place.write(packed(larger, compression_type="GZIP_2", quantize_level=0))
+    same(read_template(place)[0], read_template(larger)[0])
+
+
+def test_fpacked_templates_that_lost_digits_are_refused(larger, tmp_path):
+    place = Place.at(tmp_path) / "template.fits.fz"
+    place.write(packed(larger, compression_type="RICE_1", quantize_level=4))
+    with pytest.raises(RenderingError, match=r"fpack has rounded FLUX_SUM.*fpack -g2 -q 0"):
+        read_template(place)
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        (
+            {"SYNDIFF": True, "PRODUCT": "difference", "TEMPLATE": "that.fits"},
+            r"is a difference that syndiff made, no template: give the template \(that\.fits",
+        ),
+        ({"TELESCOP": "TESS"}, "is a file of TESS itself, no template: give FFIs first"),
+        ({"TELESCOP": "PS1"}, "has no extension FLUX_SUM: it is no syndiff template"),
+    ],
+)
+def test_other_files_are_called_what_they_are(tmp_path, cards, message):
+    place, buffer = Place.at(tmp_path) / "other.fits", io.BytesIO()
+    fits.PrimaryHDU(np.zeros((2, 2)), fits.Header(cards)).writeto(buffer)
+    place.write(buffer.getvalue())
+    with pytest.raises(RenderingError, match=message):
+        read_template(place)

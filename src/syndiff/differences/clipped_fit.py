@@ -113,7 +113,8 @@ class ClippedFit:
     values : (columns,) float64
         The numbers.
     covariance : (columns, columns) float64
-        Theirs, after the scatter that was found.
+        Theirs, after the scatter that was found: the larger one of `scatter` and of the used
+        pixels' rms, or ``least_scatter``.
     used : (n,) bool
         Pixels of the last fit.
     scatter : float
@@ -187,7 +188,9 @@ def fit_clipped(
         changed = kept != before
         if not changed.any():
             break
-    return ClippedFit(values, scatter**2 * covariance, before, scatter)
+    rms = float(np.sqrt(np.square(pulls[before]).sum() / (before.sum() - len(values))))
+    wider = max(scatter, rms, clipping.least_scatter)
+    return ClippedFit(values, wider**2 * covariance, before, scatter)
 
 
 def _runs(design: Design, wanted: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:

@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from syndiff.differences.background import BEARABLE_VARIANCE, order_told, polynomials
 from syndiff.differences.clipped_fit import Clipping, fit_clipped
+from syndiff.differences.leftover import NOTHING_LEFT, Leftover
 from syndiff.errors import ConfigError, RenderingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
+    from syndiff.differences.clipped_fit import ClippedFit
     from syndiff.differences.matching import VaryingKernel
 
-__all__ = ["Difference", "DifferenceConfig", "check_scale", "subtract_template"]
+__all__ = [
+    "MOST_LEFT",
+    "MOST_SCATTER",
+    "Difference",
+    "DifferenceConfig",
+    "Doubt",
+    "check_scale",
+    "subtract_template",
+]
 
 TEMPLATE_ZERO_POINT = 25.0
 """AB magnitude of flux 1 in a template."""
+
+MOST_SCATTER = 1.3
+"""Scatter in units of the uncertainty from which on something else than noise is left."""
+
+MOST_LEFT = 0.07
+"""Part of a star's norm that a response leaves at most if it fits: those of MAST leave 0.02 to 0.05
+of real stars, Gaussians that are too sharp or too wide by a fifth 0.10."""
+
+Doubt = Literal["response", "scatter"]
+
+_CLEARLY_LESS = 0.8
+# Scatter of a higher background's fit over that of a lower one, which is then not enough.
+_LEAST_PIXELS = 25
+# Less don't tell a level to a fifth of a pixel's noise.
 
 
 @dataclass(frozen=True)
@@ -31,11 +54,15 @@ class DifferenceConfig:
     Parameters
     ----------
     background_order : int
-        Total order of the polynomial in x and y that stands for the background.
+        Total order, at most, of the polynomial in x and y that stands for the background; less
+        where the pixels don't tell it.
     clip_sigma : float
         Pixels farther than this many times the scatter from the fit are left out of the next one.
     rounds : int
         Fits at most; fewer where nothing changes any more.
+    least_scatter : float
+        In units of the uncertainty: a smaller scatter counts as this one. 1 where the uncertainty
+        is known, 0 where only its ratios are.
 
     Raises
     ------
@@ -46,6 +73,7 @@ class DifferenceConfig:
     background_order: int = 2
     clip_sigma: float = 4.0
     rounds: int = 20
+    least_scatter: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.background_order <= 10:
@@ -79,6 +107,10 @@ class Difference:
         What the template was convolved with, in the image's unit; its sum is the scale.
     stars : int
         How many stars told the kernel.
+    background_order : int
+        Total order of the polynomial in `background`.
+    leftover : Leftover
+        What is left of stars.
     """
 
     image: NDArray[np.float64]
@@ -90,6 +122,18 @@ class Difference:
     scatter: float
     kernel: VaryingKernel | None = None
     stars: int = 0
+    background_order: int = 0
+    leftover: Leftover = NOTHING_LEFT
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """What speaks against the fit: stars that are left, a scatter above the noise."""
+        found: list[Doubt] = []
+        if self.leftover.part > MOST_LEFT:
+            found.append("response")
+        if self.scatter > MOST_SCATTER:
+            found.append("scatter")
+        return tuple(found)
 
     @property
     def zero_point(self) -> float:
@@ -140,9 +184,11 @@ def subtract_template(
     Notes
     -----
     Linear least squares with weights ``uncertainty**-2``: ``image = scale * template + sum of c_jk
-    P_j(x) P_k(y)``, P Legendre polynomials over the window. Pixels are clipped by their residual in
-    units of the uncertainty, against the median absolute deviation of all. `match_template` of
-    `matched_difference` fits a kernel besides.
+    P_j(x) P_k(y)``, P Legendre polynomials over the window, of the largest order that the good
+    pixels tell to a fifth of a pixel's noise everywhere (`order_told`); of a higher one if that
+    lowers the scatter by a fifth and is told to 0.7 of a pixel's noise. Pixels are clipped by their
+    residual in units of the uncertainty, against the median absolute deviation of all.
+    `match_template` of `matched_difference` fits a kernel besides.
     """
     config = config or DifferenceConfig()
     for name, plane in (("uncertainty", uncertainty), ("template", template)):
@@ -154,13 +200,22 @@ def subtract_template(
     good &= uncertainty > 0
     if excluded is not None:
         good &= ~excluded
-    columns = [np.asarray(template, float), *_polynomials(image.shape, config.background_order)]
-    fit = fit_clipped(
-        _Columns(np.stack([column[good] for column in columns], -1)),
-        image[good].astype(float),
-        uncertainty[good].astype(float),
-        clipping=Clipping(config.clip_sigma, config.rounds),
-    )
+    if good.sum() < _LEAST_PIXELS:
+        raise RenderingError(
+            f"{good.sum()} pixels are known and unflagged, too few to tell scale and background "
+            f"({_LEAST_PIXELS} are needed): give the template of a larger region, or of a scene "
+            "with saturated stars put back (--stars)"
+        )
+    wanted = np.isfinite(image) & np.isfinite(template)
+    most = config.background_order
+    order = order_told(good, wanted, most)
+    planes = image, uncertainty, template
+    fit = _fit(planes, good, order, config)
+    for higher in range(order + 1, order_told(good, wanted, most, BEARABLE_VARIANCE) + 1):
+        other = _fit(planes, good, higher, config)
+        if other.scatter < _CLEARLY_LESS * fit.scatter:
+            order, fit = higher, other
+    columns = [np.asarray(template, float), *polynomials(image.shape, order)]
     scale, error = float(fit.values[0]), math.sqrt(fit.covariance[0, 0])
     check_scale(scale)
     background = sum(
@@ -170,7 +225,26 @@ def subtract_template(
     residual = image - model - background
     used = np.zeros(good.shape, np.bool_)
     used[good] = fit.used
-    return Difference(residual, model, background, used, scale, error, fit.scatter)
+    return Difference(
+        residual, model, background, used, scale, error, fit.scatter, background_order=order
+    )
+
+
+def _fit(
+    planes: tuple[NDArray[np.floating], ...],
+    good: NDArray[np.bool_],
+    order: int,
+    config: DifferenceConfig,
+) -> ClippedFit:
+    """Fit scale and a background of some order to the good pixels."""
+    image, uncertainty, template = (plane[good].astype(float) for plane in planes)
+    smooth = polynomials(good.shape, order)[:, good]
+    return fit_clipped(
+        _Columns(np.stack([template, *smooth], -1)),
+        image,
+        uncertainty,
+        clipping=Clipping(config.clip_sigma, config.rounds, config.least_scatter),
+    )
 
 
 def check_scale(scale: float) -> float:
@@ -218,13 +292,3 @@ class _Columns:
 
     def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(self.matrix[pixels] @ values)
-
-
-def _polynomials(shape: tuple[int, ...], order: int) -> Iterator[NDArray[np.float64]]:
-    """Yield products of Legendre polynomials up to a total order, each over the whole window."""
-    from numpy.polynomial.legendre import legvander
-
-    y, x = (legvander(np.linspace(-1, 1, n), order) for n in shape)
-    for total in range(order + 1):
-        for j in range(total + 1):
-            yield np.outer(y[:, total - j], x[:, j])

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from syndiff.differences.fine_template import refine_file, sample_finely
-from syndiff.errors import ConfigError, MissingInputError, RenderingError
+from syndiff.errors import (
+    ConfigError,
+    MissingInputError,
+    ObservationError,
+    RenderingError,
+    StorageError,
+)
 from syndiff.ffi.observation import read_observation
+from syndiff.ffi.pixels import read_ffi_pixels
 from syndiff.scenes.metadata import read_scene_metadata, sampled_digest
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.displacement import displacement_between
@@ -18,7 +25,12 @@ from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.storage import Place
 from syndiff.templates.template import Template, follow_template
-from syndiff.templates.template_file import read_template, template_frame, template_offset
+from syndiff.templates.template_file import (
+    read_header,
+    read_template,
+    template_frame,
+    template_offset,
+)
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -28,47 +40,17 @@ if TYPE_CHECKING:
     from syndiff.differences.matching import FineModel
     from syndiff.ffi.frame import Frame
     from syndiff.ffi.observation import Observation
+    from syndiff.ffi.pixels import FfiPixels
     from syndiff.layout import Layout
     from syndiff.scenes.store import StoredScene
     from syndiff.settings import Settings
 
 Placing = Literal["template", "WCS"]
 
-__all__ = ["DifferenceInputs", "FfiPixels", "read_ffi_pixels", "read_inputs"]
+__all__ = ["DifferenceInputs", "read_ffi", "read_inputs"]
 
-SATURATION_E_PER_S = 2e5 / 1.98
-"""Flux in a pixel at which it is full: 200,000 electrons in a frame of 1.98 s.
-
-TESS Instrument Handbook (Vanderspek et al. 2018); reached at T = 6.8.
-"""
-
-_NEARLY = 0.8
-# Part of a full pixel from which it is no longer linear enough.
-_READ_NOISE_E = 10.0
-_FRAME_S = 1.98
-# Read noise of a frame (7 to 11 electrons, same handbook) and time on source in it.
 _SAME_PX = 1e-3
 # FFIs whose WCSs differ by less have the same one.
-
-
-@dataclass(frozen=True)
-class FfiPixels:
-    """The pixels of an FFI under a template, in electrons per second.
-
-    Parameters
-    ----------
-    image, uncertainty : (ny, nx) float64
-        Flux and its standard deviation; NaN where unknown.
-    saturated : (ny, nx) bool
-        Pixels at or near their full well, and those around them.
-    is_estimated : bool
-        Whether the uncertainty is reckoned from the image because the FFI has none (TICA).
-    """
-
-    image: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
-    saturated: NDArray[np.bool_]
-    is_estimated: bool
 
 
 @dataclass(frozen=True)
@@ -104,15 +86,57 @@ class DifferenceInputs:
     placing: Placing
 
 
-def read_inputs(
-    ffi: str, template: str, settings: Settings, *, pad_px: int | None
-) -> DifferenceInputs:
-    """Read an FFI, a template and, for a kernel, the scene that the template was sampled from.
+def read_ffi(path: str) -> Observation:
+    """Return what an FFI's headers say.
 
     Parameters
     ----------
-    ffi, template : str
-        The files.
+    path : str
+        The file.
+
+    Returns
+    -------
+    Observation
+        The FFI.
+
+    Raises
+    ------
+    ConfigError
+        If it is a product of syndiff's.
+    ObservationError
+        If it is no FFI that can be read.
+    """
+    try:
+        return read_observation(path)
+    except ObservationError as error:
+        product = _product(path)
+        if not product:
+            raise
+        raise ConfigError(
+            f"{path} is a {product} of syndiff, no FFI: give the FFI first, then the template"
+        ) from error
+
+
+def _product(path: str) -> str:
+    """Return which product of ours a file is; empty for none."""
+    try:
+        header = read_header(Place.at(path))
+    except (RenderingError, StorageError):
+        return ""
+    return "" if header is None else header.get("PRODUCT", "template")
+
+
+def read_inputs(
+    observation: Observation, template: str, settings: Settings, *, pad_px: int | None
+) -> DifferenceInputs:
+    """Read an FFI's pixels, a template and, for a kernel, the scene that it was sampled from.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+    template : str
+        The file.
     settings : Settings
         Where the data root is.
     pad_px : int or None
@@ -126,7 +150,7 @@ def read_inputs(
     Raises
     ------
     ObservationError
-        If the FFI can't be read.
+        If the FFI can't be read, or holds no light here.
     ConfigError
         If the two are of different CCDs.
     RenderingError
@@ -134,7 +158,6 @@ def read_inputs(
     MissingInputError
         If the scene is not there.
     """
-    observation = read_observation(ffi)
     planes, header = read_template(Place.at(template))
     detector = observation.frame.detector
     stated = tuple(header[key] for key in ("SECTOR", "CAMERA", "CCD"))
@@ -163,8 +186,8 @@ def read_inputs(
         )
     elif placing == "WCS":
         raise RenderingError(
-            f"{ffi} has another WCS than {template}, {apart:.3f} px apart: give a template of its "
-            "own, or leave --kernel at its default, which follows it"
+            f"{observation.path} has another WCS than {template}, {apart:.3f} px apart: give a "
+            "template of its own, or leave --kernel at its default, which follows it"
         )
     pixels = read_ffi_pixels(observation, held)
     return DifferenceInputs(observation, window, held, pixels, planes, header, model, placing)
@@ -212,47 +235,6 @@ def binned(planes: Template, oversample: int) -> Template:
         coverage=blocks("coverage").min(-1),
         quality=np.bitwise_or.reduce(blocks("quality"), axis=-1),
     )
-
-
-def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
-    """Return the pixels of an FFI in electrons per second.
-
-    Parameters
-    ----------
-    observation : Observation
-        The FFI.
-    window : Window
-        Pixels wanted.
-
-    Returns
-    -------
-    FfiPixels
-        The pixels.
-
-    Raises
-    ------
-    ObservationError
-        If they can't be read.
-
-    Notes
-    -----
-    TICA gives electrons in an exposure and no uncertainty: that is reckoned as the shot noise of
-    the electrons counted and the read noise of every frame.
-    """
-    from scipy.ndimage import binary_dilation
-
-    unit = observation.per_second()
-    counts = observation.read_image()[window.slices].astype(np.float64)
-    if observation.kind == "TICA":
-        read_variance = _READ_NOISE_E**2 * observation.exposure_s / _FRAME_S
-        sigma = np.sqrt(np.maximum(counts, 0) + read_variance)
-    else:
-        sigma = observation.read_uncertainty()[window.slices].astype(np.float64)
-    image = counts * unit
-    full = image >= _NEARLY * SATURATION_E_PER_S
-    # Charge of a full pixel runs along its column.
-    full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
-    return FfiPixels(image, sigma * unit, full, observation.kind == "TICA")
 
 
 @dataclass(frozen=True)

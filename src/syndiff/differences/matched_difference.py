@@ -38,7 +38,7 @@ class MatchConfig:
     radius_px : float
         Reach of the kernel in pixels.
     background_order : int
-        Total order of the polynomial that is fitted with the kernel as background.
+        Total order, at most, of the polynomial that is fitted with the kernel as background.
     mesh_px : int
         Boxes whose median refines the background afterwards, where four or more fit into the
         window.
@@ -155,7 +155,7 @@ def match_template(
         model,
         _around_stars(stars, good, config),
         taps=taps,
-        orders=(order, config.background_order),
+        orders=(order, rough.background_order),
         scale=rough.scale,
         clipping=Clipping(config.clip_sigma, config.rounds, least_scatter=1.0),
     )
@@ -171,6 +171,7 @@ def match_template(
         scatter=fit.scatter,
         kernel=fit.kernel,
         stars=len(stars),
+        background_order=rough.background_order,
     )
     return refine_background(found, noise, excluded=~good, mesh_px=config.mesh_px)
 

@@ -55,7 +55,7 @@ class DriftRow:
     worst_px : float
         Largest distance, along x or y, of that offset from the field; NaN without one.
     note : str
-        Why there is no shift or no offset.
+        Why there is no shift or no offset, and how many pixels are dead.
     """
 
     ffi: str
@@ -204,7 +204,8 @@ def find_drift(
         group = int(groups[k])
         worst = _distance(boxes[k], offsets[group]) if group >= 0 else np.nan
         is_alone = shift is not None and group < 0
-        told = _why_alone(boxes[k]) if is_alone else note
+        why = _why_alone(boxes[k]) if is_alone else note
+        told = "; ".join(part for part in (why, candidate.dead) if part)
         seen = candidate.observation
         when = ("", np.nan) if seen is None else (seen.date_obs, seen.tmid)
         quality = candidate.quality

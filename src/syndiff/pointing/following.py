@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError, GeometryError, ObservationError, RenderingError
+from syndiff.ffi.dead_pixels import describe_dead
 from syndiff.ffi.observation import read_observation
+from syndiff.ffi.pixels import check_frame
 from syndiff.masks import UNTRUSTED_POINTING, format_quality
 from syndiff.sky.displacement import displacement_between
 from syndiff.sky.mapping import Reference
@@ -31,6 +33,10 @@ __all__ = [
     "read_candidates",
     "reason_against",
 ]
+
+
+_TOLD_DEAD = 1e-3
+# Part of the science pixels, two columns: less says nothing about the WCS.
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,14 @@ class Candidate:
         None if it can't be read or has no WCS that can be used.
     reason : str
         Why it can't be followed; empty if it can.
+    dead : str
+        How many of its science pixels hold no light, in words; empty for less than 0.1 %.
     """
 
     path: str
     observation: Observation | None
     reason: str
+    dead: str = ""
 
     @property
     def name(self) -> str:
@@ -81,7 +90,9 @@ class Candidate:
 
 
 def read_candidates(paths: Iterable[str]) -> list[Candidate]:
-    """Read the headers of FFIs and tell which of them say where they look.
+    """Read FFIs and tell which of them say where they look.
+
+    A frame without light doesn't, whatever its header says; pixels are read for that.
 
     Parameters
     ----------
@@ -112,7 +123,12 @@ def _read(path: str) -> Candidate:
         observation = read_observation(path)
     except ObservationError as error:
         return Candidate(path, None, str(error))
-    return Candidate(path, observation, doubt_about(observation))
+    try:
+        codes = check_frame(observation)
+    except ObservationError as error:
+        return Candidate(path, observation, str(error))
+    dead = describe_dead(codes) if (codes > 0).mean() > _TOLD_DEAD else ""
+    return Candidate(path, observation, doubt_about(observation), dead)
 
 
 def doubt_about(observation: Observation) -> str:

@@ -151,8 +151,8 @@ class Refinement:
 
 def refine_displacement(
     scene: SceneStrip,
-    image: NDArray[np.float32],
-    uncertainty: NDArray[np.float32],
+    image: NDArray[np.floating],
+    uncertainty: NDArray[np.floating],
     usable: NDArray[np.bool_],
     *,
     origin: tuple[int, int],
@@ -165,7 +165,7 @@ def refine_displacement(
     ----------
     scene : SceneStrip
         Scene samples that reach 4 pixels beyond the window.
-    image, uncertainty : (ny, nx) float32
+    image, uncertainty : (ny, nx) float
         The FFI over the window and its standard deviation, of which only ratios matter.
     usable : (ny, nx) bool
         Pixels that can be compared with the scene.

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from syndiff.differences.difference import subtract_template
+from syndiff.differences.difference import (
+    MOST_SCATTER,
+    DifferenceConfig,
+    subtract_template,
+)
 from syndiff.differences.difference_file import DifferenceRecord, pack_residuals, write_difference
 from syndiff.differences.difference_inputs import read_inputs
+from syndiff.differences.leftover import measure_leftover
 from syndiff.differences.matched_difference import MatchConfig, match_template, refine_background
 from syndiff.differences.residuals import StarResiduals, find_stars, measure_residuals
-from syndiff.errors import ConfigError
+from syndiff.errors import ConfigError, RenderingError
+from syndiff.ffi.dead_pixels import describe_dead
 from syndiff.layout import difference_name
 from syndiff.masks import DataQuality, format_quality
 from syndiff.plots import Plane, StarPoints, draw_residuals
@@ -29,9 +36,12 @@ if TYPE_CHECKING:
 
     from syndiff.differences.difference import Difference
     from syndiff.differences.difference_inputs import DifferenceInputs
+    from syndiff.ffi.observation import Observation
     from syndiff.settings import Settings
 
 __all__ = ["DifferenceJob", "KernelChoice", "difference_stage"]
+
+logger = logging.getLogger(__name__)
 
 KernelChoice = Literal["fitted", "none"]
 
@@ -42,6 +52,8 @@ _TRUSTED = DataQuality.REPLACED_STAR | DataQuality.TESS_STRAP
 # Flags of pixels that are as good as others: their light is right.
 _SPOILT_REACH_PX = 3
 # As far as a kernel hands light on.
+_LEAST_SIGNIFICANCE = 3.0
+# Scale over its error: below it the field's light isn't found.
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,9 @@ class DifferenceJob:
             raise ConfigError(f"output {self.output!r} must end in .fits")
 
 
-def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
+def difference_stage(
+    job: DifferenceJob, settings: Settings, observation: Observation
+) -> StageReport:
     """Subtract a template from an FFI and write the difference, its stars and a figure.
 
     Parameters
@@ -88,6 +102,8 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
         What to subtract from what.
     settings : Settings
         Where the data root is.
+    observation : Observation
+        The FFI, as `read_ffi` reads it.
 
     Returns
     -------
@@ -102,7 +118,7 @@ def difference_stage(job: DifferenceJob, settings: Settings) -> StageReport:
     with clock() as seconds:
         config = MatchConfig()
         pad_px = math.ceil(config.radius_px) if job.kernel == "fitted" else None
-        inputs = read_inputs(job.ffi, job.template, settings, pad_px=pad_px)
+        inputs = read_inputs(observation, job.template, settings, pad_px=pad_px)
         places = _read_stars(job.stars, inputs)
         record = _subtract(inputs, config, PurePosixPath(job.template).name)
         stars = measure_residuals(
@@ -129,12 +145,31 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
     ffi, planes = inputs.ffi, inputs.template
     spoilt = _is_spoilt(planes.quality) | ffi.saturated | ~np.isfinite(ffi.image)
     excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
-    if inputs.model is None:
-        found = subtract_template(ffi.image, ffi.uncertainty, planes.flux, excluded=excluded)
-        noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
-        found = refine_background(found, noise, excluded=excluded, mesh_px=config.mesh_px)
-    else:
-        found = match_template(
+    try:
+        found = _fit(inputs, excluded, config)
+    except RenderingError as error:
+        dead = describe_dead(ffi.dead)
+        raise RenderingError(f"{error}; of the FFI here {dead}" if dead else str(error)) from error
+    if not found.scale > _LEAST_SIGNIFICANCE * found.scale_error:
+        raise RenderingError(
+            f"the template's light doesn't show in {inputs.observation.path.name}: its scale is "
+            f"{found.scale:.4g} +- {found.scale_error:.2g}: give the template of a larger region, "
+            "or of the FFI's own field"
+        )
+    noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
+    leftover = measure_leftover(found.image, found.model, noise, ~spoilt)
+    # A kernel takes up the response, and its fit allows for errors of stars' fluxes.
+    missed = leftover.misses(config.flux_error) if inputs.model is None else 0.0
+    scale_error = math.hypot(found.scale_error, missed * found.scale)
+    found = replace(found, leftover=leftover, scale_error=scale_error)
+    return DifferenceRecord(inputs, template, found, noise, _quality(inputs, found))
+
+
+def _fit(inputs: DifferenceInputs, excluded: NDArray[np.bool_], config: MatchConfig) -> Difference:
+    """Return the difference through a kernel, or without one."""
+    ffi, planes = inputs.ffi, inputs.template
+    if inputs.model is not None:
+        return match_template(
             ffi.image,
             ffi.uncertainty,
             inputs.model,
@@ -142,8 +177,15 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
             excluded=excluded,
             config=config,
         )
-        noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
-    return DifferenceRecord(inputs, template, found, noise, _quality(inputs, found))
+    found = subtract_template(
+        ffi.image,
+        ffi.uncertainty,
+        planes.flux,
+        excluded=excluded,
+        config=DifferenceConfig(least_scatter=1.0),
+    )
+    noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
+    return refine_background(found, noise, excluded=excluded, mesh_px=config.mesh_px)
 
 
 def _is_spoilt(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -163,6 +205,7 @@ def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int
     quality[near] |= np.int32(DataQuality.PARTIAL_COVERAGE)
     quality[~np.isfinite(difference.image)] |= np.int32(DataQuality.NO_COVERAGE)
     quality[inputs.ffi.saturated] |= np.int32(DataQuality.TESS_SATURATED)
+    quality[inputs.ffi.dead > 0] |= np.int32(DataQuality.TESS_DEAD)
     return quality
 
 
@@ -235,7 +278,11 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
     lines = [
         f"zero point {zero_point} AB mag for 1 e-/s (T = 20.44 is 20.80 to 20.88 AB)",
         f"robust rms of DIFF / UNCERT {difference.scatter:.3f}",
+        *_warnings(record),
     ]
+    dead = describe_dead(record.inputs.ffi.dead)
+    if dead:
+        lines.append(f"of the FFI under the template {dead}: flagged TESS_DEAD and left out")
     if not (stars.isolated & ~stars.flagged).any():
         lines.append("no isolated star without flags: nothing tells how well stars are subtracted")
     if record.inputs.placing == "WCS":
@@ -246,3 +293,39 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
         named = format_quality(observation.quality)
         lines.append(f"the FFI has quality flags: DQUALITY {observation.quality} ({named})")
     return tuple(lines)
+
+
+def _warnings(record: DifferenceRecord) -> list[str]:
+    """Return what speaks against the difference, in words; logged too."""
+    difference, lines = record.difference, []
+    if "response" in difference.doubts:
+        lines.append(_response_doubt(record))
+    if "scatter" in difference.doubts:
+        lines.append(
+            f"DIFF scatters {difference.scatter:.2f} times as much as UNCERT says (above "
+            f"{MOST_SCATTER:g} is told): more than noise is left, or the FFI's uncertainty is too "
+            "small; the errors of scale and zero point grow with it, UNCERT doesn't"
+        )
+    for line in lines:
+        logger.warning("%s: %s", record.inputs.observation.path.name, line)
+    return lines
+
+
+def _response_doubt(record: DifferenceRecord) -> str:
+    """Tell that stars are left, and what to do about it."""
+    difference, header = record.difference, record.inputs.header
+    left = difference.leftover
+    model = header.get("PSFMODEL", "unknown")
+    width = f", sigma {header['PSFSIGMA']:g}" if "PSFSIGMA" in header else ""
+    many = f"median of {left.stars}; 2 to 5 % where one fits"
+    found = f"{100 * left.part:.0f} % of a star is left ({many})"
+    if difference.kernel is None:
+        return (
+            f"the template's response ({model}{width}) doesn't fit this FFI, {found}, and the zero "
+            "point may be as far off: leave --kernel at its default, which fits one, or make the "
+            "template with --psf prf"
+        )
+    return (
+        f"the kernel doesn't make the template ({model}{width}) fit this FFI, {found}: is its "
+        "response wider than the FFI's, or are its stars' fluxes wrong (--stars)?"
+    )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.config import MAX_SAMPLES, digest
-from syndiff.errors import ConfigError, GeometryError, RenderingError
+from syndiff.errors import ConfigError, GeometryError, ObservationError, RenderingError
 from syndiff.ffi.detector_flags import flag_detector
+from syndiff.ffi.pixels import read_ffi_pixels
 from syndiff.ffi.tiles import TileGrid
 from syndiff.fits_images import Room
 from syndiff.masks import DataQuality, format_quality
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from syndiff.config import OffsetList
     from syndiff.ffi.observation import Frame, Observation
+    from syndiff.ffi.pixels import FfiPixels
     from syndiff.layout import Layout
     from syndiff.pointing.following import Candidate, Following
     from syndiff.pointing.refinement import Refinement
@@ -59,8 +61,8 @@ if TYPE_CHECKING:
 
 __all__ = ["downsample_stage"]
 
-TEMPLATE_FORMAT = 2
-"""Version of the template files' layout."""
+TEMPLATE_FORMAT = 3
+"""Version of the template files' layout and of how pixels of FFIs are chosen to refine them."""
 
 _FLAG_REACH_PX = 2
 # Around flagged pixels, the light of what is flagged is wrong too.
@@ -271,6 +273,8 @@ def _followed_lines(headers: list[fits.Header]) -> tuple[str, ...]:
                 "; stars moved it by {REFDX:+.4f} +- {REFDXERR:.4f}, {REFDY:+.4f} +- {REFDYERR:.4f}"
                 " px (order {REFORDER})".format_map(header)
             )
+        if header.get("REFDEAD"):
+            line += f"; {header['REFDEAD']:,} dead pixels left out"
         if header["FFIQUAL"]:
             line += f"; DQUALITY {header['FFIQUAL']} ({format_quality(header['FFIQUAL'])})"
         lines.append(line)
@@ -372,8 +376,9 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
     if job.ffi is not None and job.ffi.observation is not None:
         try:
             record = _follow(job, job.ffi.observation, stored, held, request)
-        except (GeometryError, RenderingError) as error:
-            return f"{job.ffi.name}: {error}"
+        except (GeometryError, ObservationError, RenderingError) as error:
+            reason = str(error)
+            return reason if job.ffi.name in reason else f"{job.ffi.name}: {reason}"
     else:
         sample_template(
             stored.strip,
@@ -417,9 +422,11 @@ def _follow(
     cards: tuple[tuple[str, float | int | str, str], ...] = ()
     displacement = displacement_of(ffi, request.frame, request.held)
     if job.refine:
-        refinement, displacement = _refine(ffi, stored, displacement, request)
+        pixels = read_ffi_pixels(ffi, request.held)
+        refinement, displacement = _refine(pixels, stored, displacement, request)
         frame = moved_frame(frame, *refinement.linear()[:2])
-        cards = tuple(refinement.cards())
+        dead = int((pixels.dead > 0).sum())
+        cards = (*refinement.cards(), ("REFDEAD", dead, "dead pixels of the FFI, left out"))
     follow_template(
         stored.strip,
         origin=stored.origin,
@@ -436,25 +443,21 @@ def _follow(
 
 
 def _refine(
-    ffi: Observation, stored: StoredScene, displacement: Displacement, request: _Request
+    pixels: FfiPixels, stored: StoredScene, displacement: Displacement, request: _Request
 ) -> tuple[Refinement, Displacement]:
     """Let the FFI's stars correct the displacement."""
     held = request.held
-    image = ffi.read_image()[held.slices]
-    if ffi.kind == "SPOC":
-        uncertainty = ffi.read_uncertainty()[held.slices]
-    else:
-        # In electrons, that is the photons' noise; only ratios matter.
-        uncertainty = np.sqrt(np.maximum(image, 1))
     quality = follow_template(
         stored.strip, origin=stored.origin, window=held, displacement=displacement
     ).quality
     shift = displacement.shift(held)
     _flag_detector(quality, held, (shift.dx, shift.dy), request)
+    quality[pixels.dead > 0] |= np.int32(DataQuality.TESS_DEAD)
+    quality[pixels.saturated] |= np.int32(DataQuality.TESS_SATURATED)
     return refine_displacement(
         stored.strip,
-        image,
-        uncertainty,
+        pixels.image,
+        pixels.uncertainty,
         _apart_from(quality),
         origin=stored.origin,
         window=held,

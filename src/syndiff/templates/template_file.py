@@ -19,6 +19,12 @@ from syndiff.kernels.planes import tally_pixels
 from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
 from syndiff.templates.template import MIN_COVERAGE, Template
+from syndiff.templates.template_content import (
+    GZIP_MAGIC,
+    check_lossless,
+    refuse_other_product,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,6 +228,8 @@ def read_header(place: Place) -> fits.Header | None:
     if not place.exists():
         return None
     content = place.read(_HEADER_BYTES)
+    if content.startswith(GZIP_MAGIC):
+        content = unpacked(place.read(), place, _HEADER_BYTES)
     if not content.startswith(b"SIMPLE  ="):
         raise RenderingError(f"{place} is not a FITS file: remove it or pass --overwrite")
     header = fits.Header.fromstring(content)
@@ -238,7 +246,7 @@ def read_template(place: Place) -> tuple[Template, fits.Header]:
     Parameters
     ----------
     place : Place
-        The file.
+        The file: as it was written, gzipped, or compressed by fpack without loss.
 
     Returns
     -------
@@ -250,19 +258,20 @@ def read_template(place: Place) -> tuple[Template, fits.Header]:
     Raises
     ------
     RenderingError
-        If a plane is missing, or the file is cut short or damaged.
+        If a plane is missing or has lost digits, or the file is cut short or damaged.
     StorageError
         If the file can't be read.
     """
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
-    content = io.BytesIO(place.read())
+    content = unpacked(place.read(), place)
     try:
         with warnings.catch_warnings():
             # astropy only warns of wrong checksums, and of files that end too early.
             warnings.simplefilter("error", AstropyUserWarning)
-            with fits.open(content, checksum=True) as hdus:
+            with fits.open(io.BytesIO(content), checksum=True) as hdus:
+                check_lossless(hdus, content, place)
                 return _read_planes(hdus, place), hdus["FLUX_SUM"].header.copy()
     except (OSError, TypeError, ValueError, AstropyUserWarning, fits.VerifyError) as error:
         raise RenderingError(
@@ -275,7 +284,7 @@ def _read_planes(hdus: fits.HDUList, place: Place) -> Template:
     planes: dict[str, NDArray[Any]] = {}
     for name, attribute, dtype, _ in _PLANES:
         if name not in hdus:
-            raise RenderingError(f"{place} has no extension {name}: it is no syndiff template")
+            refuse_other_product(hdus, name, place)
         planes[attribute] = np.ascontiguousarray(hdus[name].data, dtype)
     return Template(**planes)
 

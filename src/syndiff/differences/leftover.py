@@ -1,0 +1,100 @@
+"""How much of stars' light a difference leaves: whether template and FFI have one response."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syndiff.differences.peaks import find_peaks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["NOTHING_LEFT", "Leftover", "measure_leftover"]
+
+_STAR_SIGMA = 50.0
+# Height of a star over its noise from which a single one tells 0.04 of its norm.
+_HALF_BOX = 2
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What is left of stars.
+
+    Parameters
+    ----------
+    part : float
+        Norm of the difference over that of the model in 5 x 5 pixels around a star, noise taken
+        out, median of the stars; 0 if there is none.
+    stars : int
+        How many.
+    effective : float
+        How many equal stars tell a scale as well: the brightest count most. At least 1.
+    """
+
+    part: float
+    stars: int
+    effective: float = 1.0
+
+    def misses(self, flux_error: float) -> float:
+        """Return by which part a scale fitted to these stars may be wrong beyond their noise.
+
+        Parameters
+        ----------
+        flux_error : float
+            Part by which each star's flux in the template errs.
+
+        Returns
+        -------
+        float
+            A response that leaves a part of each star may be wrong by as much in the rest of its
+            light; and the stars' own errors, averaged.
+        """
+        return math.hypot(self.part, flux_error / math.sqrt(self.effective))
+
+
+NOTHING_LEFT = Leftover(0.0, 0)
+
+
+def measure_leftover(
+    image: NDArray[np.float64],
+    model: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    good: NDArray[np.bool_],
+) -> Leftover:
+    """Return what a difference leaves of the stars that stand out.
+
+    Parameters
+    ----------
+    image, model, noise : (ny, nx) float64
+        Difference, what was subtracted, and the difference's standard deviation.
+    good : (ny, nx) bool
+        Pixels that count; a star with another one in its box doesn't.
+
+    Returns
+    -------
+    Leftover
+        The median over stars, so that a variable one or a wrong flux doesn't matter.
+    """
+    ny, nx = image.shape
+    known = good & np.isfinite(model)
+    if not known.any():
+        return NOTHING_LEFT
+    peaks = find_peaks(np.where(known, model, np.nan), _STAR_SIGMA * noise, good)
+    level = float(np.median(model[known]))
+    parts, weights = [], []
+    for y, x in zip(peaks.row.tolist(), peaks.column.tolist(), strict=True):
+        box = np.s_[y - _HALF_BOX : y + _HALF_BOX + 1, x - _HALF_BOX : x + _HALF_BOX + 1]
+        inside = _HALF_BOX <= y < ny - _HALF_BOX and _HALF_BOX <= x < nx - _HALF_BOX
+        if inside and known[box].all():
+            left = np.square(image[box]).sum() - np.square(noise[box]).sum()
+            light = np.square(model[box] - level)
+            parts.append(left / light.sum())
+            weights.append((light / np.square(noise[box])).sum())
+    if not parts:
+        return NOTHING_LEFT
+    part = math.sqrt(max(0.0, float(np.median(parts))))
+    return Leftover(part, len(parts), float(np.sum(weights) ** 2 / np.square(weights).sum()))

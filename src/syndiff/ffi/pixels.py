@@ -1,0 +1,126 @@
+"""The pixels of an FFI in electrons per second: noise, full wells, dead ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from syndiff.ffi.dead_pixels import FULL_PIXEL_E_PER_S, NEARLY_FULL, check_alive, find_dead
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from syndiff.ffi.observation import Observation
+    from syndiff.window import Window
+
+__all__ = ["FfiPixels", "check_frame", "read_ffi_pixels"]
+
+_READ_NOISE_E = 10.0
+_FRAME_S = 1.98
+# Read noise of a frame (7 to 11 electrons) and time on source in it: TESS Instrument Handbook
+# (Vanderspek et al. 2018).
+
+
+@dataclass(frozen=True)
+class FfiPixels:
+    """Pixels of an FFI in electrons per second.
+
+    Parameters
+    ----------
+    image, uncertainty : (ny, nx) float64
+        Flux and its standard deviation; NaN where the pixel is dead.
+    saturated : (ny, nx) bool
+        Pixels at or near their full well, and those around them.
+    dead : (ny, nx) uint8
+        `DeadPixel` values: why a pixel holds no light, 0 where it does.
+    is_estimated : bool
+        Whether the uncertainty is reckoned from the image because the FFI has none (TICA).
+    """
+
+    image: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+    saturated: NDArray[np.bool_]
+    dead: NDArray[np.uint8]
+    is_estimated: bool
+
+
+def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
+    """Return the pixels of an FFI in electrons per second.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+    window : Window
+        Science pixels wanted.
+
+    Returns
+    -------
+    FfiPixels
+        The pixels.
+
+    Raises
+    ------
+    ObservationError
+        If they can't be read, or all of them are dead.
+
+    Notes
+    -----
+    TICA gives electrons in an exposure and no uncertainty: that is reckoned as the shot noise of
+    the electrons counted and the read noise of every frame. Dead pixels are looked for among all
+    science pixels, so that they don't depend on the window.
+    """
+    from scipy.ndimage import binary_dilation
+
+    unit = observation.per_second()
+    is_estimated = observation.kind == "TICA"
+    science = observation.frame.science
+    counts = observation.read_image()
+    sigma = _estimated(observation, counts) if is_estimated else observation.read_uncertainty()
+    codes = find_dead(counts[science.slices] * np.float32(unit), sigma[science.slices])
+    name = observation.path.name
+    check_alive(codes, name, "science pixels", "give another FFI")
+    whole = np.zeros(counts.shape, np.uint8)
+    whole[science.slices] = codes
+    dead = whole[window.slices]
+    another = "give another FFI, or the template of another region"
+    check_alive(dead, name, f"pixels of the window {window}", another)
+    image, noise = (
+        np.where(dead == 0, plane[window.slices] * np.float64(unit), np.nan)
+        for plane in (counts, sigma)
+    )
+    full = image >= NEARLY_FULL * FULL_PIXEL_E_PER_S
+    # Charge of a full pixel runs along its column.
+    full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
+    return FfiPixels(image, noise, full, dead, is_estimated)
+
+
+def _estimated(observation: Observation, counts: NDArray[np.float32]) -> NDArray[np.float32]:
+    read_variance = _READ_NOISE_E**2 * observation.exposure_s / _FRAME_S
+    return np.asarray(np.sqrt(np.maximum(counts, 0) + np.float32(read_variance)))
+
+
+def check_frame(observation: Observation) -> NDArray[np.uint8]:
+    """Return which science pixels of an FFI are dead, after making sure that some are not.
+
+    Parameters
+    ----------
+    observation : Observation
+        The FFI.
+
+    Returns
+    -------
+    (ny, nx) uint8
+        `DeadPixel` values of the science pixels; the uncertainty takes no part.
+
+    Raises
+    ------
+    ObservationError
+        If the image can't be read, or all of its science pixels are dead.
+    """
+    counts = observation.read_image()[observation.frame.science.slices]
+    codes = find_dead(counts * np.float32(observation.per_second()))
+    check_alive(codes, observation.path.name, "science pixels", "give another FFI")
+    return codes
