@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 import numpy as np
 
 from syndiff.errors import ConfigError, ObservationError
-from syndiff.ffi.frame import REMEDY, Frame, HeaderCards, wcs_cards
+from syndiff.ffi.frame import Frame
+from syndiff.ffi.header_cards import REMEDY, HeaderCards
+from syndiff.ffi.wcs_cards import wcs_cards
 from syndiff.layout import Detector
 from syndiff.window import Window
 
