@@ -136,7 +136,7 @@ def _provenance(record: DifferenceRecord) -> fits.Header:
     header = fits.Header()
     source = "estimated" if inputs.ffi.is_estimated else "FFI"
     for key, value, comment in (
-        ("FFI", inputs.observation.path.name, ""),
+        ("FFI", inputs.observation.name, ""),
         ("TEMPLATE", record.template, ""),
         ("TPLDIG", inputs.header["CFGDIG"], "its CFGDIG"),
         ("DX_SHIFT", inputs.header["DX_SHIFT"], "[pix] its offset in x"),
@@ -245,7 +245,7 @@ def pack_residuals(record: DifferenceRecord, stars: StarResiduals) -> bytes:
         if form:
             table[name].format = form
     table.meta = {
-        "ffi": inputs.observation.path.name,
+        "ffi": inputs.observation.name,
         "template": record.template,
         "zero_point_ab": record.difference.zero_point,
         "zero_point_error": record.difference.zero_point_error,

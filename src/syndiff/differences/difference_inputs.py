@@ -44,9 +44,6 @@ TESS Instrument Handbook (Vanderspek et al. 2018); reached at T = 6.8.
 
 _NEARLY = 0.8
 # Part of a full pixel from which it is no longer linear enough.
-_READ_NOISE_E = 10.0
-_FRAME_S = 1.98
-# Read noise of a frame (7 to 11 electrons, same handbook) and time on source in it.
 _SAME_PX = 1e-3
 # FFIs whose WCSs differ by less have the same one.
 
@@ -62,7 +59,7 @@ class FfiPixels:
     saturated : (ny, nx) bool
         Pixels at or near their full well, and those around them.
     is_estimated : bool
-        Whether the uncertainty is reckoned from the image because the FFI has none (TICA).
+        Whether the uncertainty is reckoned from the image because the FFI has none (TICA's).
     """
 
     image: NDArray[np.float64]
@@ -233,26 +230,18 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
     ------
     ObservationError
         If they can't be read.
-
-    Notes
-    -----
-    TICA gives electrons in an exposure and no uncertainty: that is reckoned as the shot noise of
-    the electrons counted and the read noise of every frame.
     """
     from scipy.ndimage import binary_dilation
 
     unit = observation.per_second()
-    counts = observation.read_image()[window.slices].astype(np.float64)
-    if observation.kind == "TICA":
-        read_variance = _READ_NOISE_E**2 * observation.exposure_s / _FRAME_S
-        sigma = np.sqrt(np.maximum(counts, 0) + read_variance)
-    else:
-        sigma = observation.read_uncertainty()[window.slices].astype(np.float64)
-    image = counts * unit
+    whole = observation.read_image()
+    sigma = observation.read_uncertainty(whole)[window.slices].astype(np.float64)
+    image = whole[window.slices].astype(np.float64) * unit
     full = image >= _NEARLY * SATURATION_E_PER_S
     # Charge of a full pixel runs along its column.
     full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
-    return FfiPixels(image, sigma * unit, full, observation.kind == "TICA")
+    is_estimated = observation.uncertainty_source == "estimated"
+    return FfiPixels(image, sigma * unit, full, is_estimated)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ __all__ = ["REMEDY", "HeaderCards"]
 
 REMEDY = (
     "use an FFI as MAST delivers it (tess*-s_ffic.fits of SPOC, hlsp_tica_tess_ffi_*_img.fits of "
-    "TICA, gzipped or not), or download this one again"
+    "TICA), or download this one again"
 )
 """What a user can do about an FFI that can't be used."""
 
@@ -66,6 +66,30 @@ class HeaderCards:
                 values[f"HDU {number}"] = value
         return values
 
+    def stated_integers(self, keyword: str) -> dict[str, int]:
+        """Return every whole number that `keyword` holds, by where it stands.
+
+        Parameters
+        ----------
+        keyword : str
+            Keyword of the card.
+
+        Returns
+        -------
+        dict[str, int]
+            As `stated` has them.
+
+        Raises
+        ------
+        ObservationError
+            If one of them is no whole number.
+        """
+        return {
+            f"HDU {number}": HeaderCards(self.source, {number: header}).integer(keyword)
+            for number, header in self.headers.items()
+            if f"HDU {number}" in self.stated(keyword)
+        }
+
     def get(self, keyword: str) -> object:
         """Return the value of `keyword`.
 
@@ -105,7 +129,7 @@ class HeaderCards:
         return value.strip()
 
     def number(self, keyword: str) -> float:
-        """Return the finite number that `keyword` must hold.
+        """Return the finite number that `keyword` must hold, as a number or as text.
 
         Parameters
         ----------
@@ -122,12 +146,10 @@ class HeaderCards:
         ObservationError
             If there is no finite number.
         """
-        value = self.get(keyword)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fail(keyword, "a finite number")
+        value = _as_number(self.get(keyword))
         if not math.isfinite(value):
             self.fail(keyword, "a finite number")
-        return float(value)
+        return value
 
     def integer(self, keyword: str) -> int:
         """Return the whole number that `keyword` must hold.
@@ -195,3 +217,13 @@ class HeaderCards:
 
     def _raise(self, keyword: str, found: str, needed: str) -> NoReturn:
         raise ObservationError(f"{self.source}: {keyword} {found}; it must be {needed}: {REMEDY}")
+
+
+def _as_number(value: object) -> float:
+    """Return a card's value as a number; NaN where it is none. Some tools write numbers as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan

@@ -81,7 +81,7 @@ class Reference:
             Its name, kind and times.
         """
         # FITS headers hold ASCII alone.
-        name = str(observation.path).rsplit("/", 1)[-1].encode("ascii", "backslashreplace").decode()
+        name = observation.name.encode("ascii", "backslashreplace").decode()
         return cls(name, observation.kind, observation.date_obs, observation.date_end)
 
 

@@ -185,9 +185,7 @@ def _write(job: DifferenceJob, record: DifferenceRecord, stars: StarResiduals) -
     ny, nx = inputs.observation.frame.shape
     roi = None if inputs.window == Window(0, 0, nx, ny) else inputs.window
     beside = job.template.rpartition("/")[0]
-    path = (
-        job.output or f"{beside or '.'}/{difference_name(inputs.observation.path.name, roi)}.fits"
-    )
+    path = job.output or f"{beside or '.'}/{difference_name(inputs.observation.name, roi)}.fits"
     folder, _, name = path.removesuffix(".fits").rpartition("/")
     image, table, figure = (
         Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
@@ -210,7 +208,7 @@ def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:
     )
     pulls = record.difference.image / record.noise
     plane = Plane("FFI - template", pulls, "in units of UNCERT", "signed")
-    ffi = record.inputs.observation.path.name
+    ffi = record.inputs.observation.name
     return draw_residuals(plane, held, points, title=f"{ffi}\n- {record.template}")
 
 
@@ -242,6 +240,7 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
         lines.append("sources moved to where the FFI's own WCS has them")
     if record.inputs.ffi.is_estimated:
         lines.append("the FFI has no uncertainty: it is estimated from its electrons")
+    lines += observation.remarks
     if observation.quality:
         named = format_quality(observation.quality)
         lines.append(f"the FFI has quality flags: DQUALITY {observation.quality} ({named})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,6 @@ from syndiff.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from astropy.io import fits
     from numpy.typing import NDArray
@@ -250,7 +248,7 @@ def _jobs(
             ffi.name, roi=roi, oversample=oversample, is_refined=following.refine
         )
         found = [ffi.name, ffi.observation.frame.digest, ffi.observation.date_obs]
-        content = _sha256(ffi.observation.path) if following.refine else ""
+        content = ffi.observation.sha256() if following.refine else ""
         identity = [*found, content]
         jobs.append(_Job(place, _digest(request, identity), ffi=ffi, refine=following.refine))
     return jobs, refused
@@ -344,11 +342,6 @@ def _digest(request: _Request, pointing: Sequence[object]) -> str:
     return digest([TEMPLATE_FORMAT, request.content, *sampling])
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
     header = read_header(job.place)
     if header is None or header.get(SIZE_CARD) != sizes.get(job.place.name):
@@ -440,12 +433,8 @@ def _refine(
 ) -> tuple[Refinement, Displacement]:
     """Let the FFI's stars correct the displacement."""
     held = request.held
-    image = ffi.read_image()[held.slices]
-    if ffi.kind == "SPOC":
-        uncertainty = ffi.read_uncertainty()[held.slices]
-    else:
-        # In electrons, that is the photons' noise; only ratios matter.
-        uncertainty = np.sqrt(np.maximum(image, 1))
+    image = ffi.read_image()
+    uncertainty = ffi.read_uncertainty(image)[held.slices]
     quality = follow_template(
         stored.strip, origin=stored.origin, window=held, displacement=displacement
     ).quality
@@ -453,7 +442,7 @@ def _refine(
     _flag_detector(quality, held, (shift.dx, shift.dy), request)
     return refine_displacement(
         stored.strip,
-        image,
+        image[held.slices],
         uncertainty,
         _apart_from(quality),
         origin=stored.origin,
