@@ -136,7 +136,8 @@ class FfiFile:
                     stream.seek(0)
                     headers = _with_images_of(tiled, headers, stream)
         except EOFError as error:
-            raise _truncated(self.source, "its compressed stream (gzip, bzip2 or xz) has no end") from error
+            what = "its compressed stream (gzip, bzip2 or xz) has no end"
+            raise _truncated(self.source, what) from error
         except (OSError, zlib.error, lzma.LZMAError) as error:
             raise ObservationError(f"{self.source} can't be read, {error}: {REMEDY}") from error
         if rest and len(headers) <= _extensions(self.source, headers):
