@@ -243,6 +243,24 @@ def test_real_files_that_are_no_ffis(name, message):
     assert message in refusal(paths[0])
 
 
+def test_estimated_noise_is_that_of_a_real_ffi(tmp_path):
+    """The corner's own uncertainty (columns 0-127, as its noise tells) against the estimate."""
+    paths = sorted(REAL.glob("tess2018206192942-*_ffic.fits"))
+    if not paths:
+        pytest.skip(f"needs {REAL}")
+    image = np.zeros(SHAPE, np.float32)
+    with fits.open(paths[0]) as hdus:
+        image[:128, :173] = hdus[1].data
+        stated, header = np.array(hdus[2].data), hdus[1].header
+        whole = fits.HDUList([hdus[0], fits.ImageHDU(image, header)])
+        whole.writeto(tmp_path / paths[0].name)
+    observation = read_observation(tmp_path / paths[0].name)
+    assert observation.frame.detector.arguments == "1 1 4"
+    ratio = stated[:, 44:] / observation.read_uncertainty(image)[:128, 44:128]
+    # It leaves out what calibration adds: 3 to 5 %.
+    assert 1.02 < np.percentile(ratio, 1) < np.percentile(ratio, 99) < 1.06
+
+
 @pytest.mark.parametrize("kind", ["i2", "u2", "i4", "f8", "scaled"])
 def test_numbers_of_any_kind(tmp_path, kind):
     values = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) % 1000
@@ -303,6 +321,21 @@ def test_tica_before_its_calibration(tmp_path):
 
 def test_no_exposure(tmp_path):
     assert "EXPOSURE is 0.0; it must be above 0" in refusal(write_spoc(tmp_path, EXPOSURE=0.0))
+
+
+def test_value_that_is_none_of_fits(tmp_path):
+    def unquoted(data):
+        return data.replace(b"'cal     '", b"cal       ")
+
+    path = write_spoc(tmp_path, edit=unquoted, EXTNAME=None)
+    assert "IMAGTYPE holds what is no FITS value" in refusal(path)
+
+
+def test_pipe_instead_of_a_file(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / SPOC_NAME)
+    assert "is not a file but a pipe or device" in refusal(tmp_path / SPOC_NAME)
 
 
 def test_long_texts_over_several_cards(tmp_path):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from syndiff.errors import ObservationError, SkycellNotFoundError
-from syndiff.ffi.header_cards import REMEDY, HeaderCards
+from syndiff.ffi.header_cards import REMEDY, HeaderCards, card_value
 from syndiff.transport.attempt import ArchiveConfig, DeniedError
 from syndiff.transport.single_file import fetch_file, is_address, name_at
 
@@ -103,6 +103,8 @@ class FfiFile:
         path = Path(self.source)
         if path.is_dir():
             raise ObservationError(f"{path} is a folder, not an FFI: {REMEDY}")
+        if path.exists() and not path.is_file():
+            raise ObservationError(f"{path} is not a file but a pipe or device: give a file")
         try:
             return _unpacked(path.open("rb"), path)
         except FileNotFoundError:
@@ -131,7 +133,9 @@ class FfiFile:
         try:
             with self.open() as stream:
                 headers, rest = _walk(self.source, stream)
-                tiled = {n for n, header in enumerate(headers) if header.get("ZIMAGE") is True}
+                tiled = {
+                    n for n, header in enumerate(headers) if card_value(header, "ZIMAGE") is True
+                }
                 if tiled:
                     stream.seek(0)
                     headers = _with_images_of(tiled, headers, stream)
@@ -177,7 +181,7 @@ class FfiFile:
                     data = hdus[hdu].data
         except ObservationError:
             raise
-        except _UNREADABLE as error:
+        except (*_UNREADABLE, fits.VerifyError) as error:
             raise ObservationError(
                 f"{self.source}: HDU {hdu} can't be read, {error}: {REMEDY}"
             ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from syndiff.errors import ObservationError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from astropy.io.fits import Header
 
-__all__ = ["REMEDY", "HeaderCards"]
+__all__ = ["REMEDY", "HeaderCards", "card_value"]
 
 REMEDY = (
     "use an FFI as MAST delivers it (tess*-s_ffic.fits of SPOC, hlsp_tica_tess_ffi_*_img.fits of "
@@ -217,6 +217,29 @@ class HeaderCards:
 
     def _raise(self, keyword: str, found: str, needed: str) -> NoReturn:
         raise ObservationError(f"{self.source}: {keyword} {found}; it must be {needed}: {REMEDY}")
+
+
+def card_value(header: Header, keyword: str) -> object:
+    """Return the value of a card that need not be there.
+
+    Parameters
+    ----------
+    header : Header
+        The header.
+    keyword : str
+        Keyword of the card.
+
+    Returns
+    -------
+    object
+        None where there is no value, or what FITS doesn't know.
+    """
+    from astropy.io.fits import VerifyError
+
+    try:
+        return cast("object", header.get(keyword))
+    except VerifyError:
+        return None
 
 
 def _as_number(value: object) -> float:

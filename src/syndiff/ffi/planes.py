@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syndiff.errors import ObservationError
-from syndiff.ffi.header_cards import REMEDY
+from syndiff.ffi.header_cards import REMEDY, card_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ def kind_of_plane(header: Header) -> str:
         ``"cal"``, ``"uncert"``, or another word in lower case; empty where it says nothing.
     """
     for keyword in ("IMAGTYPE", "EXTNAME"):
-        value = header.get(keyword)
+        value = card_value(header, keyword)
         if isinstance(value, str) and value.strip() and value.strip().upper() != _TILES:
             word = value.split()[-1].lower()
             if word == "primary":
@@ -107,9 +107,8 @@ def find_planes(source: str, headers: list[Header]) -> Planes:
 
 def _size(header: Header) -> tuple[int, ...]:
     """Return the axes of an image of two dimensions; nothing for any other HDU."""
-    if header.get("XTENSION", "IMAGE").strip() != "IMAGE" and header.get("ZIMAGE") is not True:
-        return ()
-    return (header["NAXIS1"], header["NAXIS2"]) if header.get("NAXIS") == 2 else ()
+    is_image = str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE"
+    return (header["NAXIS1"], header["NAXIS2"]) if is_image and header.get("NAXIS") == 2 else ()
 
 
 def _ambiguous(
@@ -134,7 +133,7 @@ def _without_image(source: str, headers: list[Header], lone: list[int]) -> Obser
         reason = f"HDU {lone[0]} is an uncertainty, and its image is not there"
     else:
         reason = "it is no FFI"
-    lost = headers[0].get("NEXTEND", 0)
+    lost = card_value(headers[0], "NEXTEND")
     if isinstance(lost, int) and lost >= len(headers):
         reason += f"; NEXTEND is {lost}, so part of the file is lost"
     return ObservationError(
@@ -144,15 +143,15 @@ def _without_image(source: str, headers: list[Header], lone: list[int]) -> Obser
 
 def _is_pixel_table(header: Header) -> bool:
     """Tell whether a table holds images of a target, one a row."""
-    columns = {header.get(f"TTYPE{n}") for n in range(1, int(header.get("TFIELDS", 0)) + 1)}
+    columns = {card_value(header, f"TTYPE{n}") for n in range(1, int(header.get("TFIELDS", 0)) + 1)}
     return {"FLUX", "TIME"} <= columns and any("TDIM" in key for key in header)
 
 
 def _describe(number: int, header: Header) -> str:
     """Return what an HDU is, in words."""
-    name = header.get("EXTNAME")
+    name = card_value(header, "EXTNAME")
     called = f" {name.strip()!r}" if isinstance(name, str) and name.strip() != _TILES else ""
-    if "TABLE" in str(header.get("XTENSION", "")) and not header.get("ZIMAGE"):
+    if "TABLE" in str(header.get("XTENSION", "")):
         return f"HDU {number}{called}: a table"
     axes = [header.get(f"NAXIS{n}") for n in range(1, int(header.get("NAXIS", 0)) + 1)]
     if not axes:
