@@ -11,13 +11,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Room", "pack_hdus", "packed_size"]
+__all__ = ["Room", "card_text", "pack_hdus", "packed_size"]
 
 _BLOCK = 2880
 _WHEN = "of this HDU"
 """Comment where astropy writes the time of day: the same content is the same file."""
 
 _PUNCTUATION = frozenset(b":;<=>?@[\\]^_`")
+
+
+def card_text(text: str) -> str:
+    """Return text as a header card or an ASCII column can hold it.
+
+    Parameters
+    ----------
+    text : str
+        For example a file's name.
+
+    Returns
+    -------
+    str
+        Characters beyond ASCII are written as escapes.
+
+    Examples
+    --------
+    >>> card_text("\u00e9t\u00e9.fits")
+    '\\\\xe9t\\\\xe9.fits'
+    """
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 class Room:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Camera", "Catalogue", "Ccd", "Ffi", "Sector", "Verbose", "shown", "takes"]
 
 Ffi = Annotated[
-    str, typer.Argument(metavar="TESS_FITS", help="TESS FFI, SPOC or TICA, .fits or .fits.gz.")
+    str,
+    typer.Argument(
+        metavar="TESS_FITS", help="TESS FFI, SPOC or TICA: a file or its https:// or s3:// URL."
+    ),
 ]
 Catalogue = Annotated[
     str | None,

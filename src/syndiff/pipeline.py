@@ -368,7 +368,7 @@ def run_drift(
     detector = first.frame.detector
     check_detector(candidates, detector)
     layout = Layout.under(data_root, detector)
-    frame, name = first.frame, first.path.name
+    frame, name = first.frame, first.name
     if given is None and layout.skycell_list.exists():
         mapping = read_mapping(layout)
         frame, name = mapping.frame, mapping.reference.name

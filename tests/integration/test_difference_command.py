@@ -478,6 +478,27 @@ def test_tica_is_turned_into_electrons_per_second(sky, tmp_path):
     assert any("has no uncertainty: it is estimated" in note for note in stage["notes"])
 
 
+def test_compressed_ffi_without_uncertainty(sky, subtracted, tmp_path):
+    """The noise is estimated, and pixels are rounded to a fraction of it: both are told."""
+    root, reference, _ = sky
+    with fits.open(reference) as hdus:
+        tiled = fits.CompImageHDU(
+            hdus[1].data, hdus[1].header, compression_type="RICE_1", quantize_level=16
+        )
+        fits.HDUList([hdus[0], tiled]).writeto(tmp_path / f"{reference.name}.fz")
+    path = tmp_path / f"{reference.name}.fz"
+    stage, hdus = run(path, root, "--output", tmp_path / "d.fits")
+    assert hdus[0].header["UNCSRC"] == "estimated"
+    assert hdus[0].header["ZPAB"] == pytest.approx(ZERO_POINT, abs=2e-3)
+    assert hdus[0].header["SCATTER"] == pytest.approx(1, abs=0.15)
+    _, expected = subtracted
+    clean = (hdus["DQ"].data == 0) & (expected["DQ"].data == 0)
+    off = (hdus["DIFF"].data - expected["DIFF"].data)[clean] / expected["UNCERT"].data[clean]
+    assert np.std(off) < 0.1
+    assert any("has no uncertainty: it is estimated" in note for note in stage["notes"])
+    assert any("rounded to steps of up to" in note for note in stage["notes"])
+
+
 def test_stars_of_ones_own(sky, tmp_path):
     root, reference, stars = sky
     from syndiff.ffi.observation import read_observation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff import __version__
-from syndiff.fits_images import pack_hdus
+from syndiff.fits_images import card_text, pack_hdus
 from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def _provenance(record: DifferenceRecord) -> fits.Header:
     header = fits.Header()
     source = "estimated" if inputs.ffi.is_estimated else "FFI"
     for key, value, comment in (
-        ("FFI", inputs.observation.path.name, ""),
-        ("TEMPLATE", record.template, ""),
+        ("FFI", card_text(inputs.observation.name), ""),
+        ("TEMPLATE", card_text(record.template), ""),
         ("TPLDIG", inputs.header["CFGDIG"], "its CFGDIG"),
         ("DX_SHIFT", inputs.header["DX_SHIFT"], "[pix] its offset in x"),
         ("DY_SHIFT", inputs.header["DY_SHIFT"], "[pix] its offset in y"),
@@ -250,7 +250,7 @@ def pack_residuals(record: DifferenceRecord, stars: StarResiduals) -> bytes:
         if form:
             table[name].format = form
     table.meta = {
-        "ffi": inputs.observation.path.name,
+        "ffi": inputs.observation.name,
         "template": record.template,
         "zero_point_ab": record.difference.zero_point,
         "zero_point_error": record.difference.zero_point_error,

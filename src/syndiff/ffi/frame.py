@@ -4,215 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from syndiff.config import digest
 from syndiff.errors import ObservationError
+from syndiff.ffi.header_cards import REMEDY, HeaderCards
+from syndiff.ffi.wcs_cards import build_wcs, wcs_cards
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from astropy.io.fits import Header
     from astropy.wcs import WCS
     from numpy.typing import ArrayLike, NDArray
 
     from syndiff.layout import Detector
 
-__all__ = ["REMEDY", "Frame", "HeaderCards", "wcs_cards"]
+__all__ = ["Frame"]
 
 _BORDER_STEP_PX = 16.0
 # The strongest SIP terms bend a border of 16 px by 0.01 px (0.2").
-
-_TEXTS = ("CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "RADESYS")
-_OPTIONAL_NUMBERS = ("LONPOLE", "LATPOLE", "EQUINOX")
-_CD = ("CD1_1", "CD1_2", "CD2_1", "CD2_2")
-_PC = ("PC1_1", "PC1_2", "PC2_1", "PC2_2")
-
-REMEDY = (
-    "use an FFI as MAST delivers it (tess*-s_ffic.fits of SPOC, hlsp_tica_tess_ffi_*_img.fits of "
-    "TICA, gzipped or not), or download this one again"
-)
-"""What a user can do about an FFI that can't be used."""
-
-
-class HeaderCards:
-    """Checked access to the cards of one file: every complaint names it.
-
-    Parameters
-    ----------
-    source : str
-        What to call the file.
-    headers : Mapping[int, Header]
-        Headers by HDU number; the first that holds a card decides.
-    """
-
-    def __init__(self, source: str, headers: Mapping[int, Header]) -> None:
-        self.source = source
-        self.headers = headers
-
-    def stated(self, keyword: str) -> dict[str, object]:
-        """Return every value of `keyword`, by where it stands.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-
-        Returns
-        -------
-        dict[str, object]
-            For example ``{"HDU 1": 3}``; cards without a value are left out.
-
-        Raises
-        ------
-        ObservationError
-            If a card holds what FITS doesn't know, a bare NaN for example.
-        """
-        from astropy.io.fits import VerifyError
-
-        values: dict[str, object] = {}
-        for number, header in self.headers.items():
-            try:
-                value = header.get(keyword)
-            except VerifyError:
-                self._raise(keyword, "holds what is no FITS value, like a bare NaN", "a value")
-            if value is not None:
-                values[f"HDU {number}"] = value
-        return values
-
-    def get(self, keyword: str) -> object:
-        """Return the value of `keyword`.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-
-        Returns
-        -------
-        object
-            A number, text or bool; None where there is no value.
-        """
-        return next(iter(self.stated(keyword).values()), None)
-
-    def text(self, keyword: str) -> str:
-        """Return the text that `keyword` must hold.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-
-        Returns
-        -------
-        str
-            The text without blanks around it.
-
-        Raises
-        ------
-        ObservationError
-            If there is no text.
-        """
-        value = self.get(keyword)
-        if not isinstance(value, str) or not value.strip():
-            self.fail(keyword, "a text")
-        return value.strip()
-
-    def number(self, keyword: str) -> float:
-        """Return the finite number that `keyword` must hold.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-
-        Returns
-        -------
-        float
-            The number.
-
-        Raises
-        ------
-        ObservationError
-            If there is no finite number.
-        """
-        value = self.get(keyword)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fail(keyword, "a finite number")
-        if not math.isfinite(value):
-            self.fail(keyword, "a finite number")
-        return float(value)
-
-    def integer(self, keyword: str) -> int:
-        """Return the whole number that `keyword` must hold.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-
-        Returns
-        -------
-        int
-            The number.
-
-        Raises
-        ------
-        ObservationError
-            If there is no whole number.
-        """
-        value = self.number(keyword)
-        if not value.is_integer():
-            self.fail(keyword, "a whole number")
-        return int(value)
-
-    def flag(self, keyword: str) -> bool:
-        """Return the yes or no that `keyword` must hold.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-
-        Returns
-        -------
-        bool
-            Yes or no.
-
-        Raises
-        ------
-        ObservationError
-            If there is neither T, F, 1 nor 0.
-        """
-        value = self.get(keyword)
-        if value not in {True, False}:
-            self.fail(keyword, "T, F, 1 or 0")
-        return bool(value)
-
-    def fail(self, keyword: str, needed: str) -> NoReturn:
-        """Complain about the value of `keyword`, or that there is none.
-
-        Parameters
-        ----------
-        keyword : str
-            Keyword of the card.
-        needed : str
-            What is allowed.
-
-        Raises
-        ------
-        ObservationError
-            Always.
-        """
-        value = self.get(keyword)
-        self._raise(keyword, "is missing" if value is None else f"is {value!r}", needed)
-
-    def _raise(self, keyword: str, found: str, needed: str) -> NoReturn:
-        raise ObservationError(f"{self.source}: {keyword} {found}; it must be {needed}: {REMEDY}")
 
 
 @dataclass(frozen=True)
@@ -286,7 +98,7 @@ class Frame:
         Only its forward direction is exact: the inverse polynomials (AP, BP) of FFI headers err by
         up to several pixels.
         """
-        return _build_wcs(self.cards)
+        return build_wcs(self.cards)
 
     def header(self) -> Header:
         """Return the WCS as a FITS header.
@@ -355,92 +167,3 @@ def _points_between(start: tuple[float, float], end: tuple[float, float]) -> NDA
     steps = math.ceil(math.dist(start, end) / _BORDER_STEP_PX)
     fraction = np.arange(steps)[:, np.newaxis] / steps
     return np.asarray(start) * (1 - fraction) + np.asarray(end) * fraction
-
-
-@lru_cache(maxsize=64)
-def _build_wcs(cards: str) -> WCS:
-    from astropy.io.fits import Header
-    from astropy.wcs import WCS
-
-    # Nothing to fix in these cards; `fix` would turn a singular matrix into a mere warning.
-    wcs = WCS(Header.fromstring(cards, sep="\n"), fix=False)
-    wcs.wcs.set()
-    return wcs
-
-
-def wcs_cards(cards: HeaderCards) -> str:
-    """Return the cards of a TAN-SIP WCS, checked and in the form that `Frame.cards` has.
-
-    Parameters
-    ----------
-    cards : HeaderCards
-        The image's header, and no other.
-
-    Returns
-    -------
-    str
-        One card a line.
-
-    Raises
-    ------
-    ObservationError
-        If the WCS is missing, is no TAN-SIP, or holds a value that can't be used.
-    """
-    for keyword, allowed in (("CTYPE1", "RA---TAN-SIP"), ("CTYPE2", "DEC--TAN-SIP")):
-        if cards.get(keyword) != allowed:
-            cards.fail(keyword, f"{allowed!r} (some FFIs were given no WCS: take another one)")
-    for keyword in _present(cards, ("CUNIT1", "CUNIT2")):
-        if cards.get(keyword) != "deg":
-            cards.fail(keyword, "'deg'")
-    lines = [_text_card(key, cards.text(key)) for key in _present(cards, _TEXTS)]
-    lines += [_number_card(key, cards.number(key)) for key in _number_keywords(cards)]
-    lines += _sip_cards(cards)
-    text = "\n".join(lines)
-    try:
-        _build_wcs(text)
-    except ValueError as error:  # astropy's WcsError is one
-        reason = str(error).strip().splitlines()[:2][-1]  # wcslib's first names its source file
-        raise ObservationError(
-            f"{cards.source}: the WCS (CTYPE1 to CD2_2) can't be used, {reason}: {REMEDY}"
-        ) from error
-    return text
-
-
-def _present(cards: HeaderCards, keywords: tuple[str, ...]) -> Iterator[str]:
-    return (keyword for keyword in keywords if cards.get(keyword) is not None)
-
-
-def _number_keywords(cards: HeaderCards) -> list[str]:
-    """Return the keywords of the linear part: those that must be there and those that may."""
-    scaled = any(_present(cards, _PC)) and not any(_present(cards, _CD))
-    matrix = ["CDELT1", "CDELT2", *_present(cards, _PC)] if scaled else list(_CD)
-    pairs = ["CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"]
-    return [*pairs, *matrix, *_present(cards, _OPTIONAL_NUMBERS)]
-
-
-def _sip_cards(cards: HeaderCards) -> Iterator[str]:
-    """Yield the cards of the polynomials that the header has, orders first."""
-    for name in ("A", "B", "AP", "BP"):
-        required = name in {"A", "B"}
-        keyword = f"{name}_ORDER"
-        if not required and cards.get(keyword) is None:
-            continue
-        order = cards.integer(keyword)
-        if not 2 <= order <= 9:
-            cards.fail(keyword, "from 2 to 9")
-        yield f"{keyword:<8}= {order:>20d}"
-        for power in range(order + 1):
-            terms = (f"{name}_{power}_{q}" for q in range(order + 1 - power))
-            yield from (_number_card(key, cards.number(key)) for key in _present(cards, (*terms,)))
-
-
-def _text_card(keyword: str, value: str) -> str:
-    quoted = value.replace("'", "''")
-    return f"{keyword:<8}= '{quoted:<8}'"
-
-
-def _number_card(keyword: str, value: float) -> str:
-    text = repr(value).upper()
-    if "." not in text:
-        text = text.replace("E", ".0E")
-    return f"{keyword:<8}= {text:>20}"

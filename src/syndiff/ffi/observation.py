@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from syndiff.errors import ConfigError, ObservationError
-from syndiff.ffi.frame import REMEDY, Frame, HeaderCards, wcs_cards
+from syndiff.ffi.ffi_file import FfiFile
+from syndiff.ffi.frame import Frame
+from syndiff.ffi.header_cards import REMEDY, HeaderCards
+from syndiff.ffi.planes import FFI_SHAPE, find_planes, kind_of_plane
+from syndiff.ffi.wcs_cards import wcs_cards
 from syndiff.layout import Detector
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from astropy.io.fits import Header
     from numpy.typing import NDArray
 
-__all__ = ["Frame", "Observation", "read_observation"]
+    from syndiff.ffi.planes import Planes
 
-FFI_SHAPE = (2078, 2136)
-"""Rows and columns of an FFI: 2048 x 2048 science pixels and the collateral ones around them."""
+__all__ = ["Frame", "Observation", "read_observation"]
 
 BTJD_ZERO = 2457000
 """Julian date at which TESS's barycentric date (BTJD) and spacecraft date (TJD) begin."""
@@ -35,8 +36,13 @@ _BTJD_ZERO_UTC = datetime(2014, 12, 8, 12, tzinfo=UTC) - timedelta(seconds=69.18
 # JD 2457000 (TDB) less 32.184 s and the 37 leap seconds in force since 2017, before TESS's launch:
 # so are SPOC's DATE-OBS and TSTART related.
 
-_BLOCK = 2880
-# FITS headers and data are padded to it.
+_RATES = {"electrons/s", "electron/s", "e-/s", "e/s", "electrons s-1", "electron s-1", "e- s-1"}
+_COUNTS = {"electrons", "electron", "e-"}
+# Units of images, and how they are spelt.
+
+_READ_NOISE_E = 10.0
+_FRAME_S = 1.98
+# Read noise of a frame (7 to 11 electrons) and time on source in it: TESS Instrument Handbook.
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,14 @@ class Observation:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path or str
+        The file; its address where it isn't local.
     frame : Frame
         Its pixel grid.
     kind : {"SPOC", "TICA"}
         Which pipeline calibrated it.
     image_hdu : int
-        Number of the HDU with the image: 1 for SPOC, 0 for TICA.
+        Number of the HDU with the image: 1 for SPOC and 0 for TICA as MAST delivers them.
     date_obs, date_end : str
         Start and end as UTC calendar dates: the header's own, or reckoned from `tstart` and `tstop`
         where it has none (TICA).
@@ -67,9 +73,13 @@ class Observation:
         QUAL_BIT is set.
     bunit : str
         Unit of the image: ``electrons/s`` for SPOC, ``electrons`` (in an exposure) for TICA.
+    uncertainty_hdu : int or None
+        Number of the HDU with its uncertainty; None where the file has none (TICA).
+    remarks : tuple of str
+        What is unusual about the file and changes its pixels or their uncertainty.
     """
 
-    path: Path
+    path: Path | str
     frame: Frame
     kind: Literal["SPOC", "TICA"]
     image_hdu: int
@@ -80,6 +90,18 @@ class Observation:
     exposure_s: float
     quality: int
     bunit: str
+    uncertainty_hdu: int | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """File name without folders."""
+        return self._file.name
+
+    @property
+    def uncertainty_source(self) -> Literal["file", "estimated"]:
+        """Where `read_uncertainty` has it from."""
+        return "estimated" if self.uncertainty_hdu is None else "file"
 
     @property
     def tmid(self) -> float:
@@ -104,10 +126,15 @@ class Observation:
         ObservationError
             If the file can't be read any more or has another shape.
         """
-        return self._read_plane(self.image_hdu)
+        return self._file.read_plane(self.image_hdu, self.frame.shape)
 
-    def read_uncertainty(self) -> NDArray[np.float32]:
+    def read_uncertainty(self, image: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the 1-sigma uncertainty of the image.
+
+        Parameters
+        ----------
+        image : (ny, nx) ndarray, optional
+            The image, if it has been read already: it is needed where the file has no uncertainty.
 
         Returns
         -------
@@ -117,14 +144,20 @@ class Observation:
         Raises
         ------
         ObservationError
-            If the FFI has none (TICA), the file can't be read any more or has another shape.
+            If the file can't be read any more or has another shape.
+
+        Notes
+        -----
+        An FFI without uncertainty (`uncertainty_source` is ``"estimated"``) is given the shot noise
+        of the electrons counted and a read noise of 10 electrons in every frame of 1.98 s.
         """
-        if self.kind == "TICA":
-            raise ObservationError(
-                f"{self.path}: a TICA FFI has no uncertainty image: use the SPOC FFI of the same "
-                "exposure"
-            )
-        return self._read_plane(self.image_hdu + 1)
+        if self.uncertainty_hdu is not None:
+            return self._file.read_plane(self.uncertainty_hdu, self.frame.shape)
+        counted = self.per_second() * self.exposure_s
+        electrons = (self.read_image() if image is None else image) * np.float32(counted)
+        read_variance = np.float32(_READ_NOISE_E**2 * self.exposure_s / _FRAME_S)
+        sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
+        return np.asarray(sigma, np.float32)
 
     def per_second(self) -> float:
         """Return what the image is multiplied by to be in electrons per second.
@@ -137,22 +170,19 @@ class Observation:
         """
         return 1 / self.exposure_s if self.kind == "TICA" else 1.0
 
-    def _read_plane(self, hdu: int) -> NDArray[np.float32]:
-        from astropy.io import fits
+    def sha256(self) -> str:
+        """Return the digest of the file.
 
-        try:
-            with fits.open(self.path, memmap=False) as hdus:
-                data = hdus[hdu].data
-        except (OSError, IndexError, EOFError, ValueError, zlib.error) as error:
-            raise ObservationError(
-                f"{self.path}: HDU {hdu} can't be read, {error}: {REMEDY}"
-            ) from error
-        if data is None or data.shape != self.frame.shape:
-            raise ObservationError(
-                f"{self.path}: HDU {hdu} has the shape {getattr(data, 'shape', None)}, it must be "
-                f"{self.frame.shape}: {REMEDY}"
-            )
-        return np.ascontiguousarray(data, dtype=np.float32)
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        return self._file.sha256()
+
+    @property
+    def _file(self) -> FfiFile:
+        return FfiFile(str(self.path))
 
 
 def read_observation(path: str | Path) -> Observation:
@@ -161,7 +191,8 @@ def read_observation(path: str | Path) -> Observation:
     Parameters
     ----------
     path : str or Path
-        An FFI of SPOC or TICA, plain or gzipped.
+        An FFI of SPOC or TICA: a file, or its ``https://`` or ``s3://`` address as a str; plain,
+        gzipped, or compressed by fpack.
 
     Returns
     -------
@@ -173,28 +204,52 @@ def read_observation(path: str | Path) -> Observation:
     ObservationError
         If the file isn't a whole FFI, or its header lacks something, contradicts itself or the
         file's name, or holds a value that can't be used.
+    ConfigError
+        If the address can't be used.
+    ArchiveUnavailableError
+        If the server doesn't answer.
     """
-    path = Path(path)
-    headers = _read_headers(path)
-    dialect = _TICA if headers[0].get("NAXIS") == 2 else _SPOC
-    cards = _checked_cards(path, headers, dialect)
-    detector = _identify(cards, path.name, dialect)
-    image_cards = HeaderCards(str(path), {dialect.image_hdu: headers[dialect.image_hdu]})
-    frame = Frame(detector, FFI_SHAPE, dialect.science(cards), wcs_cards(image_cards))
+    file = FfiFile(str(path))
+    headers, tiled = file.read_headers()
+    planes = find_planes(file.source, headers)
+    number = planes.image
+    cards = HeaderCards(file.source, {number: headers[number], 0: headers[0]})
+    dialect = _dialect(cards)
+    _check_is_calibrated(cards, headers[number])
+    detector = _identify(cards, file.name, dialect)
+    image_cards = HeaderCards(file.source, {number: headers[number]})
     tstart, tstop = _times(cards, dialect)
-    return Observation(
-        path=path,
-        frame=frame,
+    found = Observation(
+        path=file.source if "://" in file.source else Path(path),
+        frame=Frame(detector, FFI_SHAPE, dialect.science(cards), wcs_cards(image_cards)),
         kind=dialect.kind,
-        image_hdu=dialect.image_hdu,
+        image_hdu=number,
+        uncertainty_hdu=planes.uncertainty,
         date_obs=_date(cards, "DATE-OBS", tstart),
         date_end=_date(cards, "DATE-END", tstop),
         tstart=tstart,
         tstop=tstop,
-        exposure_s=cards.number(dialect.exposure) * dialect.exposure_unit_s,
+        exposure_s=_exposure(cards, dialect),
         quality=dialect.quality(cards, detector),
-        bunit=cards.text(dialect.unit),
+        bunit=_unit(cards, dialect),
     )
+    step = file.rounding_step(number) if number in tiled else 0.0
+    return replace(found, remarks=tuple(_remarks(found, planes, step)))
+
+
+def _remarks(observation: Observation, planes: Planes, step: float) -> Iterator[str]:
+    """Yield what is unusual about a file."""
+    name = observation.name
+    if step:
+        yield (
+            f"{name}: its pixels were rounded to steps of up to {step:.3g} {observation.bunit} to "
+            "be compressed"
+        )
+    if not planes.is_named:
+        yield (
+            f"{name}: HDU {planes.uncertainty} is taken for the uncertainty, its header doesn't "
+            "tell what it is"
+        )
 
 
 @dataclass(frozen=True)
@@ -202,7 +257,6 @@ class _Dialect:
     """How one pipeline writes its FFIs."""
 
     kind: Literal["SPOC", "TICA"]
-    image_hdu: int
     name_pattern: re.Pattern[str]
     camera: str
     ccd: str
@@ -212,6 +266,7 @@ class _Dialect:
     exposure: str
     exposure_unit_s: float
     unit: str
+    units: set[str]
     science: Callable[[HeaderCards], Window]
     quality: Callable[[HeaderCards, Detector], int]
 
@@ -253,9 +308,9 @@ def _tica_quality(cards: HeaderCards, detector: Detector) -> int:
 
 _SPOC = _Dialect(
     kind="SPOC",
-    image_hdu=1,
     name_pattern=re.compile(
-        r"tess\d{10}(?:\d{3})?-s(?P<sector>\d{4})-(?P<camera>\d)-(?P<ccd>\d)-\d{4}-\w_ffi"
+        r"tess\d{10}(?:\d{3})?-s(?P<sector>\d{4})-(?P<camera>\d)-(?P<ccd>\d)-\d{4}-\w_ffi",
+        re.IGNORECASE,
     ),
     camera="CAMERA",
     ccd="CCD",
@@ -265,15 +320,16 @@ _SPOC = _Dialect(
     exposure="EXPOSURE",
     exposure_unit_s=86400.0,
     unit="BUNIT",
+    units=_RATES,
     science=_spoc_science,
     quality=_spoc_quality,
 )
 
 _TICA = _Dialect(
     kind="TICA",
-    image_hdu=0,
     name_pattern=re.compile(
-        r"tica_tess_ffi_s(?P<sector>\d{4})-(?:o\w+-)?\d+-cam(?P<camera>\d)-ccd(?P<ccd>\d)_"
+        r"tica_tess_ffi_s(?P<sector>\d{4})-(?:o\w+-)?\d+-cam(?P<camera>\d)-ccd(?P<ccd>\d)_",
+        re.IGNORECASE,
     ),
     camera="CAMNUM",
     ccd="CCDNUM",
@@ -283,31 +339,49 @@ _TICA = _Dialect(
     exposure="EXPTIME",
     exposure_unit_s=1.0,
     unit="UNITS",
+    units=_COUNTS,
     science=_tica_science,
     quality=_tica_quality,
 )
 
 
-def _checked_cards(path: Path, headers: list[Header], dialect: _Dialect) -> HeaderCards:
-    """Return access to the image's header, then the primary one, once the image is an FFI's."""
-    number = dialect.image_hdu
-    if number >= len(headers) or headers[number].get("XTENSION", "IMAGE") != "IMAGE":
-        raise ObservationError(
-            f"{path}: there is no image in HDU 0 (TICA) or HDU 1 (SPOC): {REMEDY}"
-        )
-    cards = HeaderCards(str(path), {number: headers[number], 0: headers[0]})
-    for keyword, needed in (("NAXIS", 2), ("NAXIS1", FFI_SHAPE[1]), ("NAXIS2", FFI_SHAPE[0])):
-        if headers[number].get(keyword) != needed:
-            cards.fail(keyword, f"{needed} (cutouts and trimmed images are not FFIs)")
-    if cards.get("IMAGTYPE") not in {None, "cal"}:
+_TICA_ONLY = ("CAMNUM", "CCDNUM", "STARTTJD", "SCIPIXS")
+
+
+def _dialect(cards: HeaderCards) -> _Dialect:
+    """Return the dialect that an image's headers are written in."""
+    return _TICA if any(cards.get(key) is not None for key in _TICA_ONLY) else _SPOC
+
+
+def _check_is_calibrated(cards: HeaderCards, header: Header) -> None:
+    """Raise for an image that says that it is something else, a raw one for example."""
+    kind = kind_of_plane(header)
+    if cards.get("IMAGTYPE") is not None and kind != "cal":
         cards.fail("IMAGTYPE", "'cal', a calibrated image")
-    return cards
+    if kind == "raw":
+        cards.fail("EXTNAME", "that of a calibrated image")
+
+
+def _unit(cards: HeaderCards, dialect: _Dialect) -> str:
+    """Return the image's unit."""
+    unit = cards.text(dialect.unit)
+    if unit.lower() not in dialect.units:
+        cards.fail(dialect.unit, repr("electrons/s" if dialect is _SPOC else "electrons"))
+    return unit
+
+
+def _exposure(cards: HeaderCards, dialect: _Dialect) -> float:
+    """Return the time on source in seconds."""
+    exposure = cards.number(dialect.exposure)
+    if exposure <= 0:
+        cards.fail(dialect.exposure, "above 0")
+    return exposure * dialect.exposure_unit_s
 
 
 def _identify(cards: HeaderCards, name: str, dialect: _Dialect) -> Detector:
     """Return the detector on which the headers and the file's name agree."""
-    match = dialect.name_pattern.search(name)
-    named = match.groupdict() if match else {}
+    matches = [known.name_pattern.search(name) for known in (_SPOC, _TICA)]
+    named = next((match.groupdict() for match in matches if match), {})
     sector = _agreed(cards, "SECTOR", named.get("sector"), in_name_only=True)
     camera = _agreed(cards, dialect.camera, named.get("camera"))
     ccd = _agreed(cards, dialect.ccd, named.get("ccd"))
@@ -324,10 +398,11 @@ def _agreed(
     cards: HeaderCards, keyword: str, named: str | None, *, in_name_only: bool = False
 ) -> int:
     """Return the number that every header with `keyword` and the file's name give."""
-    stated = cards.stated(keyword)
+    stated = cards.stated_integers(keyword)
     if not stated and (named is None or not in_name_only):
-        cards.fail(keyword, "in the header" + " or the file's name (-s0020-)" * in_name_only)
-    number = cards.integer(keyword) if stated else int(cast("str", named))
+        where = " or the file's name, as MAST gives it (-s0020-3-3- in tess*-s_ffic.fits)"
+        cards.fail(keyword, "in the header" + where * in_name_only)
+    number = next(iter(stated.values())) if stated else int(cast("str", named))
     if named is not None:
         stated["the file's name"] = int(named)
     if any(value != number for value in stated.values()):
@@ -355,86 +430,3 @@ def _date(cards: HeaderCards, keyword: str, btjd: float) -> str:
         return cards.text(keyword)
     rounded = _BTJD_ZERO_UTC + timedelta(days=btjd, microseconds=500)
     return rounded.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _read_headers(path: Path) -> list[Header]:
-    """Return the headers of every HDU, after walking over all of the file's data.
-
-    A gzipped file is inflated piece by piece, which also checks its CRC; of a plain one only the
-    headers and the last byte of each HDU's data are read.
-    """
-    if path.is_dir():
-        raise ObservationError(f"{path} is a folder, not an FFI: {REMEDY}")
-    try:
-        with _open(path) as stream:
-            headers = _walk(path, stream)
-    except FileNotFoundError:
-        raise ObservationError(f"{path}: there is no such file: check the path") from None
-    except EOFError as error:
-        raise _truncated(path, "its gzip stream has no end") from error
-    except (OSError, zlib.error) as error:
-        raise ObservationError(f"{path} can't be read, {error}: {REMEDY}") from error
-    cards = HeaderCards(str(path), {0: headers[0]})
-    extensions = cards.integer("NEXTEND") if cards.get("NEXTEND") is not None else 0
-    if len(headers) <= extensions:
-        raise _truncated(path, f"NEXTEND is {extensions}, {len(headers) - 1} extensions are there")
-    return headers
-
-
-def _open(path: Path) -> BinaryIO:
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    return cast("BinaryIO", gzip.open(path)) if packed else path.open("rb")
-
-
-def _walk(path: Path, stream: BinaryIO) -> list[Header]:
-    headers: list[Header] = []
-    while block := stream.read(_BLOCK):
-        if not block.startswith(b"XTENSION" if headers else b"SIMPLE  ="):
-            break  # the standard allows anything after the last HDU
-        header = _rest_of_header(path, stream, block)
-        size = _data_size(path, header, len(headers))
-        if size:
-            start = stream.tell()
-            stream.seek(start + size - 1)
-            if not stream.read(1):
-                raise _truncated(path, f"HDU {len(headers)} has less than its {size} bytes of data")
-            stream.seek(start + -(-size // _BLOCK) * _BLOCK)
-        headers.append(header)
-    while stream.read(1 << 20):
-        pass
-    if not headers:
-        begins = f"it begins with {block[:9]!r}" if block else "it is empty"
-        raise ObservationError(f"{path} is not a FITS file, {begins}: {REMEDY}")
-    return headers
-
-
-def _rest_of_header(path: Path, stream: BinaryIO, block: bytes) -> Header:
-    """Return the header that begins with `block`."""
-    from astropy.io.fits import Header
-
-    text = bytearray(block)
-    while not any(block[i : i + 8] == b"END     " for i in range(0, len(block), 80)):
-        block = stream.read(_BLOCK)
-        if len(block) < _BLOCK:
-            raise _truncated(path, "a header has no END")
-        text += block
-    try:
-        return Header.fromstring(text.decode("ascii"))
-    except UnicodeDecodeError as error:
-        raise ObservationError(f"{path}: a header is no text, {error}: {REMEDY}") from error
-
-
-def _data_size(path: Path, header: Header, number: int) -> int:
-    from astropy.io.fits import VerifyError
-
-    try:
-        return int(header.data_size)
-    except (KeyError, TypeError, ValueError, VerifyError) as error:
-        raise ObservationError(
-            f"{path}: BITPIX and NAXIS of HDU {number} don't tell its size, {error}: {REMEDY}"
-        ) from error
-
-
-def _truncated(path: Path, what: str) -> ObservationError:
-    return ObservationError(f"{path} is truncated, {what}: download it again")

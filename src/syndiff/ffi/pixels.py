@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FfiPixels", "check_frame", "read_ffi_pixels"]
 
-_READ_NOISE_E = 10.0
-_FRAME_S = 1.98
-# Read noise of a frame (7 to 11 electrons) and time on source in it: TESS Instrument Handbook
-# (Vanderspek et al. 2018).
-
 
 @dataclass(frozen=True)
 class FfiPixels:
@@ -68,19 +63,17 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
 
     Notes
     -----
-    TICA gives electrons in an exposure and no uncertainty: that is reckoned as the shot noise of
-    the electrons counted and the read noise of every frame. Dead pixels are looked for among all
-    science pixels, so that they don't depend on the window.
+    Dead pixels are looked for among all science pixels, so that they don't depend on the window.
     """
     from scipy.ndimage import binary_dilation
 
     unit = observation.per_second()
-    is_estimated = observation.kind == "TICA"
+    is_estimated = observation.uncertainty_source == "estimated"
     science = observation.frame.science
     counts = observation.read_image()
-    sigma = _estimated(observation, counts) if is_estimated else observation.read_uncertainty()
+    sigma = observation.read_uncertainty(counts)
     codes = find_dead(counts[science.slices] * np.float32(unit), sigma[science.slices])
-    name = observation.path.name
+    name = observation.name
     check_alive(codes, name, "science pixels", "give another FFI")
     whole = np.zeros(counts.shape, np.uint8)
     whole[science.slices] = codes
@@ -95,11 +88,6 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
     # Charge of a full pixel runs along its column.
     full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
     return FfiPixels(image, noise, full, dead, is_estimated)
-
-
-def _estimated(observation: Observation, counts: NDArray[np.float32]) -> NDArray[np.float32]:
-    read_variance = _READ_NOISE_E**2 * observation.exposure_s / _FRAME_S
-    return np.asarray(np.sqrt(np.maximum(counts, 0) + np.float32(read_variance)))
 
 
 def check_frame(observation: Observation) -> NDArray[np.uint8]:
@@ -122,5 +110,5 @@ def check_frame(observation: Observation) -> NDArray[np.uint8]:
     """
     counts = observation.read_image()[observation.frame.science.slices]
     codes = find_dead(counts * np.float32(observation.per_second()))
-    check_alive(codes, observation.path.name, "science pixels", "give another FFI")
+    check_alive(codes, observation.name, "science pixels", "give another FFI")
     return codes

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError, GeometryError, ObservationError, RenderingError
 from syndiff.ffi.dead_pixels import describe_dead
+from syndiff.ffi.ffi_file import FfiFile
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import check_frame
 from syndiff.masks import UNTRUSTED_POINTING, format_quality
@@ -80,7 +80,7 @@ class Candidate:
     def name(self) -> str:
         """File name, in ASCII."""
         if self.observation is None:
-            return Path(self.path).name
+            return FfiFile(self.path).name
         return Reference.of(self.observation).name
 
     @property
@@ -148,7 +148,7 @@ def doubt_about(observation: Observation) -> str:
     if not untrusted:
         return ""
     return (
-        f"{observation.path.name}: DQUALITY {observation.quality} ({format_quality(untrusted)}): "
+        f"{observation.name}: DQUALITY {observation.quality} ({format_quality(untrusted)}): "
         "its WCS may not tell where it looked"
     )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from syndiff.config import digest
 from syndiff.errors import ConfigError, GeometryError
+from syndiff.fits_images import card_text
 from syndiff.sky.pixelmap import Lattice, PixelMap, sky_to_pixel
 from syndiff.sky.sharing import sharing_of
 from syndiff.window import Window
@@ -81,7 +82,7 @@ class Reference:
             Its name, kind and times.
         """
         # FITS headers hold ASCII alone.
-        name = str(observation.path).rsplit("/", 1)[-1].encode("ascii", "backslashreplace").decode()
+        name = card_text(observation.name)
         return cls(name, observation.kind, observation.date_obs, observation.date_end)
 
 

@@ -152,7 +152,7 @@ def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> D
         raise RenderingError(f"{error}; of the FFI here {dead}" if dead else str(error)) from error
     if not found.scale > _LEAST_SIGNIFICANCE * found.scale_error:
         raise RenderingError(
-            f"the template's light doesn't show in {inputs.observation.path.name}: its scale is "
+            f"the template's light doesn't show in {inputs.observation.name}: its scale is "
             f"{found.scale:.4g} +- {found.scale_error:.2g}: give the template of a larger region, "
             "or of the FFI's own field"
         )
@@ -228,9 +228,7 @@ def _write(job: DifferenceJob, record: DifferenceRecord, stars: StarResiduals) -
     ny, nx = inputs.observation.frame.shape
     roi = None if inputs.window == Window(0, 0, nx, ny) else inputs.window
     beside = job.template.rpartition("/")[0]
-    path = (
-        job.output or f"{beside or '.'}/{difference_name(inputs.observation.path.name, roi)}.fits"
-    )
+    path = job.output or f"{beside or '.'}/{difference_name(inputs.observation.name, roi)}.fits"
     folder, _, name = path.removesuffix(".fits").rpartition("/")
     image, table, figure = (
         Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
@@ -253,7 +251,7 @@ def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:
     )
     pulls = record.difference.image / record.noise
     plane = Plane("FFI - template", pulls, "in units of UNCERT", "signed")
-    ffi = record.inputs.observation.path.name
+    ffi = record.inputs.observation.name
     return draw_residuals(plane, held, points, title=f"{ffi}\n- {record.template}")
 
 
@@ -289,6 +287,7 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
         lines.append("sources moved to where the FFI's own WCS has them")
     if record.inputs.ffi.is_estimated:
         lines.append("the FFI has no uncertainty: it is estimated from its electrons")
+    lines += observation.remarks
     if observation.quality:
         named = format_quality(observation.quality)
         lines.append(f"the FFI has quality flags: DQUALITY {observation.quality} ({named})")
@@ -307,7 +306,7 @@ def _warnings(record: DifferenceRecord) -> list[str]:
             "small; the errors of scale and zero point grow with it, UNCERT doesn't"
         )
     for line in lines:
-        logger.warning("%s: %s", record.inputs.observation.path.name, line)
+        logger.warning("%s: %s", record.inputs.observation.name, line)
     return lines
 
 

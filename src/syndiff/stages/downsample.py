@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,6 @@ from syndiff.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from astropy.io import fits
     from numpy.typing import NDArray
@@ -252,7 +250,7 @@ def _jobs(
             ffi.name, roi=roi, oversample=oversample, is_refined=following.refine
         )
         found = [ffi.name, ffi.observation.frame.digest, ffi.observation.date_obs]
-        content = _sha256(ffi.observation.path) if following.refine else ""
+        content = ffi.observation.sha256() if following.refine else ""
         identity = [*found, content]
         jobs.append(_Job(place, _digest(request, identity), ffi=ffi, refine=following.refine))
     return jobs, refused
@@ -346,11 +344,6 @@ def _windows(frame: Frame, roi: Window | None) -> tuple[Window, Window]:
 def _digest(request: _Request, pointing: Sequence[object]) -> str:
     sampling = [str(request.window), request.oversample, list(pointing)]
     return digest([TEMPLATE_FORMAT, request.content, *sampling])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_done(job: _Job, sizes: dict[str, int]) -> bool:

@@ -132,7 +132,8 @@ def mapping_stage(
 def _notes(observation: Observation) -> tuple[str, ...]:
     """Return what may be wrong with the FFI that everything is mapped by."""
     doubt = doubt_about(observation)
-    return (f"{doubt}: templates by it may be off, give another FFI",) if doubt else ()
+    lines = (f"{doubt}: templates by it may be off, give another FFI",) if doubt else ()
+    return (*lines, *observation.remarks)
 
 
 def _kept(
@@ -145,7 +146,7 @@ def _kept(
     if not (layout.skycell_list.exists() and layout.master_map.exists()):
         return None
     mapping = read_mapping(layout)
-    refuse_other_frame(mapping, observation.frame, ffi=observation.path.name)
+    refuse_other_frame(mapping, observation.frame, ffi=observation.name)
     if mapping.tessellation_digest != tessellation.digest:
         raise ConfigError(
             f"{layout.mapping} was mapped with another skycell catalogue (digest "

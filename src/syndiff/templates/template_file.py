@@ -14,7 +14,7 @@ from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.ffi.frame import Frame
-from syndiff.fits_images import Room, pack_hdus, packed_size
+from syndiff.fits_images import Room, card_text, pack_hdus, packed_size
 from syndiff.kernels.planes import tally_pixels
 from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
@@ -140,7 +140,11 @@ class Followed:
         (str, object, str)
             Keyword, value and comment.
         """
-        yield "FOLLOWS", self.name, ""  # names of TICA's FFIs leave no room for a comment
+        yield (
+            "FOLLOWS",
+            card_text(self.name),
+            "",
+        )  # names of TICA's FFIs leave no room for a comment
         yield "FFIBEG", self.date_obs, "start of that FFI, UTC"
         yield "FFIEND", self.date_end, "its end, UTC"
         yield "FFIBTJD", self.btjd, "[d] its middle, JD - 2457000"
@@ -425,7 +429,7 @@ def _response_cards(response: dict[str, Any]) -> list[tuple[str, object, str]]:
             ("PSFSIGMA", response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation"),
         ]
     seeing = response["seeing_variance_px2"]
-    source = response["source"].encode("ascii", "backslashreplace").decode()
+    source = card_text(response["source"])
     return [
         ("PSFMODEL", "prf", "measured response, in place of PS1 seeing"),
         ("PRFSET", response["set"], "how the names of its files begin"),
@@ -547,7 +551,7 @@ def inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
         (
             cell["name"],
             row["band"],
-            row["source"].encode("ascii", "backslashreplace"),
+            card_text(row["source"]),
             row["sha256"],
             np.nan if row["mjd_obs"] is None else row["mjd_obs"],
             np.nan if row["exptime_s"] is None else row["exptime_s"],
