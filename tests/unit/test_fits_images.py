@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from syndiff.fits_images import Room, pack_hdus, packed_size
+from syndiff.fits_images import Room, card_text, pack_hdus, packed_size
 
 
 def make_hdus(seed=0):
@@ -79,3 +79,10 @@ def test_one_wrong_bit_is_noticed():
         fits.open(io.BytesIO(packed), checksum=True) as hdus,
     ):
         [hdu.verify_checksum() for hdu in hdus]
+
+
+def test_cards_hold_any_name():
+    assert (
+        fits.Card("FFI", card_text("\N{LATIN SMALL LETTER E WITH ACUTE}.fits")).value
+        == r"\xe9.fits"
+    )
