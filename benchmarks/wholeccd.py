@@ -10,10 +10,11 @@ from benchmarks.figures import Row, cpu_seconds, isolated, measured
 from benchmarks.onecell import reduced_skycell, stronger_costs, textbook_costs
 from syndiff.config import ReductionConfig, SceneConfig
 from syndiff.ffi.tiles import MARGIN_PX
+from syndiff.scenes.scene_inputs import SceneJob
 from syndiff.sky.mapping import Reference, map_frame
 from syndiff.sky.mapping_files import write_mapping, write_skycell_map
 from syndiff.stages.downsample import downsample_stage
-from syndiff.stages.process import SceneJob, process_stage
+from syndiff.stages.process import process_stage
 from syndiff.stages.stage import StageRun
 from syndiff.window import Window
 

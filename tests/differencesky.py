@@ -13,6 +13,7 @@ from syndiff.scenes.scene import SceneStrip
 from syndiff.scenes.store import SceneStore
 from syndiff.simulation.ffi import SCIENCE, FfiConfig, example_cards, shifted, write_ffi
 from syndiff.simulation.sky import Cap, SkyConfig, make_sources
+from syndiff.sky.mapping_files import read_mapping
 from syndiff.window import Window
 
 TILE = Window(15, 16, 16, 17)
@@ -20,6 +21,8 @@ TILE = Window(15, 16, 16, 17)
 TILE_PIXELS = Window(1004, 1024, 1068, 1088)
 ROI = Window(1012, 1032, 1060, 1080)
 """As far inside as a kernel reaches."""
+AROUND_ROI = TILE_PIXELS.grown(-EDGE_PX)
+"""What such a scene holds."""
 AROUND = TILE_PIXELS.grown(EDGE_PX)
 NOISE = 2.0
 """UNCERT of the template, flux at zero point 25: 0.04 e-/s."""
@@ -40,7 +43,7 @@ def make_root(root, stars):
     """Mapping, scene and template of `ROI` under a data root; returns the reference FFI."""
     sky = root.parent
     reference = write_image(sky, FfiConfig(DETECTOR, example_cards()), stars)
-    invoke("mapping", reference, "--data-root", root, "--roi", ROI, "--max-workers", 1)
+    invoke("mapping", reference, "--data-root", root, "--roi", TILE_PIXELS, "--max-workers", 1)
     layout = Layout.under(str(root), DETECTOR)
     write_scene(layout, stars)
     invoke("downsample", 20, 3, 3, "--data-root", root, "--roi", ROI)
@@ -51,15 +54,18 @@ def write_scene(layout, stars, digest="0123456789abcdef"):
     """Write a scene of one tile."""
     strip = draw_strip(stars)
     about = dict(zip(("sector", "camera", "ccd"), (20, 3, 3), strict=True))
-    about |= {"ffi": "reference.fits", "response": {"model": "gaussian", "sigma_px": 40.0}}
+    response = {"model": "gaussian", "sigma_px": 40.0, "reach_px": 3.6}
+    about |= {"ffi": "reference.fits", "response": response}
     config = SceneConfig(background="none").to_dict()
     about |= {"config": config, "reduction": {"ignore_mask_bits": 0}}
     store = SceneStore(layout.scene, SCIENCE)
     store.create(digest, about)
     inputs = np.array([7], np.uint64)
     store.write(TILE.y0, range(TILE.x0, TILE.x1), strip, inputs)
-    tiles = [[TILE.y0, TILE.x0, f"{7:016x}"]]
-    content = {**about, "digest": digest, "tiles": tiles, "mapped": 0, "skycells": []}
+    names = [member.skycell.name for member in read_mapping(layout).members]
+    held = [AROUND_ROI.x0, AROUND_ROI.y0, AROUND_ROI.x1, AROUND_ROI.y1]
+    parts = {"windows": [held], "parts": [names], "tiles": [[TILE.y0, TILE.x0, f"{7:016x}", 0]]}
+    content = {**about, **parts, "digest": digest, "mapped": len(names), "skycells": []}
     write_scene_metadata(layout, content)
 
 

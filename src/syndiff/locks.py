@@ -22,13 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(place: Place) -> Iterator[None]:
+def locked(place: Place, *, to_read: bool = False) -> Iterator[None]:
     """Hold a place until the end of the block, waiting for another run to let go of it.
 
     Parameters
     ----------
     place : Place
         What is to be held; the lock is an empty file beside it, ``<place>.lock``.
+    to_read : bool
+        Only to be read: nothing is written, and where no run has made the lock none is waited for.
 
     Raises
     ------
@@ -44,9 +46,12 @@ def locked(place: Place) -> Iterator[None]:
         yield
         return
     path = Path(f"{place}.lock")
+    if to_read and not path.exists():
+        yield
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        file = path.open("rb" if to_read else "ab")
     except OSError as error:
         raise StorageError(
             f"can't write {path}: {error.strerror}. Check that you may write there and that the "

@@ -12,6 +12,7 @@ from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import check_frame
+from syndiff.ffi.tiles import REACH_PX
 from syndiff.layout import Layout
 from syndiff.pointing.following import (
     Following,
@@ -21,6 +22,7 @@ from syndiff.pointing.following import (
 )
 from syndiff.scenes.prf import response_for
 from syndiff.scenes.prf_files import keep_prf_grid
+from syndiff.scenes.scene_inputs import SceneJob
 from syndiff.sky.catalogue import find_catalogue, open_tessellation
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.sky.pixelmap import sky_to_pixel
@@ -28,7 +30,7 @@ from syndiff.stages.difference import difference_stage
 from syndiff.stages.download import DownloadJob, download_stage
 from syndiff.stages.downsample import downsample_stage
 from syndiff.stages.mapping import mapping_stage
-from syndiff.stages.process import SceneJob, process_stage
+from syndiff.stages.process import process_stage
 from syndiff.stages.stage import StageReport, StageRun
 from syndiff.stars.coverage import check_coverage
 from syndiff.stars.files import read_star_file
@@ -182,6 +184,7 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     _check_archive(settings)
     layout = settings.layout(detector)
     scene = _scene(settings, observation.frame)
+    reach_px = response_for(observation.frame, scene, layout.pixel_response).reach_px
     open_tessellation(find_catalogue(layout, settings.catalogue))
     # Asked for before anything is fetched: what can't be had is said now.
     stars = _stars(settings, observation.frame, window)
@@ -189,7 +192,7 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
         layout.check_writable()
         stages = (
             _logged(_map(observation, settings, window, run)),
-            _logged(_download(detector, settings, window, run)),
+            _logged(_download(detector, settings, window, run, reach_px=reach_px)),
             _logged(_process(detector, settings, (scene, stars), window, run)),
             _logged(_downsample(detector, settings, window, run)),
         )
@@ -436,13 +439,19 @@ def _map(
 
 
 def _download(
-    detector: Detector, settings: Settings, window: Window | None, run: StageRun
+    detector: Detector,
+    settings: Settings,
+    window: Window | None,
+    run: StageRun,
+    *,
+    reach_px: float = REACH_PX,
 ) -> StageReport:
     job = DownloadJob(
         settings.layout(detector),
         settings.reduction,
         _archive(settings),
         keep_raw=settings.keep_raw,
+        reach_px=reach_px,
         overwrite=settings.overwrite,
         allow_mixed=settings.allow_mixed,
     )

@@ -108,6 +108,26 @@ class Window:
         x1, y1 = min(self.x1, other.x1), min(self.y1, other.y1)
         return Window(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
+    def union(self, other: "Window") -> "Window":
+        """Return the smallest window that holds both.
+
+        Parameters
+        ----------
+        other : Window
+            The other window.
+
+        Returns
+        -------
+        Window
+            Their pixels, and those between them.
+        """
+        return Window(
+            min(self.x0, other.x0),
+            min(self.y0, other.y0),
+            max(self.x1, other.x1),
+            max(self.y1, other.y1),
+        )
+
     def contains(self, other: "Window") -> bool:
         """Tell whether every pixel of `other` is in this window.
 

@@ -18,6 +18,8 @@ from commands import (
 )
 
 from syndiff.layout import Layout
+from syndiff.simulation.ffi import SCIENCE
+from syndiff.sky.mapping_files import read_mapping
 from syndiff.window import Window
 
 CCD = ("20", "3", "3")
@@ -76,9 +78,20 @@ class TestOrder:
         assert option[0] in line
 
     def test_scene_that_ends_before_the_window(self, small_sky, root):
-        line = refused(*stage("downsample", small_sky, root, roi=Window(1001, 1001, 1005, 1100)))
-        assert "is not rendered for all of the window" in line
+        larger = Window(1001, 1001, 1005, 1030)
+        invoke(*stage("mapping", small_sky, root, roi=larger))
+        line = refused(*stage("downsample", small_sky, root, roi=larger))
+        assert "is not rendered from the skycells as they are now" in line
         assert "`syndiff process 20 3 3`" in line
+
+    @pytest.mark.parametrize("name", STAGES[1:])
+    def test_pixels_that_are_not_mapped(self, small_sky, root, name):
+        """Neither of another region, nor of the whole CCD."""
+        for roi in (Window(1001, 1001, 1005, 1100), None):
+            command = stage(name, small_sky, root, roi=roi or ROI)
+            line = refused(*(part for part in command if roi or part not in {"--roi", ROI}))
+            assert f"only the pixels {ROI} are mapped" in line
+            assert "`syndiff mapping <FFI>`" in line
 
 
 class TestAgain:
@@ -179,18 +192,29 @@ class TestRegions:
         part = {name: plane[y : y + ny, x : x + nx] for name, plane in large.items()}
         assert same_planes(small, part)
 
-    def test_what_was_made_before_leaves_no_trace(self, small_sky, root, tmp_path, finished):
-        """A template is the same file whichever region was made before it."""
-        far = Window(1040, 999, 1044, 1003)
-        invoke(*pipeline(small_sky, root, roi=far))
-        invoke(*pipeline(small_sky, tmp_path / "far", roi=far))
-        assert template_path(root, roi=far).read_bytes() == (
-            template_path(tmp_path / "far", roi=far).read_bytes()
-        )
-        # The first region's tiles and metadata are still good.
-        stages = report("downsample", "--data-root", root, "--roi", ROI, "--overwrite")["stages"]
-        assert stages["downsample"]["counts"]["templates made"] == 1
-        assert template_path(root).read_bytes() == template_path(finished).read_bytes()
+    def test_region_without_skycells_is_refused_and_leaves_no_trace(self, small_sky, root):
+        far = Window(1060, 999, 1064, 1003)
+        for where in (root, root.with_name("empty")):
+            line = refused(*pipeline(small_sky, where, roi=far))
+            assert "PS1 saw the sky north of declination -30 only" in line
+        stages = report(*pipeline(small_sky, root))["stages"]
+        assert all(stages[name]["skipped"] for name in STAGES)
+
+    def test_mapping_tells_which_pixels_it_holds_and_grows(self, small_sky, root):
+        mapped = report(*stage("mapping", small_sky, root))["stages"]["mapping"]
+        assert mapped["notes"] == [f"mapped: pixels {ROI} of {SCIENCE} (x0,y0,x1,y1)"]
+        other = Window(1006, 1003, 1008, 1010)
+        mapped = report(*stage("mapping", small_sky, root, roi=other))["stages"]["mapping"]
+        both = ROI.union(other)
+        assert not mapped["skipped"]
+        assert mapped["notes"] == [f"mapped: pixels {both} of {SCIENCE} (x0,y0,x1,y1)"]
+        assert read_mapping(Layout.under(root, DETECTOR)).window == both
+        assert report(*stage("mapping", small_sky, root, roi=other))["stages"]["mapping"]["skipped"]
+        whole = [a for a in stage("mapping", small_sky, root) if a not in {"--roi", ROI}]
+        mapped = report(*whole)["stages"]["mapping"]
+        assert not mapped["skipped"]
+        assert mapped["notes"] == []
+        assert report(*stage("mapping", small_sky, root))["stages"]["mapping"]["skipped"]
 
     def test_full_frame_after_a_region(self, small_sky, root, finished):
         command = [a for a in pipeline(small_sky, root) if a not in {"--roi", ROI}]

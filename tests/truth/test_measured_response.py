@@ -1,7 +1,7 @@
 """Templates with TESS's measured response, made by the command from files, against the truth."""
 
 import pytest
-from rendered import check_same, check_templates, render
+from rendered import check_products, check_templates, render
 
 from benchmarks.prf_accuracy import SKIES, leftover
 from benchmarks.skies import OFFSETS, Run, Sky, run_command
@@ -33,7 +33,7 @@ def test_headers_say_which_response(node):
 def test_two_workers_and_another_region(node, tmp_path):
     run = Run(psf_sigma=None, roi=node.sky.plan.field.grown(-3), cores=2)
     products = run_command(node.simulation, tmp_path, run)
-    check_same(products, node.products[None])
+    check_products(products, node.products[None])
 
 
 def test_what_tess_sees_but_for_the_wings_of_ps1s_seeing(node):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from smallsky import ccd_frame, small_frame, small_tessellation
 
-from syndiff.errors import ConfigError, GeometryError
+from syndiff.errors import ConfigError, GeometryError, MissingInputError
 from syndiff.sky.mapping import PixelMap, Reference, map_frame, refuse_other_frame, sky_to_pixel
 from syndiff.sky.sharing import sharing_of
 from syndiff.sky.tessellation import Tessellation
@@ -114,9 +114,67 @@ def test_touching_selects_by_pixels_not_by_rectangles():
     frame = small_frame(roll_deg=45.0)
     mapping = map_frame(frame, small_tessellation(), margin_px=0, reference=REFERENCE)
     for window in (Window(20, 12, 24, 15), Window(5, 5, 6, 6), frame.science):
-        got = {member.skycell.name for member in mapping.touching(window)}
+        got = {member.skycell.name for member in mapping.mapped_under(window)}
         cells = [member.skycell for member in mapping.members]
         assert got == {cell.name for cell in cells if lands_in(cell, frame, window)}
+
+
+REGION = Window(20, 12, 26, 17)
+
+
+@pytest.fixture(scope="module")
+def whole_and_region():
+    """A mapping of the whole frame, and one of a part of it."""
+    arguments = {"margin_px": 3, "reference": REFERENCE}
+    frame, tessellation = small_frame(), small_tessellation()
+    return (
+        map_frame(frame, tessellation, **arguments),
+        map_frame(frame, tessellation, **arguments, window=REGION),
+    )
+
+
+def test_a_region_maps_what_the_whole_has_there_and_nothing_else(whole_and_region):
+    whole, region = whole_and_region
+    assert (whole.window, region.window) == (whole.frame.science, REGION)
+    outer = REGION.grown(3)
+    assert [m.skycell for m in region.members] == [m.skycell for m in whole.touching(outer)]
+    assert len(region.members) < len(whole.members)
+    same = {m.skycell.name: (m.role, m.window) for m in whole.members}
+    assert all(same[m.skycell.name] == (m.role, m.window) for m in region.members)
+    inside = np.zeros(region.frame.shape, dtype=bool)
+    inside[outer.slices] = True
+    names = [np.array([*(m.skycell.name for m in one.members), ""]) for one in whole_and_region]
+    owners = [name[one.owners] for name, one in zip(names, whole_and_region, strict=True)]
+    np.testing.assert_array_equal(owners[0][inside], owners[1][inside])
+    assert (region.owners[~inside] == -1).all()
+    ny, nx = REGION.shape
+    assert sum(m.shared_px for m in region.members) == pytest.approx(ny * nx)
+    assert region.digest != whole.digest
+
+
+def test_a_region_answers_for_its_own_pixels_only(whole_and_region):
+    whole, region = whole_and_region
+    inside, beyond = REGION.grown(3), REGION.grown(4)
+    assert [m.skycell for m in region.touching(inside)] == [
+        m.skycell for m in whole.touching(inside)
+    ]
+    for window in (beyond, whole.frame.science):
+        with pytest.raises(
+            MissingInputError, match=rf"only the pixels {REGION} are mapped .*--roi"
+        ):
+            region.touching(window)
+    # Beyond the margin of all science pixels there is nothing that could have been mapped.
+    assert whole.touching(whole.frame.science.grown(30)) == whole.members
+
+
+def test_pixels_without_skycells_are_refused():
+    frame, tessellation = small_frame(), small_tessellation(across=1)
+    everything = map_frame(frame, tessellation, margin_px=0, reference=REFERENCE)
+    corner = Window(4, 0, 6, 2)
+    with pytest.raises(GeometryError, match=rf"no skycell covers the pixels {corner} .*PS1 saw"):
+        everything.touching(corner)
+    with pytest.raises(GeometryError, match=rf"none of .*science pixel of .* in {corner}"):
+        map_frame(frame, tessellation, margin_px=0, reference=REFERENCE, window=corner)
 
 
 def test_window_inside_one_skycell_is_touched_by_it():

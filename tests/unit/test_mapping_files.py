@@ -1,5 +1,6 @@
 """The mapping's files: what they hold, that they read back, what happens when they don't."""
 
+import contextlib
 import csv
 import gzip
 import io
@@ -24,6 +25,7 @@ from syndiff.sky.mapping_files import (
 )
 from syndiff.sky.tessellation import Tessellation
 from syndiff.storage import Place
+from syndiff.window import Window
 
 REFERENCE = Reference("tess1.fits", "SPOC", "2020-01-01T00:00:00", "2020-01-01T00:30:00")
 
@@ -56,6 +58,34 @@ def test_reading_gives_back_what_was_written(mapping, layout):
     assert again.digest == mapping.digest
     np.testing.assert_array_equal(again.owners, mapping.owners)
     assert again.owners.dtype == np.int32
+
+
+def test_a_region_says_which_pixels_it_holds(layout):
+    region = Window(20, 12, 26, 17)
+    frame, tessellation = small_frame(), small_tessellation()
+    written = map_frame(frame, tessellation, margin_px=3, reference=REFERENCE, window=region)
+    write_mapping(written, layout)
+    assert read_mapping(layout) == written
+    with open_fits(layout.master_map) as hdus:
+        corners = [hdus[0].header[f"MAP{name}"] for name in ("X0", "Y0", "X1", "Y1")]
+    assert corners == [20, 12, 26, 17]
+    assert f"pixels {region}" in layout.regions.read().decode()
+
+
+def test_a_mapping_that_another_run_is_writing_is_waited_for(mapping, layout, monkeypatch):
+    """As that run goes from one region to another, the list is gone for a moment."""
+    write_mapping(mapping, layout)
+    layout.skycell_list.remove()
+
+    @contextlib.contextmanager
+    def others_turn(place, *, to_read):
+        assert place == layout.mapping
+        assert to_read
+        write_mapping(mapping, layout)
+        yield
+
+    monkeypatch.setattr("syndiff.sky.mapping_files.locked", others_turn)
+    assert read_mapping(layout) == mapping
 
 
 def test_files_are_the_same_bytes_every_time(mapping, layout, tmp_path):
@@ -221,10 +251,11 @@ def test_truncated_master_map_is_noticed(mapping, layout):
 @pytest.mark.parametrize(
     ("card", "value", "message"),
     [
-        ("MAPVERS", 7, r"it has format 7, this is 1"),
+        ("MAPVERS", 7, r"it has format 7, this is 2"),
         ("CRPIX1", 25.0, r"its header is not that of sector 20 camera 3 ccd 3"),
         ("CTYPE1", "RA---SIN", r"CTYPE1 is 'RA---SIN'"),
         ("SCIX1", 900, r"science window"),
+        ("MAPX1", 45, r"it says that the pixels 4,0,45,36 are mapped, outside of 4,0,44,36"),
         ("LISTDIG", None, r"LISTDIG"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syndiff.errors import ConfigError
-from syndiff.ffi.tiles import EDGE_PX, MARGIN_PX, TILE_PX, TileGrid
+from syndiff.ffi.tiles import EDGE_PX, MARGIN_PX, REACH_PX, TILE_PX, TileGrid
 from syndiff.window import Window
 
 SCIENCE = Window(44, 3, 44 + 300, 3 + 130)
@@ -42,9 +42,19 @@ def test_tiles_hold_all_that_sampling_a_window_needs_and_no_tile_more(window):
         assert GRID.pixels(Window(tiles.x0, k, tiles.x1, k + 1)).intersection(needed)
 
 
-@given(windows_inside(SCIENCE))
-def test_inputs_are_whole_tiles_and_their_margin(window):
-    assert GRID.inputs(window) == GRID.pixels(GRID.covering(window)).grown(MARGIN_PX)
+@given(windows_inside(SCIENCE), st.floats(0.5, REACH_PX))
+def test_inputs_are_what_a_response_reaches_and_no_whole_tiles(window, reach_px):
+    inputs = GRID.inputs(window, reach_px)
+    margin = window.x0 - inputs.x0
+    assert inputs == window.grown(margin)
+    assert EDGE_PX + reach_px <= margin < EDGE_PX + reach_px + 1
+    assert GRID.inputs(window) == window.grown(EDGE_PX + REACH_PX)
+    assert SCIENCE.grown(MARGIN_PX).contains(GRID.inputs(window))  # all of it is mapped
+
+
+def test_inputs_of_pixels_that_see_no_sky_are_not_asked_for():
+    beyond = Window(0, 0, 60, 20)
+    assert GRID.inputs(beyond) == GRID.inputs(Window(44, 3, 60, 20))
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (400, 3), (44, 140), (42, 3), (344, 3), (44, 133)])

@@ -37,6 +37,12 @@ def test_growing_adds_pixels_on_every_side(window, margin_px):
     assert grown.grown(-margin_px) == window
 
 
+def test_unions_are_the_smallest_windows_that_hold_both():
+    one, other = Window(3, 1, 5, 9), Window(8, 2, 9, 12)
+    assert one.union(other) == other.union(one) == Window(3, 1, 9, 12)
+    assert one.union(Window(4, 2, 5, 3)) == one
+
+
 def test_slices_cut_rows_then_columns():
     array = np.arange(20).reshape(4, 5)
     window = Window(1, 2, 4, 4)

@@ -18,7 +18,8 @@ from syndiff.errors import (
 )
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import read_ffi_pixels
-from syndiff.scenes.metadata import read_scene_metadata, sampled_digest
+from syndiff.locks import locked
+from syndiff.scenes.metadata import SceneRecord
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.displacement import displacement_between
 from syndiff.sky.mapping import Reference
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from syndiff.layout import Layout
     from syndiff.scenes.store import StoredScene
     from syndiff.settings import Settings
+    from syndiff.sky.mapping import Mapping
 
 Placing = Literal["template", "WCS"]
 
@@ -267,12 +269,14 @@ class _Source:
         if oversample > 1 and placing == "template":
             fine = refine_file(planes.flux, oversample, self.held, pad_px=pad_px)
             return fine, binned(planes, oversample)
-        reference = self._reference()
+        mapping = self._mapping()
+        reference = mapping.frame
         seen = self._own(frame) if placing == "template" else frame
         there = displacement_between(reference, seen)
         if placing == "template":
             there = there.moved(*(np.full(there.dx.shape, v) for v in template_offset(self.header)))
-        stored = self._scene(reference, pad_px + math.ceil(there.largest(self.held)))
+        with locked(self.layout.scene, to_read=True):
+            stored = self._scene(mapping, pad_px + math.ceil(there.largest(self.held)))
         model = sample_finely(
             stored.strip.flux, stored.origin, self.held, displacement=there, pad_px=pad_px
         )
@@ -282,10 +286,10 @@ class _Source:
             )
         return model, planes
 
-    def _reference(self) -> Frame:
-        """Return the pixel grid that the scene was made for."""
+    def _mapping(self) -> Mapping:
+        """Return the mapping of the CCD that the scene was made for."""
         try:
-            return read_mapping(self.layout).frame
+            return read_mapping(self.layout)
         except MissingInputError as error:
             raise self._missing(error) from error
 
@@ -296,24 +300,23 @@ class _Source:
             "--oversample 4, or pass --kernel none for scale and background only"
         )
 
-    def _scene(self, reference: Frame, reach_px: int) -> StoredScene:
+    def _scene(self, mapping: Mapping, reach_px: int) -> StoredScene:
         """Return the scene under the template and as far around as a kernel reaches."""
-        store = SceneStore(self.layout.scene, reference.science)
+        science = mapping.frame.science
+        store = SceneStore(self.layout.scene, science)
         try:
-            content = read_scene_metadata(self.layout)
-            rendered = store.check_rendered(self.held)
+            record = SceneRecord.read(self.layout, mapping, store)
+            found = record.under(self.held)["sampled"]
         except MissingInputError as error:
             raise self._missing(error) from error
-        found, stated = sampled_digest(content, rendered), self.header.get("SCENEDIG")
+        stated = self.header.get("SCENEDIG")
         if found != stated:
             raise RenderingError(
                 f"{self.template} was sampled from another scene (SCENEDIG {stated}) than the one "
                 f"in {self.layout.scene} ({found}): make the template again with `syndiff "
                 f"downsample {self.layout.detector.arguments}`, or give the --data-root of its own"
             )
-        around = self.held.grown(max(0, reach_px - 1)).intersection(reference.science) or self.held
-        try:
-            store.check_rendered(around)
-        except MissingInputError:
-            around = self.held  # what the kernel lacks at the border is unknown there
-        return store.read(around)
+        # What the kernel lacks at the border of what the scene holds is unknown.
+        grown = (self.held.grown(k).intersection(science) for k in range(reach_px - 1, 0, -1))
+        wholes = (window for window in grown if window is not None and record.holds(window))
+        return store.read(next(wholes, self.held))

@@ -138,13 +138,17 @@ class Frame:
         ra, dec = self.wcs.all_pix2world(np.asarray(x, float), np.asarray(y, float), 0)
         return np.asarray(ra, np.float64), np.asarray(dec, np.float64)
 
-    def footprint(self, margin_px: float = 0.0) -> NDArray[np.float64]:
-        """Return the border of the science pixels on the sky.
+    def footprint(
+        self, margin_px: float = 0.0, window: Window | None = None
+    ) -> NDArray[np.float64]:
+        """Return the border of the science pixels, or of a part of them, on the sky.
 
         Parameters
         ----------
         margin_px : float
             Pixels by which the border is moved outwards.
+        window : Window, optional
+            The part; None for all.
 
         Returns
         -------
@@ -152,7 +156,7 @@ class Frame:
             Unit vectors of a closed polygon (the first point isn't repeated), along the outer edges
             of the outermost pixels; great circles between them follow the curved border to 0.01 px.
         """
-        w = self.science
+        w = window or self.science
         left, right = w.x0 - 0.5 - margin_px, w.x1 - 0.5 + margin_px
         low, high = w.y0 - 0.5 - margin_px, w.y1 - 0.5 + margin_px
         corners = [(left, low), (right, low), (right, high), (left, high)]

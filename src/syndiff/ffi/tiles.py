@@ -26,8 +26,8 @@ REACH_PX = 8
 MARGIN_PX = EDGE_PX + REACH_PX + 1
 """Light this far from a tile may enter its grid: edge, reach, and the splat at the grid's border.
 
-Skycells that touch a tile grown by this margin are its inputs, whatever the response, so that
-the list of skycells does not depend on it.
+So far around the science pixels skycells are mapped, whatever the response, so that the mapping
+does not depend on it.
 """
 
 
@@ -69,12 +69,7 @@ class TileGrid:
         ConfigError
             If the window lies outside the science window.
         """
-        if window.intersection(self.science) is None:
-            raise ConfigError(
-                f"window {window} lies outside the science window {self.science}: give a region "
-                "of interest (x0,y0,x1,y1) that holds science pixels"
-            )
-        grown = window.grown(margin_px)
+        grown = self._science_of(window).grown(margin_px)
         rows, columns = self.shape
         return Window(
             max(0, (grown.x0 - self.science.x0) // TILE_PX),
@@ -104,22 +99,34 @@ class TileGrid:
             y0 + TILE_PX * tiles.y1,
         )
 
-    def inputs(self, window: Window) -> Window:
-        """Return the FFI pixels whose light the tiles under a window need.
+    def inputs(self, window: Window, reach_px: float = REACH_PX) -> Window:
+        """Return the FFI pixels whose light templates of a window need.
 
         Parameters
         ----------
         window : Window
             FFI pixels, for example a region of interest.
+        reach_px : float
+            How far the response carries light; the default is the farthest.
 
         Returns
         -------
         Window
-            FFI pixels: whole tiles, so that a tile is the same for every region of interest.
+            The window's science pixels, `EDGE_PX` for offsets and interpolation, and the reach.
 
         Raises
         ------
         ConfigError
             If the window lies outside the science window.
         """
-        return self.pixels(self.covering(window)).grown(MARGIN_PX)
+        return self._science_of(window).grown(EDGE_PX + math.ceil(reach_px))
+
+    def _science_of(self, window: Window) -> Window:
+        """Return the science pixels of a window."""
+        held = window.intersection(self.science)
+        if held is None:
+            raise ConfigError(
+                f"window {window} lies outside the science window {self.science}: give a region "
+                "of interest (x0,y0,x1,y1) that holds science pixels"
+            )
+        return held

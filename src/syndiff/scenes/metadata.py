@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from syndiff.config import digest
 from syndiff.errors import MissingInputError, RenderingError
+from syndiff.ffi.tiles import TileGrid
+from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
+    import numpy as np
     from numpy.typing import NDArray
 
     from syndiff.layout import Layout
-    from syndiff.window import Window
+    from syndiff.scenes.store import SceneStore
+    from syndiff.sky.mapping import Mapping
 
-__all__ = [
-    "METADATA_FORMAT",
-    "part_of_scene",
-    "read_scene_metadata",
-    "sampled_digest",
-    "write_scene_metadata",
-]
+__all__ = ["METADATA_FORMAT", "SceneRecord", "read_scene_metadata", "write_scene_metadata"]
 
-METADATA_FORMAT = 1
+METADATA_FORMAT = 2
 """Version of the file's content."""
 
 
@@ -38,8 +34,9 @@ def write_scene_metadata(layout: Layout, content: dict[str, Any]) -> None:
     layout : Layout
         Where everything lies.
     content : dict
-        JSON: configuration; ``tiles``, each row, column and digest of its inputs; ``skycells``, a
-        row for each one that those tiles are made from.
+        JSON: configuration; ``windows``, the FFI pixels that the scene holds; ``parts``, names of
+        skycells; ``tiles``, each row, column, digest of its inputs and index of its part;
+        ``skycells``, a row for each one that those tiles are made from.
 
     Raises
     ------
@@ -89,61 +86,165 @@ def read_scene_metadata(layout: Layout) -> dict[str, Any]:
     return content
 
 
-def part_of_scene(
-    content: dict[str, Any], names: Collection[str], tiles: Window, rendered: NDArray[np.uint64]
-) -> dict[str, Any]:
-    """Return what is told of some tiles, whatever else the scene holds.
+@dataclass(frozen=True, eq=False)
+class SceneRecord:
+    """What a scene's metadata tell, beside the tiles that its store holds now.
+
+    A tile is made from the skycells of a *part* of the sky: it holds the pixels that need no
+    other skycell. Tiles of a whole CCD have one part in common, those of a region a smaller one.
 
     Parameters
     ----------
     content : dict
         Of `cell_metadata.json`.
-    names : collection of str
-        Skycells that the tiles need.
-    tiles : Window
-        Range of tile columns and rows.
+    mapping : Mapping
+        The CCD's skycells.
     rendered : (rows, columns) uint64
-        Digests of those tiles in the scene store.
-
-    Returns
-    -------
-    dict
-        `content` with the rows of those skycells only, and the `sampled_digest`.
-
-    Raises
-    ------
-    MissingInputError
-        If the content doesn't tell of a tile as it was rendered.
+        Digest of each tile in the scene store.
     """
-    told = {(row, column): int(number, 16) for row, column, number in content["tiles"]}
-    for j, i in np.ndindex(rendered.shape):
-        if told.get((tiles.y0 + j, tiles.x0 + i)) != rendered[j, i]:
-            detector = "{sector} {camera} {ccd}".format(**content)
+
+    content: dict[str, Any]
+    mapping: Mapping
+    rendered: NDArray[np.uint64]
+
+    @classmethod
+    def read(cls, layout: Layout, mapping: Mapping, store: SceneStore) -> SceneRecord:
+        """Return the record of the scene that is there.
+
+        Parameters
+        ----------
+        layout : Layout
+            Where everything lies.
+        mapping : Mapping
+            The CCD's skycells.
+        store : SceneStore
+            The scene.
+
+        Returns
+        -------
+        SceneRecord
+            The record.
+
+        Raises
+        ------
+        MissingInputError, RenderingError
+            As `read_scene_metadata` and the store do.
+        """
+        return cls(read_scene_metadata(layout), mapping, store.rendered())
+
+    @functools.cached_property
+    def _told(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """Digest and part of each tile that the metadata tell of."""
+        rows = self.content["tiles"]
+        return {(row, column): (int(number, 16), part) for row, column, number, part in rows}
+
+    @functools.cached_property
+    def _parts(self) -> list[frozenset[str]]:
+        return [frozenset(names) for names in self.content["parts"]]
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows that the scene held when the metadata were written."""
+        return [Window(*corners) for corners in self.content["windows"]]
+
+    def part(self, row: int, column: int) -> frozenset[str]:
+        """Return the skycells of the part that a tile is, or was, made from.
+
+        Parameters
+        ----------
+        row, column : int
+            The tile.
+
+        Returns
+        -------
+        frozenset of str
+            Their names; none if the metadata don't tell of it.
+        """
+        told = self._told.get((row, column))
+        return self._parts[told[1]] if told is not None else frozenset()
+
+    def lack(self, window: Window) -> str:
+        """Return why templates of a window can't be sampled from the scene.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+
+        Returns
+        -------
+        str
+            The reason; empty if they can.
+        """
+        tiles = TileGrid(self.mapping.frame.science).covering(window)
+        needed = self._needed(window)
+        is_whole = [needed <= part for part in self._parts]
+        for row in range(tiles.y0, tiles.y1):
+            for column in range(tiles.x0, tiles.x1):
+                number, part = self._told.get((row, column), (0, 0))
+                if number == 0 or number != self.rendered[row, column]:
+                    return (
+                        f"the scene's tile ({row}, {column}) is not rendered from the skycells "
+                        "as they are now"
+                    )
+                if not is_whole[part]:
+                    held = "; ".join(map(str, self.windows))
+                    return f"the scene is not rendered for all of the window {window}, but {held}"
+        return ""
+
+    def holds(self, window: Window) -> bool:
+        """Tell whether templates of a window can be sampled from the scene.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels; part of them may not be mapped.
+
+        Returns
+        -------
+        bool
+            True if they can.
+        """
+        return self.mapping.window.contains(window) and not self.lack(window)
+
+    def under(self, window: Window) -> dict[str, Any]:
+        """Return what is told of the scene under a window, whatever else it holds.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+
+        Returns
+        -------
+        dict
+            The content with the rows of the skycells that the window needs only, and ``sampled``:
+            the digest of all that the scene is made from there, whatever it holds besides. By it a
+            template and the scene that it was sampled from know each other.
+
+        Raises
+        ------
+        MissingInputError
+            If the scene doesn't hold all of the window.
+        """
+        reason = self.lack(window)
+        if reason:
+            detector = "{sector} {camera} {ccd}".format(**self.content)
             raise MissingInputError(
-                f"the scene's tile ({tiles.y0 + j}, {tiles.x0 + i}) is not rendered from the "
-                f"skycells as they are now: run `syndiff process {detector}` for it first (with "
-                "the same --roi or --target)"
+                f"{reason}: run `syndiff process {detector}` for it first (with the same --roi or "
+                "--target)"
             )
-    return {
-        **content,
-        "skycells": [row for row in content["skycells"] if row["name"] in names],
-        "sampled": sampled_digest(content, rendered),
-    }
+        needed = self._needed(window)
+        rows = [row for row in self.content["skycells"] if row["name"] in needed]
+        inputs = [[row["name"], row["inputs"]] for row in rows]
+        return {
+            **self.content,
+            "skycells": rows,
+            "sampled": digest([self.content["digest"], inputs]),
+        }
 
-
-def sampled_digest(content: dict[str, Any], rendered: NDArray[np.uint64]) -> str:
-    """Return the digest of some tiles and of everything that they were made from.
-
-    Parameters
-    ----------
-    content : dict
-        Of `cell_metadata.json`.
-    rendered : (rows, columns) uint64
-        Digests of those tiles in the scene store.
-
-    Returns
-    -------
-    str
-        By which a template and the scene that it was sampled from know each other.
-    """
-    return digest([content["digest"], [int(number) for number in rendered.ravel()]])
+    def _needed(self, window: Window) -> frozenset[str]:
+        """Return the names of the skycells whose light templates of a window need."""
+        reach_px = self.content["response"]["reach_px"]
+        inputs = TileGrid(self.mapping.frame.science).inputs(window, reach_px)
+        return frozenset(member.skycell.name for member in self.mapping.touching(inputs))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
 
-SCENE_FORMAT = 1
+SCENE_FORMAT = 2
 """Version of the store's layout."""
 
 
@@ -157,6 +157,24 @@ class SceneStore:
         found = attributes.get("digest")
         return None if found is None else str(found)
 
+    def tell_windows(self, windows: list[list[int]]) -> None:
+        """Write which FFI pixels the scene holds: a tile may hold a part of its own only.
+
+        Parameters
+        ----------
+        windows : list of [x0, y0, x1, y1]
+            Templates of these windows, and of all in them, can be sampled.
+
+        Raises
+        ------
+        StorageError
+            If it can't be written.
+        """
+        with self._reading(), self._place.telling("write"):
+            group = self._place.open_zarr("a")
+            if group.attrs.get("windows") != windows:
+                group.attrs["windows"] = windows
+
     def rendered(self) -> NDArray[np.uint64]:
         """Return the digest of each tile's inputs.
 
@@ -168,46 +186,13 @@ class SceneStore:
         with self._reading(), self._place.telling("read"):
             return np.asarray(self._array("rendered", "r")[:], np.uint64)
 
-    def rendered_under(self, window: Window) -> NDArray[np.uint64]:
-        """Return the digests of the tiles that templates of a window are sampled from.
-
-        Parameters
-        ----------
-        window : Window
-            FFI pixels.
-
-        Returns
-        -------
-        (rows, columns) uint64
-            0 for tiles that are not rendered.
-        """
-        return self.rendered()[self._grid.covering(window).slices]
-
-    def check_rendered(self, window: Window) -> NDArray[np.uint64]:
-        """Return `rendered_under` a window, all of it.
-
-        Parameters
-        ----------
-        window : Window
-            FFI pixels.
-
-        Returns
-        -------
-        (rows, columns) uint64
-            None of them 0.
-
-        Raises
-        ------
-        MissingInputError
-            If a tile is not rendered.
-        """
-        digests = self.rendered_under(window)
-        if (digests == 0).any():
+    def _check_rendered(self, window: Window) -> None:
+        """Raise unless the tiles that templates of a window are sampled from are rendered."""
+        if (self.rendered()[self._grid.covering(window).slices] == 0).any():
             raise MissingInputError(
                 f"the scene {self._place} is not rendered for all of the window {window}: run "
                 f"`{self._command()}` for it first (with the same --roi or --target)"
             )
-        return digests
 
     def write(
         self, row: int, columns: range, strip: SceneStrip, inputs: NDArray[np.uint64]
@@ -256,7 +241,7 @@ class SceneStore:
         RenderingError
             If a tile is damaged.
         """
-        self.check_rendered(window)
+        self._check_rendered(window)
         tiles = self._grid.covering(window)
         around = self._grid.pixels(tiles).grown(EDGE_PX)
         with self._reading(), self._place.telling("read"):

@@ -30,7 +30,7 @@ _COLOURS = {"science": "green", "margin": "yellow"}
 
 
 def write_footprint(mapping: Mapping, layout: Layout) -> None:
-    """Write the outlines of the science pixels and of all skycells.
+    """Write the outlines of the mapped pixels and of all their skycells.
 
     Parameters
     ----------
@@ -44,8 +44,12 @@ def write_footprint(mapping: Mapping, layout: Layout) -> None:
     StorageError
         If a file can't be written.
     """
-    outline = mapping.frame.footprint()
-    lines = [_polygon(outline, f"{mapping.frame.detector}", "red")]
+    frame = mapping.frame
+    outline = frame.footprint(window=mapping.window)
+    name = str(frame.detector)
+    if mapping.window != frame.science:
+        name += f" pixels {mapping.window}"
+    lines = [_polygon(outline, name, "red")]
     lines += [
         _polygon(_corners(member.skycell), member.skycell.name, _COLOURS[member.role])
         for member in mapping.members

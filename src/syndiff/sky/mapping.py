@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.config import digest
-from syndiff.errors import ConfigError, GeometryError
+from syndiff.errors import ConfigError, GeometryError, MissingInputError
 from syndiff.fits_images import card_text
 from syndiff.sky.pixelmap import Lattice, PixelMap, sky_to_pixel
 from syndiff.sky.sharing import sharing_of
@@ -43,6 +43,8 @@ OUTLINE_STEP_PX = 64
 
 BORDER_STEP_PX = 0.25
 """Samples along a window's border, in TESS pixels."""
+
+_NO_SKYCELL = "PS1 saw the sky north of declination -30 only; check the catalogue if you gave one"
 
 COVERING_SLACK_DEG = 0.01
 """Two TESS pixels more than the footprint: which skycells touch is then decided exactly."""
@@ -97,8 +99,8 @@ class Member:
     role : {"science", "margin"}
         Whether any of it lands in the science window, or only in the margin around that.
     shared_px : float
-        Its share of the science window in TESS pixels: the sum of its weight over pixel centres.
-        The shares of all members add up to the part of the window that the tessellation covers.
+        Its share of the mapped pixels: the sum of its weight over pixel centres. The shares of all
+        members add up to the part of those pixels that the tessellation covers.
     window : Window
         Smallest rectangle of FFI pixels around it, clipped to the science window and margin; it
         may reach beyond the array.
@@ -125,12 +127,14 @@ class Mapping:
     tessellation_digest : str
         Of the tessellation that they and their weights come from.
     margin_px : int
-        TESS pixels around the science window that count as touched.
+        TESS pixels around the window that count as touched.
     reference : Reference
         The FFI.
+    window : Window
+        The science pixels that are mapped: all of them, or those of a region.
     owners : (ny, nx) int32
         Index in `members` of the skycell with the largest weight at each pixel's centre; -1 where
-        there is none, and outside the science window and its margin.
+        there is none, and outside the window and its margin.
     """
 
     frame: Frame
@@ -138,6 +142,7 @@ class Mapping:
     tessellation_digest: str
     margin_px: int
     reference: Reference
+    window: Window
     owners: IntArray = field(repr=False, compare=False)
 
     @property
@@ -148,6 +153,7 @@ class Mapping:
                 "frame": self.frame.digest,
                 "tessellation": self.tessellation_digest,
                 "margin_px": self.margin_px,
+                "window": str(self.window),
                 "members": [member.skycell.digest for member in self.members],
             }
         )
@@ -159,6 +165,41 @@ class Mapping:
         ----------
         window : Window
             FFI pixels, for example a region of interest grown by a margin.
+
+        Returns
+        -------
+        tuple of Member
+            Those members, in order.
+
+        Raises
+        ------
+        MissingInputError
+            If the window reaches beyond the pixels that are mapped and their margin.
+        GeometryError
+            If no skycell reaches into it.
+        """
+        reached = window.intersection(self.frame.science.grown(self.margin_px))
+        if reached is not None and not self.window.grown(self.margin_px).contains(reached):
+            raise MissingInputError(
+                f"of {self.frame.detector} only the pixels {self.window} are mapped (x0,y0,x1,y1): "
+                "run `syndiff mapping <FFI>` first, with the same --roi or --target if you give "
+                "one here; or give a region that lies in those pixels"
+            )
+        members = self.mapped_under(window)
+        if not members:
+            raise GeometryError(
+                f"no skycell covers the pixels {window} of {self.frame.detector} (x0,y0,x1,y1): "
+                f"{_NO_SKYCELL}"
+            )
+        return members
+
+    def mapped_under(self, window: Window) -> tuple[Member, ...]:
+        """Return the members that reach into a window, of which part may not be mapped.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
 
         Returns
         -------
@@ -179,9 +220,14 @@ class Mapping:
 
 
 def map_frame(
-    frame: Frame, tessellation: Tessellation, *, margin_px: int, reference: Reference
+    frame: Frame,
+    tessellation: Tessellation,
+    *,
+    margin_px: int,
+    reference: Reference,
+    window: Window | None = None,
 ) -> Mapping:
-    """Find the skycells that touch a frame's science window or the margin around it.
+    """Find the skycells that touch a frame's science window, or a region, or the margin around.
 
     Parameters
     ----------
@@ -190,10 +236,11 @@ def map_frame(
     tessellation : Tessellation
         The skycells of the sky.
     margin_px : int
-        TESS pixels around the science window whose light still counts (reach of the PRF, largest
-        offset).
+        TESS pixels around the window whose light still counts (reach of the PRF, largest offset).
     reference : Reference
         The FFI, for the record.
+    window : Window, optional
+        Science pixels to map; None for all.
 
     Returns
     -------
@@ -205,22 +252,23 @@ def map_frame(
     ConfigError
         If `margin_px` is negative.
     GeometryError
-        If no skycell reaches the science window.
+        If no skycell reaches the pixels to map.
     """
     if margin_px < 0:
         raise ConfigError(f"margin_px {margin_px} is negative: give 0 or more TESS pixels")
-    footprint = frame.footprint(margin_px)
-    candidates = tessellation.covering(footprint, COVERING_SLACK_DEG)
-    touched = list(_touched(frame, sorted(candidates, key=lambda cell: cell.name), margin_px))
-    if not any(role == "science" for _, role, _ in touched):
+    held = window or frame.science
+    candidates = tessellation.covering(frame.footprint(margin_px, held), COVERING_SLACK_DEG)
+    candidates.sort(key=lambda cell: cell.name)
+    touched = list(_touched(frame, candidates, held, margin_px))
+    if not any(_Outline.of(cell, frame).touches(held, _border(held)) for cell, _, _ in touched):
         raise GeometryError(
             f"none of the tessellation's {len(tessellation)} skycells covers a science pixel of "
-            f"{frame.detector}: PS1 saw the sky north of declination -30 only; check the catalogue "
-            "if you gave one"
+            f"{frame.detector}{f' in {held} (x0,y0,x1,y1)' if window else ''}: {_NO_SKYCELL}"
         )
-    owners, shared = _share_pixels(frame, tessellation, [(cell, box) for cell, _, box in touched])
-    members = (Member(c, role, s, box) for (c, role, box), s in zip(touched, shared, strict=True))
-    return Mapping(frame, tuple(members), tessellation.digest, margin_px, reference, owners)
+    cells = [(cell, box) for cell, _, box in touched]
+    owners, shared = _share_pixels(frame, tessellation, cells, held, margin_px)
+    members = tuple(Member(c, r, s, box) for (c, r, box), s in zip(touched, shared, strict=True))
+    return Mapping(frame, members, tessellation.digest, margin_px, reference, held, owners)
 
 
 def refuse_other_frame(mapping: Mapping, frame: Frame, *, ffi: str) -> None:
@@ -253,20 +301,19 @@ def refuse_other_frame(mapping: Mapping, frame: Frame, *, ffi: str) -> None:
 
 
 def _touched(
-    frame: Frame, skycells: Iterable[Skycell], margin_px: int
+    frame: Frame, skycells: Iterable[Skycell], window: Window, margin_px: int
 ) -> Iterable[tuple[Skycell, Role, Window]]:
-    """Yield the skycells that reach the science window or margin, role and rectangle."""
-    outer = frame.science.grown(margin_px)
+    """Yield the skycells that reach a window or its margin, role and rectangle."""
+    outer = window.grown(margin_px)
+    whole = frame.science.grown(margin_px)
     science_border, outer_border = _border(frame.science), _border(outer)
     for skycell in skycells:
         outline = _Outline.of(skycell, frame)
-        box = outline.box(outer)
-        if box is None:
+        box = outline.box(whole)
+        if box is None or not outline.touches(outer, outer_border):
             continue
-        if outline.touches(frame.science, science_border):
-            yield skycell, "science", box
-        elif outline.touches(outer, outer_border):
-            yield skycell, "margin", box
+        is_science = outline.touches(frame.science, science_border)
+        yield skycell, "science" if is_science else "margin", box
 
 
 def _border(window: Window) -> FloatArray:
@@ -344,21 +391,26 @@ def _in_skycell(x: FloatArray, y: FloatArray, skycell: Skycell) -> NDArray[np.bo
 
 
 def _share_pixels(
-    frame: Frame, tessellation: Tessellation, skycells: list[tuple[Skycell, Window]]
+    frame: Frame,
+    tessellation: Tessellation,
+    skycells: list[tuple[Skycell, Window]],
+    mapped: Window,
+    margin_px: int,
 ) -> tuple[IntArray, list[float]]:
-    """Return the owner of every pixel and every skycell's share of the science window."""
+    """Return the owner of every pixel in and around the mapped ones, every skycell's share."""
     owners = np.full(frame.shape, -1, dtype=np.int32)
     largest = np.zeros(frame.shape)
     array = Window(0, 0, frame.shape[1], frame.shape[0])
+    around = mapped.grown(margin_px).intersection(array) or mapped
     shared = []
     for index, (skycell, window) in enumerate(skycells):
-        box = window.intersection(array)
+        box = window.intersection(around)
         if box is None:
             shared.append(0.0)
             continue
         y, x = (axis.astype(np.float64) for axis in np.mgrid[box.slices])
         weight = _weight_at(frame, tessellation, skycell, x, y)
-        shared.append(float(weight[_in_window(x, y, frame.science)].sum()))
+        shared.append(float(weight[_in_window(x, y, mapped)].sum()))
         wins = weight > largest[box.slices]
         owners[box.slices][wins] = index
         largest[box.slices][wins] = weight[wins]

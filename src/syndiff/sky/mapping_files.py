@@ -14,6 +14,7 @@ import numpy as np
 from syndiff.errors import GeometryError, MissingInputError, ObservationError
 from syndiff.ffi.observation import Frame
 from syndiff.kernels.lattice import CELL_PX, index_cells
+from syndiff.locks import locked
 from syndiff.sky.footprint_files import direction_to_sky, write_footprint
 from syndiff.sky.mapping import Mapping, Member, Reference
 from syndiff.sky.pixelmap import LATTICE_STEP_PX, Lattice, PixelMap
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 __all__ = [
     "index_skycell",
     "read_mapping",
+    "read_unlocked",
     "remove_mapping",
     "write_mapping",
     "write_skycell_map",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the master map and the list; raised when what is read back changes."""
 
 COLUMNS = (
@@ -108,7 +110,7 @@ def write_skycell_map(skycell: Skycell, frame: Frame, place: Place) -> None:
 def write_mapping(mapping: Mapping, layout: Layout) -> None:
     """Write the footprint, the master map and, last, the list of skycells that completes them.
 
-    Call it when every `write_skycell_map` is done.
+    Call it when every `write_skycell_map` is done, holding the lock of `Layout.mapping`.
 
     Parameters
     ----------
@@ -123,6 +125,8 @@ def write_mapping(mapping: Mapping, layout: Layout) -> None:
         If a file can't be written.
     """
     rows = _format_list(mapping.members)
+    # A list and a master map of two mappings would count as damaged.
+    layout.skycell_list.remove()
     write_footprint(mapping, layout)
     layout.master_map.write(_pack(*_master_hdus(mapping, rows)))
     layout.skycell_list.write(rows)
@@ -164,6 +168,34 @@ def read_mapping(layout: Layout) -> Mapping:
         If the mapping isn't there or isn't complete.
     GeometryError
         If a file is damaged, or they don't belong together.
+    """
+    try:
+        return read_unlocked(layout)
+    except (MissingInputError, GeometryError):
+        if next(iter(layout.mapping.walk()), None) is None:
+            raise
+    # Another run may be writing it just now, for another region.
+    with locked(layout.mapping, to_read=True):
+        return read_unlocked(layout)
+
+
+def read_unlocked(layout: Layout) -> Mapping:
+    """Read a mapping that nobody else can be writing: the caller holds its lock.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where it is.
+
+    Returns
+    -------
+    Mapping
+        As `read_mapping` returns it.
+
+    Raises
+    ------
+    MissingInputError, GeometryError
+        As `read_mapping` does.
     """
     for place in (layout.skycell_list, layout.master_map):
         if not place.exists():
@@ -247,7 +279,12 @@ def _master_hdus(mapping: Mapping, rows: bytes) -> tuple[fits.PrimaryHDU, fits.B
     image.header["FFIKIND"] = reference.kind
     image.header["DATE-OBS"] = (reference.date_obs, "of the FFI")
     image.header["DATE-END"] = reference.date_end
-    image.header["MARGIN"] = (mapping.margin_px, "TESS pixels around the science window")
+    image.header["MARGIN"] = (mapping.margin_px, "TESS pixels around the mapped window")
+    window = mapping.window
+    image.header["MAPX0"] = (window.x0, "mapped window: first column, 0-based")
+    image.header["MAPY0"] = (window.y0, "first row, 0-based")
+    image.header["MAPX1"] = (window.x1, "one past the last column")
+    image.header["MAPY1"] = (window.y1, "one past the last row")
     image.header["TESSEDIG"] = (mapping.tessellation_digest, "digest of the tessellation")
     image.header["LISTDIG"] = (_list_digest(rows), "digest of the list of skycells")
     image.header["MAPVERS"] = (FORMAT_VERSION, "version of this format")
@@ -316,6 +353,8 @@ def _parse_master(packed: bytes, rows: bytes, layout: Layout) -> Mapping:
     reference = Reference(
         *(header[name] for name in ("FFINAME", "FFIKIND", "DATE-OBS", "DATE-END"))
     )
-    return Mapping(
-        frame, _parse_list(rows), header["TESSEDIG"], header["MARGIN"], reference, owners
-    )
+    window = Window(*(header[name] for name in ("MAPX0", "MAPY0", "MAPX1", "MAPY1")))
+    if not science.contains(window):
+        raise GeometryError(f"it says that the pixels {window} are mapped, outside of {science}")
+    digest, margin_px = header["TESSEDIG"], header["MARGIN"]
+    return Mapping(frame, _parse_list(rows), digest, margin_px, reference, window, owners)

@@ -12,7 +12,7 @@ import numpy as np
 
 from syndiff.config import BANDS
 from syndiff.errors import ArchiveError, ArchiveUnavailableError
-from syndiff.ffi.tiles import TileGrid
+from syndiff.ffi.tiles import REACH_PX, TileGrid
 from syndiff.scenes.combine import invalid_bands
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.stacks.archive import SkycellFiles, connection_limit, fetch_skycell, open_archive
@@ -65,6 +65,9 @@ class DownloadJob:
         Where the stack files come from; `connections` is for all processes together.
     keep_raw : bool
         Keep the planes losslessly too.
+    reach_px : float
+        How far the response carries light that the skycells are fetched for; by default the
+        farthest of any response.
     overwrite : bool
         Fetch and reduce again what is there already.
     allow_mixed : bool
@@ -75,6 +78,7 @@ class DownloadJob:
     reduction: ReductionConfig
     archive: ArchiveConfig
     keep_raw: bool = False
+    reach_px: float = REACH_PX
     overwrite: bool = False
     allow_mixed: bool = False
 
@@ -117,7 +121,7 @@ def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> St
     """
     with clock() as seconds:
         job.layout.atlas.check_writable()
-        skycells = _needed(read_mapping(job.layout), roi)
+        skycells = _needed(read_mapping(job.layout), roi, job.reach_px)
         inventory = Inventory.read(job.layout.inventory, job.reduction)
         todo = [cell for cell in skycells if job.overwrite or not _is_done(job, inventory, cell)]
         if todo:
@@ -155,9 +159,10 @@ def _run(
         inventory.write()
 
 
-def _needed(mapping: Mapping, roi: Window | None) -> list[Skycell]:
-    """Return the skycells that the tiles under the window need."""
-    window = TileGrid(mapping.frame.science).inputs(roi or mapping.frame.science)
+def _needed(mapping: Mapping, roi: Window | None, reach_px: float) -> list[Skycell]:
+    """Return the skycells that templates of the window need."""
+    science = mapping.frame.science
+    window = TileGrid(science).inputs(roi or science, reach_px)
     return [member.skycell for member in mapping.touching(window)]
 
 

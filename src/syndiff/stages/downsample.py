@@ -12,8 +12,8 @@ from syndiff.config import MAX_SAMPLES, digest
 from syndiff.errors import ConfigError, GeometryError, ObservationError, RenderingError
 from syndiff.ffi.detector_flags import flag_detector
 from syndiff.ffi.pixels import read_ffi_pixels
-from syndiff.ffi.tiles import TileGrid
 from syndiff.fits_images import Room
+from syndiff.locks import locked
 from syndiff.masks import DataQuality, format_quality
 from syndiff.pointing.following import (
     check_detector,
@@ -23,7 +23,7 @@ from syndiff.pointing.following import (
 )
 from syndiff.pointing.moved_wcs import moved_frame
 from syndiff.pointing.refinement import refine_displacement
-from syndiff.scenes.metadata import part_of_scene, read_scene_metadata
+from syndiff.scenes.metadata import SceneRecord
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from syndiff.pointing.refinement import Refinement
     from syndiff.scenes.store import StoredScene
     from syndiff.sky.displacement import Displacement
-    from syndiff.sky.mapping import Mapping
     from syndiff.stages.stage import StageRun
     from syndiff.storage import Place
 
@@ -156,13 +155,15 @@ def downsample_stage(
         can be followed.
     """
     with clock() as seconds:
-        store, request = _open(layout, roi, oversample, run)
-        jobs, refused = _jobs(request, offsets, following)
-        layout.templates.check_writable()
-        sizes = dict(layout.templates.walk())
-        todo = [job for job in jobs if overwrite or not _is_done(job, sizes)]
+        # Another run may be at work on the same tiles, for another region.
+        with locked(layout.scene, to_read=True):
+            store, request = _open(layout, roi, oversample, run)
+            jobs, refused = _jobs(request, offsets, following)
+            layout.templates.check_writable()
+            sizes = dict(layout.templates.walk())
+            todo = [job for job in jobs if overwrite or not _is_done(job, sizes)]
+            stored = store.read(request.held) if todo else None
         run.progress("downsample", 0, len(todo))
-        stored = store.read(request.held) if todo else None
         reasons = {job.place: _make(job, stored, request) for job in _through(todo, run)}
         refused += [reason for reason in reasons.values() if reason]
         ready = [job for job in jobs if not reasons.get(job.place)]
@@ -203,13 +204,10 @@ def _open(
     window, held = _windows(mapping.frame, roi)
     _check_samples(window, oversample)
     store = SceneStore(layout.scene, mapping.frame.science)
-    scene = _scene_under(held, layout, mapping, store)
+    scene = SceneRecord.read(layout, mapping, store).under(held)
     _check_failed(scene, layout, allow_partial=run.allow_partial)
-    content = [
-        scene["digest"],
-        [int(n) for n in store.rendered_under(held).ravel()],
-        scene["stars"]["bright"] if scene.get("stars") is not None else [],
-    ]
+    bright = scene["stars"]["bright"] if scene.get("stars") is not None else []
+    content = [scene["sampled"], bright]
     request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
     return store, request
 
@@ -277,17 +275,6 @@ def _followed_lines(headers: list[fits.Header]) -> tuple[str, ...]:
             line += f"; DQUALITY {header['FFIQUAL']} ({format_quality(header['FFIQUAL'])})"
         lines.append(line)
     return tuple(lines)
-
-
-def _scene_under(
-    held: Window, layout: Layout, mapping: Mapping, store: SceneStore
-) -> dict[str, Any]:
-    """Return what went into the part of the scene that a window needs."""
-    content = read_scene_metadata(layout)
-    rendered = store.check_rendered(held)
-    grid = TileGrid(mapping.frame.science)
-    names = {member.skycell.name for member in mapping.touching(grid.inputs(held))}
-    return part_of_scene(content, names, grid.covering(held), rendered)
 
 
 def _check_failed(scene: dict[str, Any], layout: Layout, *, allow_partial: bool) -> None:

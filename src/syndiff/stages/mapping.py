@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.ffi.tiles import MARGIN_PX, TileGrid
+from syndiff.locks import locked
 from syndiff.pointing.following import doubt_about
 from syndiff.sky.catalogue import find_catalogue, open_tessellation
 from syndiff.sky.mapping import Mapping, Reference, map_frame, refuse_other_frame
 from syndiff.sky.mapping_files import (
-    read_mapping,
+    read_unlocked,
     remove_mapping,
     write_mapping,
     write_skycell_map,
@@ -55,10 +56,9 @@ def mapping_stage(
     run: StageRun,
     overwrite: bool = False,
 ) -> StageReport:
-    """Map the skycells that an FFI needs.
+    """Map the skycells that an FFI needs, or a region of interest of it.
 
-    The list and the master map are always of the whole CCD; maps of single skycells are written
-    for the region of interest only.
+    A mapping of another region is extended: to the smallest window that holds both.
 
     Parameters
     ----------
@@ -89,51 +89,44 @@ def mapping_stage(
     RenderingError
         If a map can't be written.
     """
+    wanted = roi or observation.frame.science
     with clock() as seconds:
         source = find_catalogue(layout, catalogue)
         tessellation = open_tessellation(source)
         layout.mapping.check_writable()
-        mapping = _kept(observation, layout, tessellation, overwrite=overwrite)
-        is_new = mapping is None
-        if mapping is None:
-            mapping = map_frame(
-                observation.frame,
-                tessellation,
-                margin_px=MARGIN_PX,
-                reference=Reference.of(observation),
-            )
-            if source is not None:
+        with locked(layout.mapping):
+            kept = _kept(observation, layout, tessellation, overwrite=overwrite)
+            mapping = kept
+            if mapping is None or not mapping.window.contains(wanted):
+                mapping = _extended(kept, wanted, observation, tessellation)
+            is_new = mapping is not kept
+            if is_new and source is not None:
                 layout.catalogue_used.write(source.read())
-        tasks = _missing_maps(mapping, layout, roi)
-        core_s = _CORE_S * len(tasks)
-        outcomes = run_tasks(run, "mapping", _write_map, tasks, core_s=core_s)
-        failed = [outcome for outcome in outcomes if outcome.error is not None]
-        if failed:
-            raise RenderingError(
-                f"{len(failed)} skycell maps failed; {failed[0].task}: {failed[0].error}"
-            )
-        if is_new:
-            write_mapping(mapping, layout)
+            written = _write_maps(mapping, layout, wanted, run)
+            if is_new:
+                write_mapping(mapping, layout)
     roles = [member.role for member in mapping.members]
     return StageReport(
         stage="mapping",
         seconds=seconds(),
-        skipped=not is_new and not tasks,
+        skipped=not is_new and not written,
         counts={
             "skycells on science pixels": roles.count("science"),
             "skycells in the margin": roles.count("margin"),
-            "skycell maps written": len(tasks),
+            "skycell maps written": written,
         },
-        notes=_notes(observation),
+        notes=_notes(observation, mapping),
         products=(str(layout.skycell_list), str(layout.master_map), str(layout.regions)),
     )
 
 
-def _notes(observation: Observation) -> tuple[str, ...]:
-    """Return what may be wrong with the FFI that everything is mapped by."""
+def _notes(observation: Observation, mapping: Mapping) -> tuple[str, ...]:
+    """Return which part is mapped, and what may be wrong with the FFI that it is mapped by."""
     doubt = doubt_about(observation)
-    lines = (f"{doubt}: templates by it may be off, give another FFI",) if doubt else ()
-    return (*lines, *observation.remarks)
+    notes = [f"{doubt}: templates by it may be off, give another FFI"] if doubt else []
+    if mapping.window != mapping.frame.science:
+        notes.append(f"mapped: pixels {mapping.window} of {mapping.frame.science} (x0,y0,x1,y1)")
+    return (*notes, *observation.remarks)
 
 
 def _kept(
@@ -145,7 +138,7 @@ def _kept(
         return None
     if not (layout.skycell_list.exists() and layout.master_map.exists()):
         return None
-    mapping = read_mapping(layout)
+    mapping = read_unlocked(layout)
     refuse_other_frame(mapping, observation.frame, ffi=observation.name)
     if mapping.tessellation_digest != tessellation.digest:
         raise ConfigError(
@@ -156,15 +149,38 @@ def _kept(
     return mapping
 
 
-def _missing_maps(mapping: Mapping, layout: Layout, roi: Window | None) -> list[_MapTask]:
-    """Return the maps to be written."""
-    window = TileGrid(mapping.frame.science).inputs(roi or mapping.frame.science)
-    written = {path for path, _ in layout.mapping.walk()}
+def _extended(
+    kept: Mapping | None, wanted: Window, observation: Observation, tessellation: Tessellation
+) -> Mapping:
+    """Return a mapping that holds the wanted pixels, and those of the one that is kept."""
+    return map_frame(
+        observation.frame,
+        tessellation,
+        margin_px=MARGIN_PX,
+        reference=kept.reference if kept is not None else Reference.of(observation),
+        window=kept.window.union(wanted) if kept is not None else wanted,
+    )
+
+
+def _write_maps(mapping: Mapping, layout: Layout, wanted: Window, run: StageRun) -> int:
+    """Write the maps of single skycells that are missing; return how many."""
+    there = {path for path, _ in layout.mapping.walk()}
+    places = {
+        member.skycell: layout.skycell_map(member.skycell.name)
+        for member in mapping.touching(TileGrid(mapping.frame.science).inputs(wanted))
+    }
     tasks = [
-        _MapTask(m.skycell, mapping.frame, layout.skycell_map(m.skycell.name))
-        for m in mapping.touching(window)
+        _MapTask(skycell, mapping.frame, place)
+        for skycell, place in places.items()
+        if place.name not in there
     ]
-    return [task for task in tasks if task.place.name not in written]
+    outcomes = run_tasks(run, "mapping", _write_map, tasks, core_s=_CORE_S * len(tasks))
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if failed:
+        raise RenderingError(
+            f"{len(failed)} skycell maps failed; {failed[0].task}: {failed[0].error}"
+        )
+    return len(tasks)
 
 
 def _write_map(task: _MapTask) -> None:

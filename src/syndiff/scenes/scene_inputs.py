@@ -1,0 +1,494 @@
+"""What a scene is made from: a CCD's skycells as they are now, and which tiles hold them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syndiff import __version__
+from syndiff.config import BAND_WEIGHTS, BANDS, digest
+from syndiff.errors import MissingInputError, RenderingError
+from syndiff.ffi.tiles import MARGIN_PX, TileGrid
+from syndiff.scenes.metadata import SceneRecord, read_scene_metadata
+from syndiff.scenes.prf import response_for
+from syndiff.scenes.scene import SceneRenderer
+from syndiff.scenes.store import SCENE_FORMAT
+from syndiff.sky.mapping_files import read_mapping
+from syndiff.stacks.atlas import Atlas
+from syndiff.stacks.inventory import Inventory
+from syndiff.stars.inputs import StarInput
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from syndiff.config import ReductionConfig, SceneConfig
+    from syndiff.layout import Layout
+    from syndiff.scenes.store import SceneStore
+    from syndiff.sky.mapping import Mapping, Member
+    from syndiff.sky.tessellation import Skycell
+    from syndiff.stacks.atlas import AtlasRecord
+    from syndiff.stacks.inventory import InventoryEntry
+
+__all__ = ["SceneInputs", "SceneJob"]
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What every task of the stage shares; small, so that it can go to workers.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything lies.
+    reduction : ReductionConfig
+        Which reduction of the skycells.
+    config : SceneConfig
+        How they become a scene.
+    limit : int, optional
+        Use the skycells of the first projections only.
+    """
+
+    layout: Layout
+    reduction: ReductionConfig
+    config: SceneConfig
+    limit: int | None = None
+
+
+class SceneInputs:
+    """What a scene is made from: mapping, inventory and atlas records of one CCD.
+
+    Parameters
+    ----------
+    job : SceneJob
+        What is to be made.
+    mapping : Mapping
+        The CCD's skycells.
+    entries : dict of str to InventoryEntry
+        What the inventory says of them, by name.
+    """
+
+    def __init__(self, job: SceneJob, mapping: Mapping, entries: dict[str, InventoryEntry]) -> None:
+        self.job = job
+        self.mapping = mapping
+        self.entries = entries
+        self.atlas = Atlas(job.layout.atlas, job.layout.detector)
+        self.stars = (
+            StarInput.read(job.layout, mapping.reference) if job.config.stars != "none" else None
+        )
+        self._response = response_for(mapping.frame, job.config, job.layout.pixel_response)
+        self._grid = TileGrid(mapping.frame.science)
+        self._records: dict[str, AtlasRecord] = {}
+        self._around: dict[tuple[int, int], tuple[Member, ...]] = {}
+        self.members = self._limited(job.limit)
+        self.kept = frozenset(member.skycell.name for member in self.members)
+
+    @classmethod
+    def read(cls, job: SceneJob) -> SceneInputs:
+        """Read them for a job.
+
+        Parameters
+        ----------
+        job : SceneJob
+            What is to be made.
+
+        Returns
+        -------
+        SceneInputs
+            The inputs as they are now.
+        """
+        mapping = read_mapping(job.layout)
+        return cls(job, mapping, Inventory.read(job.layout.inventory, job.reduction).entries)
+
+    @property
+    def stamp(self) -> str:
+        """Digest of the inputs, by which workers notice that they changed."""
+        content = [[e.name, e.state, e.content_digest] for e in self.entries.values()]
+        stars = [self.stars.year, self.stars.stars.digest] if self.stars is not None else []
+        return digest([self.scene_digest, content, stars])
+
+    def atlas_record(self, skycell: Skycell) -> AtlasRecord:
+        """Return what the atlas says of a reduced skycell.
+
+        Parameters
+        ----------
+        skycell : Skycell
+            The skycell.
+
+        Returns
+        -------
+        AtlasRecord
+            Its record.
+        """
+        if skycell.name not in self._records:
+            key = self.atlas.key(skycell, self.job.reduction)
+            self._records[skycell.name] = self.atlas.read_record(key)
+        return self._records[skycell.name]
+
+    def _limited(self, limit: int | None) -> tuple[Member, ...]:
+        if limit is None:
+            return self.mapping.members
+        projections = sorted({m.skycell.projection_cell for m in self.mapping.members})[:limit]
+        return tuple(m for m in self.mapping.members if m.skycell.projection_cell in projections)
+
+    def state(self, name: str) -> str:
+        """Return the state of a skycell.
+
+        Parameters
+        ----------
+        name : str
+            Of the skycell.
+
+        Returns
+        -------
+        str
+            The inventory's, 'limited' where --limit leaves it out, or 'unknown'.
+        """
+        if name not in self.kept:
+            return "limited"
+        return self.entries[name].state if name in self.entries else "unknown"
+
+    def needed(self, window: Window) -> list[str]:
+        """Return the names of the skycells whose light templates of a window need.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+
+        Returns
+        -------
+        list of str
+            In order.
+        """
+        inputs = self._grid.inputs(window, self._response.reach_px)
+        return [member.skycell.name for member in self.mapping.touching(inputs)]
+
+    def check_complete(self, window: Window, *, allow_partial: bool) -> None:
+        """Raise unless every skycell that a window needs is here or known to be absent.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+        allow_partial : bool
+            Go on without those that failed.
+
+        Raises
+        ------
+        MissingInputError, RenderingError
+            If some are not in the inventory, or failed.
+        """
+        needed = [name for name in self.needed(window) if name in self.kept]
+        arguments = self.job.layout.detector.arguments
+        unknown = [name for name in needed if name not in self.entries]
+        if unknown:
+            raise MissingInputError(
+                f"{len(unknown)} of {len(needed)} skycells are not in the inventory yet, "
+                f"{unknown[0]} among them: run `syndiff download {arguments}` first, with the same "
+                "--roi or --target, --background and --ignore-mask-bits"
+            )
+        failed = [name for name in needed if self.entries[name].state == "failed"]
+        if failed and not allow_partial:
+            raise RenderingError(
+                f"{len(failed)} of {len(needed)} skycells failed, {failed[0]} among them "
+                f"({self.entries[failed[0]].message}): run `syndiff download {arguments}` "
+                "again, or pass --allow-partial for templates that are flagged there"
+            )
+
+    def is_partial(self, window: Window) -> bool:
+        """Tell whether a skycell that a window needs is left out.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+
+        Returns
+        -------
+        bool
+            True if one is.
+        """
+        return any(self.state(name) in {"failed", "limited"} for name in self.needed(window))
+
+    def renderer(self) -> SceneRenderer:
+        """Return what renders the tiles.
+
+        Returns
+        -------
+        SceneRenderer
+            With the response of the job.
+        """
+        return SceneRenderer(self.mapping.frame, self._response)
+
+    def record(self, store: SceneStore) -> SceneRecord:
+        """Return what is told of the scene as it is; nothing if that was another one.
+
+        Parameters
+        ----------
+        store : SceneStore
+            The scene.
+
+        Returns
+        -------
+        SceneRecord
+            The record.
+        """
+        nothing: dict[str, Any] = {"tiles": [], "parts": [], "windows": []}
+        try:
+            content = read_scene_metadata(self.job.layout)
+        except (MissingInputError, RenderingError):
+            content = nothing  # written anew at the end
+        if content.get("digest") != self.scene_digest:
+            content = nothing
+        return SceneRecord(content, self.mapping, store.rendered())
+
+    def part(self, window: Window, before: SceneRecord) -> frozenset[str]:
+        """Return the skycells to render a window's tiles from.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+        before : SceneRecord
+            From `record`.
+
+        Returns
+        -------
+        frozenset of str
+            All that it needs, and those that its tiles were rendered from before: what they hold
+            of other windows they keep.
+        """
+        held: set[str] = set().union(*(before.part(*tile) for tile in self._tiles(window)))
+        mapped = {member.skycell.name for member in self.mapping.members}
+        known = {name for name in held & mapped if self.state(name) != "unknown"}
+        return frozenset(known.union(self.needed(window)))
+
+    def kept_tiles(self, window: Window, before: SceneRecord) -> NDArray[np.bool_]:
+        """Return which of a window's tiles hold all of it, from skycells that haven't changed.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels.
+        before : SceneRecord
+            From `record`.
+
+        Returns
+        -------
+        (rows, columns) bool
+            True where a tile can be kept.
+        """
+        needed = frozenset(self.needed(window))
+        tiles = self._tiles(window)
+        held = [needed <= before.part(*tile) and self._is_current(tile, before) for tile in tiles]
+        return np.array(held).reshape(self._grid.covering(window).shape)
+
+    def _is_current(self, tile: tuple[int, int], before: SceneRecord) -> bool:
+        return self._tile_digest(*tile, before.part(*tile)) == int(before.rendered[tile])
+
+    def _tiles(self, window: Window) -> list[tuple[int, int]]:
+        """Return row and column of each tile that templates of a window are sampled from."""
+        tiles = self._grid.covering(window)
+        return [(tiles.y0 + j, tiles.x0 + i) for j, i in np.ndindex(tiles.shape)]
+
+    @functools.cached_property
+    def scene_digest(self) -> str:
+        """Digest of what every tile depends on."""
+        return digest(
+            {
+                "format": SCENE_FORMAT,
+                "frame": self.mapping.frame.digest,
+                "tessellation": self.mapping.tessellation_digest,
+                "config": self.job.config.to_dict(),
+                "reduction": self.job.reduction.to_dict(),
+                "weights": dict(zip(BANDS, BAND_WEIGHTS, strict=True)),
+            }
+        )
+
+    def tile_digests(self, tiles: Window, part: frozenset[str]) -> NDArray[np.uint64]:
+        """Return the digest of each tile's inputs.
+
+        Parameters
+        ----------
+        tiles : Window
+            Range of tile columns and rows.
+        part : frozenset of str
+            From `part`.
+
+        Returns
+        -------
+        (rows, columns) uint64
+            Never zero.
+        """
+        out = np.empty(tiles.shape, np.uint64)
+        for j, i in np.ndindex(tiles.shape):
+            out[j, i] = self._tile_digest(tiles.y0 + j, tiles.x0 + i, part)
+        return out
+
+    def _tile_digest(self, row: int, column: int, part: frozenset[str]) -> int:
+        members = self._tile_members(row, column, part)
+        content = [[m.skycell.name, self._identity(m.skycell)] for m in members]
+        return int(digest([self.scene_digest, content]), 16) or 1
+
+    def _tile_members(self, row: int, column: int, part: frozenset[str]) -> list[Member]:
+        """Return the skycells of a part of the sky that reach into a tile's grid."""
+        if (row, column) not in self._around:
+            tile = self._grid.pixels(Window(column, row, column + 1, row + 1))
+            self._around[row, column] = self.mapping.mapped_under(tile.grown(MARGIN_PX))
+        return [m for m in self._around[row, column] if m.skycell.name in part]
+
+    def _identity(self, skycell: Skycell) -> str:
+        """Return the digest of all that a skycell brings into the scene."""
+        found = [self.state(skycell.name), self._content(skycell.name)]
+        return digest(found + ([self.stars.digest(skycell)] if self.stars is not None else []))
+
+    def _content(self, name: str) -> str:
+        return self.entries[name].content_digest if self.state(name) == "reduced" else ""
+
+    def describe(self, renderer: SceneRenderer) -> dict[str, Any]:
+        """Return what scene store and metadata both record.
+
+        Parameters
+        ----------
+        renderer : SceneRenderer
+            From `renderer`.
+
+        Returns
+        -------
+        dict
+            JSON.
+        """
+        detector = self.mapping.frame.detector
+        return {
+            "software": f"syndiff {__version__}",
+            "sector": detector.sector,
+            "camera": detector.camera,
+            "ccd": detector.ccd,
+            "ffi": self.mapping.reference.name,
+            "frame_digest": self.mapping.frame.digest,
+            "config": self.job.config.to_dict(),
+            "reduction": self.job.reduction.to_dict(),
+            "response": {
+                **renderer.response.provenance,
+                "nodes_per_px": renderer.nodes_per_px,
+                "margin_px": renderer.margin_px,
+                "reach_px": renderer.response.reach_px,
+            },
+        }
+
+    def metadata(
+        self,
+        renderer: SceneRenderer,
+        rendered: NDArray[np.uint64],
+        before: SceneRecord,
+        part: frozenset[str],
+    ) -> dict[str, Any]:
+        """Return the content of `cell_metadata.json`, but for the windows.
+
+        Parameters
+        ----------
+        renderer : SceneRenderer
+            From `renderer`.
+        rendered : (rows, columns) uint64
+            Digests of the tiles in the store.
+        before : SceneRecord
+            From `record`.
+        part : frozenset of str
+            From `part`.
+
+        Returns
+        -------
+        dict
+            JSON. It tells of all tiles that were rendered from what the inventory holds now, in
+            whatever run.
+        """
+        parts: dict[frozenset[str], int] = {}
+        tiles: list[list[int | str]] = []
+        used: set[str] = set()
+        for row, column in np.argwhere(rendered != 0).tolist():
+            for names in (part, before.part(row, column)):
+                number = self._tile_digest(row, column, names)
+                if number == rendered[row, column]:
+                    index = parts.setdefault(names, len(parts))
+                    tiles.append([row, column, f"{number:016x}", index])
+                    used |= {m.skycell.name for m in self._tile_members(row, column, names)}
+                    break
+        return {
+            **self.describe(renderer),
+            "digest": self.scene_digest,
+            "parts": [sorted(names) for names in parts],
+            "tiles": tiles,
+            "mapped": len(self.mapping.members),
+            "stars": self.stars.describe(self.mapping, used) if self.stars is not None else None,
+            "skycells": [
+                self._describe_member(member)
+                for member in self.mapping.members
+                if member.skycell.name in used
+            ],
+        }
+
+    def with_windows(
+        self, content: dict[str, Any], rendered: NDArray[np.uint64], windows: Sequence[Window]
+    ) -> dict[str, Any]:
+        """Add the windows that the scene holds, none within another.
+
+        Parameters
+        ----------
+        content : dict
+            From `metadata`.
+        rendered : (rows, columns) uint64
+            Digests of the tiles in the store.
+        windows : sequence of Window
+            Those that it may hold.
+
+        Returns
+        -------
+        dict
+            The content with ``windows``.
+        """
+        record = SceneRecord({**content, "windows": []}, self.mapping, rendered)
+        held = [w for w in dict.fromkeys(windows) if record.holds(w)]
+        largest = [w for w in held if not any(o != w and o.contains(w) for o in held)]
+        return {**content, "windows": [[w.x0, w.y0, w.x1, w.y1] for w in sorted(largest)]}
+
+    def _describe_member(self, member: Member) -> dict[str, Any]:
+        name = member.skycell.name
+        state = self.state(name)
+        entry = self.entries.get(name)
+        record = self.atlas_record(member.skycell) if state == "reduced" else None
+        return {
+            "name": name,
+            "role": member.role,
+            "state": state,
+            "digest": self._content(name),
+            "inputs": self._identity(member.skycell),
+            "message": entry.message if entry is not None else "",
+            "noise_correlation": record.noise_correlation if record is not None else None,
+            "star_scale": self._star_scale(member.skycell) if record is not None else None,
+            "bands": [_describe_band(band, state, record) for band in BANDS],
+        }
+
+    def _star_scale(self, skycell: Skycell) -> dict[str, Any] | None:
+        """Return the scale of the stars put back in a skycell, as its record has it."""
+        recorded = self.stars.recorded(skycell) if self.stars is not None else None
+        return recorded["scale"] if recorded is not None else None
+
+
+def _describe_band(band: str, state: str, record: AtlasRecord | None) -> dict[str, Any]:
+    """Return one row of the inputs: where a band came from, or why it isn't there."""
+    found = record.meta["bands"].get(band) if record is not None else None
+    image = found["files"]["image"] if found is not None else {}
+    return {
+        "band": band,
+        "source": image.get("source", ""),
+        "sha256": image.get("sha256", ""),
+        "mjd_obs": found["mjd_obs"] if found is not None else None,
+        "exptime_s": found["exptime_s"] if found is not None else None,
+        "state": "absent" if record is not None and found is None else state,
+    }
