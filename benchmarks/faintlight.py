@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy.special import erf
 
 from benchmarks.accuracy import _folder
 from benchmarks.photometry import _fit
@@ -125,18 +126,25 @@ class BigGalaxy:
     sersic: int
     radius_arcsec: float
     mag: float = 12.5
+    axis_ratio: float = 0.7
     halo: float = 0.03
 
     def __str__(self) -> str:
-        shape = {1: "exponential", 4: "de Vaucouleurs"}[self.sersic]
-        return f'{shape}, r_e {self.radius_arcsec:g}", mag {self.mag:g}'
+        return f'{self.shape}, r_e {self.radius_arcsec:g}", mag {self.mag:g}'
+
+    @property
+    def shape(self) -> str:
+        """Its profile, for tables."""
+        return {1: "exponential", 4: "de Vaucouleurs"}[self.sersic]
 
     def plan(self) -> SimulationConfig:
         """Return what to simulate."""
         plan = Field(1e4, 26, 14).plan(ripple=0.0)
         x, y = middle_of(plan)
         ra, dec = (float(v) for v in wcs_of(plan.ffi.wcs_cards).all_pix2world(x, y, 0))
-        galaxy = TestGalaxy(ra, dec, self.mag, self.sersic, self.radius_arcsec, 0.7, 30.0)
+        galaxy = TestGalaxy(
+            ra, dec, self.mag, self.sersic, self.radius_arcsec, self.axis_ratio, 30.0
+        )
         return replace(
             plan,
             sky=replace(plan.sky, galaxies=(galaxy,)),
@@ -146,6 +154,30 @@ class BigGalaxy:
 
 GALAXIES = (BigGalaxy(4, 30.0), BigGalaxy(1, 40.0))
 ANNULI_PX = (0.0, 2.0, 4.0, 6.0, 9.0, 12.0)
+
+HOSTS = (
+    BigGalaxy(4, 3.0, 15.6, 1.0),
+    BigGalaxy(4, 6.0, 15.6),
+    BigGalaxy(4, 14.0, 15.6),
+    BigGalaxy(4, 30.0, 15.6),
+    BigGalaxy(1, 3.0, 15.6, 1.0),
+    BigGalaxy(1, 14.0, 15.6, 0.3),
+    BigGalaxy(1, 30.0, 15.6),
+    BigGalaxy(4, 8.0, 17.0),
+    BigGalaxy(1, 8.0, 17.0, 0.4),
+    BigGalaxy(4, 3.0, 18.0),
+    BigGalaxy(1, 5.0, 18.0),
+    *GALAXIES,
+)
+DISTANCES_ARCSEC = (0.0, 10.0, 20.0, 40.0, 60.0)
+
+E_PER_S = 10 ** (0.4 * (20.84 - ZERO_POINT))
+"""Of a flux of 1: TESS magnitude 20.44 is one electron per second, AB about 0.4 more."""
+
+_AROUND_PX = 8.0
+# A difference's background is taken from beyond, and out to the field's edge.
+_STAMP_PX = 3
+_PX_ARCSEC = 20.9
 
 
 def middle_of(plan: SimulationConfig) -> tuple[float, float]:
@@ -279,6 +311,51 @@ def profile(image: np.ndarray, plan: SimulationConfig) -> list[float]:
     ]
 
 
+def constants(residual: np.ndarray, plan: SimulationConfig) -> list[float]:
+    """Return what a light curve by PSF fits has too much, in e-/s, at `DISTANCES_ARCSEC`.
+
+    Parameters
+    ----------
+    residual : (ny, nx) float
+        What a template adds to the truth: a difference has as much too little.
+    plan : SimulationConfig
+        Of the field with a galaxy in its middle.
+
+    Returns
+    -------
+    list of float
+        Means over eight places at each distance, less the mean far from the galaxy.
+    """
+    x, y = middle_of(plan)
+    field = plan.field
+    yy, xx = np.mgrid[field.y0 : field.y1, field.x0 : field.x1]
+    left = residual[np.hypot(xx - x, yy - y) > _AROUND_PX].mean() - residual
+    sigma = 10.0 / _PX_ARCSEC
+    found = []
+    for distance in DISTANCES_ARCSEC:
+        fluxes = []
+        for angle in 2 * np.pi * np.arange(8) / 8:
+            u = x + distance / _PX_ARCSEC * np.cos(angle) - field.x0
+            v = y + distance / _PX_ARCSEC * np.sin(angle) - field.y0
+            near = np.s_[
+                round(v) - _STAMP_PX : round(v) + _STAMP_PX + 1,
+                round(u) - _STAMP_PX : round(u) + _STAMP_PX + 1,
+            ]
+            shape = np.outer(
+                _in_pixels(yy[near][:, 0] - field.y0 - v, sigma),
+                _in_pixels(xx[near][0] - field.x0 - u, sigma),
+            )
+            fluxes.append((shape * left[near]).sum() / (shape**2).sum())
+        found.append(float(np.mean(fluxes)) * E_PER_S)
+    return found
+
+
+def _in_pixels(distance: np.ndarray, sigma: float) -> np.ndarray:
+    """Return which part of a Gaussian falls into pixels at distances from it."""
+    edges = np.stack([distance - 0.5, distance + 0.5]) / (np.sqrt(2) * sigma)
+    return 0.5 * np.diff(erf(edges), axis=0)[0]
+
+
 Results = dict[tuple[str, bool], dict[str, Measured]]
 
 
@@ -308,6 +385,38 @@ def measure_galaxies(work: Path) -> dict[str, dict[str, list[float]]]:
             product = templates(simulation, folder, mode)[OFFSETS[0]]
             rows[str(mode)] = profile(product.flux - truth, simulation.config)
         found[str(galaxy)] = rows
+    return found
+
+
+@dataclass(frozen=True)
+class Left:
+    """What one mode's template of a galaxy leaves.
+
+    Parameters
+    ----------
+    constants, told : list of float
+        What a light curve has too much at `DISTANCES_ARCSEC`, and what FAINT says of it, e-/s.
+    """
+
+    constants: list[float]
+    told: list[float]
+
+
+def measure_hosts(work: Path) -> dict[BigGalaxy, dict[str, Left]]:
+    """Measure what stands in light curves of transients in galaxies."""
+    found: dict[BigGalaxy, dict[str, Left]] = {}
+    for number, galaxy in enumerate(HOSTS):
+        folder = work / f"host{number}"
+        simulation = _simulated(galaxy.plan(), folder)
+        truth = simulation.truth()
+        found[galaxy] = {}
+        for mode in (MODES[0], MODES[2]):
+            product = templates(simulation, folder, mode)[OFFSETS[0]]
+            faint = product.planes["FAINT"].astype(float)
+            found[galaxy][str(mode)] = Left(
+                constants(product.flux - truth, simulation.config),
+                constants(-faint, simulation.config),
+            )
     return found
 
 

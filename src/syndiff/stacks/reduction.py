@@ -64,7 +64,8 @@ class ReducedSkycell:
     left_out : (nb, n2y, n2x) int16
         Light above the level of the pixels that were left out, as `light`.
     faint : (nb, n8y, n8x) int16
-        Undetected light above the level, box sums; `asinh_encode`.
+        Undetected light above the level, box sums, in extended light as much as around it;
+        `asinh_encode`.
     faint_sigma : (nb,) float64
         Sigma of its codes.
     level : (nb, my, mx) float32
@@ -165,8 +166,8 @@ def reduce_skycell(
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
     detection = detect_light(cells, config=config, name=skycell.name)
     coded = [
-        _code_band(sums[band], cells[band], detection, level, name=f"{skycell.name} band {band}")
-        for band, level in zip(bands, detection.levels, strict=True)
+        _code_band(sums[band], cells[band], detection, k, name=f"{skycell.name} band {band}")
+        for k, band in enumerate(bands)
     ]
     return ReducedSkycell(
         name=skycell.name,
@@ -219,12 +220,12 @@ def _code_band(
     sums: BandSums,
     cells: CellSums,
     detection: Detection,
-    level: NDArray[np.float32],
+    k: int,
     *,
     name: str,
 ) -> dict[str, Any]:
-    """Return the fields of one band, coded."""
-    light, left_out, left_out_count = _split_band(sums, detection.detected, level)
+    """Return the fields of band `k` of those present, coded."""
+    light, left_out, left_out_count = _split_band(sums, detection, k)
     variance = np.zeros((2, *light.faint.shape))
     decimate.split_variance(cells.variance, detection.detected, variance)
     sigma = _typical_sigma(cells)
@@ -235,7 +236,7 @@ def _code_band(
             "left_out": asinh_encode(left_out, sigma),
             "faint": asinh_encode(light.faint, 4 * sigma),
             "faint_sigma": np.float64(4 * sigma),
-            "level": level,
+            "level": detection.levels[k],
             "variance": variance_encode(variance, 4 * sigma),
             "variance_sigma": np.float64(4 * sigma),
             "count": light.counts,
@@ -247,7 +248,7 @@ def _code_band(
 
 
 def _split_band(
-    sums: BandSums, detected: NDArray[np.uint8], level: NDArray[np.float32]
+    sums: BandSums, detection: Detection, k: int
 ) -> tuple[decimate.CoarseSums, NDArray[np.float64], NDArray[np.uint16]]:
     """Bring one band's boxes to the grids that are kept.
 
@@ -255,10 +256,10 @@ def _split_band(
     ----------
     sums : BandSums
         The boxes.
-    detected : (ncy, ncx) uint8
-        1 where a 1" cell holds light.
-    level : (my, mx) float32
-        Level per PS1 pixel.
+    detection : Detection
+        Where light is, and what it stands on.
+    k : int
+        The band among those present.
 
     Returns
     -------
@@ -280,9 +281,11 @@ def _split_band(
         np.zeros(sums.boxes.flagged.shape),
         np.zeros(sums.boxes.flagged.shape, np.uint16),
     )
-    decimate.split_light(
-        decimate.Boxes(sums.boxes.flux, sums.boxes.counts, detected, level), decimate.SPLINE, light
+    level = detection.levels[k]
+    boxes = decimate.Boxes(
+        sums.boxes.flux, sums.boxes.counts, detection.detected, level, detection.pedestals[k]
     )
+    decimate.split_light(boxes, decimate.SPLINE, light)
     left_out = np.zeros(shape)
     left_out_count = np.zeros(sums.boxes.flagged.shape, np.uint16)
     row, column, flux, count = sums.left_out_boxes()
