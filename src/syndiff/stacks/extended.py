@@ -43,11 +43,11 @@ there to count as extended: a star has to be of magnitude 14 for it."""
 _CROWDED = 0.5
 """Part of the sky that holds detected stars from which nothing can be told from a sky beside it."""
 
-_GROWTH = 2.2
+_GROWTH = 2.5
 """Radius to which light is kept, over that to which it is seen.
 
 What is seen of a de Vaucouleurs or exponential profile ends at some 27 mag per square arcsec; it
-falls to 29.5, a tenth of the scatter of a TESS pixel, at 2.1 and 1.6 times the radius.
+falls to 30, a twentieth of the scatter of a TESS pixel, at 2.4 and 1.7 times the radius.
 """
 
 _SOFT = 0.1
