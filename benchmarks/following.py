@@ -95,7 +95,7 @@ def times():
     total = between + follow_s + write
     yield "displacement field", between, "", ""
     yield "flux alone", kernel, "quintic spline", twin
-    yield "six planes, displacement field", follow_s, "at an offset", offset_s
+    yield "eight planes, displacement field", follow_s, "at an offset", offset_s
     yield "FITS file with checksums", write, "", ""
     yield "one FFI", total, "limit", 2.0
 
