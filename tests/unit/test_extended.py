@@ -24,14 +24,14 @@ def exponential(total, radius, axis_ratio=1.0):
     return total * light / light.sum()
 
 
-def reduced(flux, *, method="matched", gap=None):
+def reduced(flux, *, method="matched", gap=None, saturated=None):
     count = np.full(SHAPE, 16, np.uint8)
     if gap is not None:
         count[gap] = 0
     flux = np.where(count > 0, flux, 0).astype(np.float32)
     variance = np.where(count > 0, SIGMA**2, 0).astype(np.float32)
     cells = CellSums(flux, variance, count)
-    return detect_light({"r": cells}, config=ReductionConfig(detection=method))
+    return detect_light({"r": cells}, config=ReductionConfig(detection=method), saturated=saturated)
 
 
 def kept(flux, found):
@@ -113,20 +113,41 @@ def test_cells_without_data_hold_no_extended_light():
     assert not found.detected[gap].any()
 
 
+def test_a_saturated_stars_halo_is_left_as_it_was():
+    halo = 1e4 * np.maximum(np.hypot(X, Y), 2) ** -2.5
+    saturated = np.zeros((64, 64), bool)
+    assert (reduced(halo + noise(), saturated=saturated).detected == 2).any()
+    saturated[32, 32] = True
+    assert not (reduced(halo + noise(), saturated=saturated).detected == 2).any()
+
+
 def test_growth_follows_the_size_and_fills_holes():
     seen = np.zeros((60, 60), bool)
     y, x = np.mgrid[:60, :60]
     ring = np.hypot(y - 30, x - 30)
     seen[(ring < 8) & (ring > 4)] = True
     seen[3, 3] = True
-    grown = grow_extended(seen)
+    grown = grow_extended(seen, ~seen & False)
     assert grown[30, 30]
     along = np.flatnonzero(grown[30])
     # 1.5 times a radius of 7.9 beyond 7 whole cells on either side
     assert along.min() == 30 - 7 - 11
     assert along.max() == 30 + 7 + 11
     assert grown[:8, :8].sum() == 1
-    assert not grow_extended(np.zeros((5, 5), bool)).any()
+    assert not grow_extended(*np.zeros((2, 5, 5), bool)).any()
+
+
+def test_what_a_saturated_star_scatters_is_no_extended_light():
+    y, x = np.mgrid[:60, :60]
+    seen = np.hypot(y - 30, x - 30) < 8
+    saturated = ~seen & False
+    saturated[30, 31] = True
+    assert not grow_extended(seen, saturated).any()
+    # but a galaxy with a star beside its middle, or far from it, is a galaxy
+    for column in (35, 50):
+        saturated[:] = False
+        saturated[30, column] = True
+        assert grow_extended(seen, saturated)[30, 30]
 
 
 def test_a_level_goes_on_beneath_extended_light():

@@ -89,7 +89,11 @@ class Detection:
 
 
 def detect_light(
-    sums: dict[str, CellSums], *, config: ReductionConfig, name: str = "skycell"
+    sums: dict[str, CellSums],
+    *,
+    config: ReductionConfig,
+    saturated: NDArray[np.bool_] | None = None,
+    name: str = "skycell",
 ) -> Detection:
     """Find the cells that hold light in the weighted sum of the bands.
 
@@ -99,6 +103,8 @@ def detect_light(
         The bands present.
     config : ReductionConfig
         Method and threshold.
+    saturated : (n8y, n8x) bool, optional
+        8" cells in which PS1 saturates: what stars scatter around themselves is not extended light.
     name : str
         The skycell, for messages.
 
@@ -115,7 +121,7 @@ def detect_light(
     sky = _Sky.of(sums)
     sky.settle(config.threshold_sigma)
     if sky.threshold:
-        sky.widen(config.threshold_sigma)
+        sky.widen(config.threshold_sigma, saturated)
         if config.detection == "sep":
             sky.compact = _mark_with_sep(sky, name)
     detected = sky.detected()
@@ -194,15 +200,15 @@ class _Sky:
         self.threshold = sigmas * self.scatter if self.scatter > _NOISE_FREE else 0.0
         self.compact = _mark(self.ratio, self.threshold)
 
-    def widen(self, sigmas: float) -> None:
+    def widen(self, sigmas: float, saturated: NDArray[np.bool_] | None) -> None:
         """Look for extended light until the level beside what is found shows no more of it."""
         seen = np.zeros_like(self.wide)
         for _ in range(_MOST_TURNS):
-            found = find_extended(self.residual, self.variance, self.detected(), self.compact)
-            if not (found & ~self.wide).any():
+            seen |= find_extended(self.residual, self.variance, self.detected(), self.compact)
+            before = self.wide
+            self.wide = grow_extended(seen, before & False if saturated is None else saturated)
+            if not (self.wide & ~before).any():
                 return
-            seen |= found
-            self.wide = grow_extended(seen)
             self.look(sigmas, step=2)
 
     def pedestals(self) -> tuple[NDArray[np.float32], ...]:

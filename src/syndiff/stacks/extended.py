@@ -50,6 +50,10 @@ What is seen of a de Vaucouleurs or exponential profile ends at some 27 mag per 
 falls to 30, a twentieth of the scatter of a TESS pixel, at 2.4 and 1.7 times the radius.
 """
 
+_NEAR_MIDDLE = 0.3
+"""Distance of a saturated star from the middle of what is seen, over its radius, that makes it the
+star's own halo, which TESS does not see."""
+
 _SOFT = 0.1
 """Part of a mesh cell that extended light covers from which its level comes from around it."""
 
@@ -126,32 +130,52 @@ def _repeated(marks: Marks, times: int, shape: tuple[int, ...]) -> Marks:
     return np.repeat(np.repeat(marks, times, 0), times, 1)[: shape[0], : shape[1]]
 
 
-def grow_extended(seen: Marks) -> Marks:
+def grow_extended(seen: Marks, saturated: Marks) -> Marks:
     """Return extended light with the wings in which it is not seen.
 
     Parameters
     ----------
     seen : (n8y, n8x) bool
         Where it is seen.
+    saturated : (n8y, n8x) bool
+        Where PS1 saturates.
 
     Returns
     -------
     (n8y, n8x) bool
-        Each connected part, its holes filled, and all around it to `_GROWTH` times its radius.
+        Each connected part, its holes filled, and all around it to `_GROWTH` times its radius; not
+        what a saturated star scatters around itself.
     """
     from scipy.ndimage import binary_fill_holes, distance_transform_edt, label
 
     filled = binary_fill_holes(seen)
     parts, _ = label(filled, np.ones((3, 3)))
     radius = np.sqrt(np.bincount(parts.ravel())[1:] / np.pi)
+    is_kept = ~_are_halos(parts, radius, saturated)
     # one map of distances for all parts of about a size
     sizes = np.ceil(2 * np.log2(radius)).astype(int)
-    grown = filled.copy()
-    for size in np.unique(sizes):
-        of_size = np.concatenate([[False], sizes == size])
-        reach = (_GROWTH - 1) * radius[sizes == size].max()
-        grown |= distance_transform_edt(~of_size[parts]) <= reach
-    return np.asarray(grown, bool)
+    grown = np.zeros_like(seen)
+    for size in np.unique(sizes[is_kept]):
+        chosen = is_kept & (sizes == size)
+        reach = (_GROWTH - 1) * radius[chosen].max()
+        grown |= distance_transform_edt(~np.concatenate([[False], chosen])[parts]) <= reach
+    return grown
+
+
+def _are_halos(parts: NDArray[np.int32], radius: NDArray[np.float64], saturated: Marks) -> Marks:
+    """Tell which parts have a saturated star in their middle."""
+    from scipy.ndimage import center_of_mass
+
+    found = np.zeros(radius.size, bool)
+    row, column = np.nonzero(saturated & (parts > 0))
+    number = parts[row, column]
+    for one in np.unique(number):
+        y, x = center_of_mass(parts == one)
+        there = number == one
+        distance = np.hypot(row[there] - y, column[there] - x).min()
+        # a star in a cell's corner is 0.7 from the cell's middle
+        found[one - 1] = distance <= _NEAR_MIDDLE * radius[one - 1] + 0.7
+    return found
 
 
 def level_beneath(level: Plane, medians: Plane, samples: NDArray[np.int32], wide: Marks) -> Plane:

@@ -13,6 +13,7 @@ from syndiff.config import BANDS, ReductionConfig
 from syndiff.errors import RenderingError
 from syndiff.kernels import decimate, detect
 from syndiff.kernels.boxes import BoxSums
+from syndiff.masks import StackMask
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
 from syndiff.stacks.plausible import check_absurd
@@ -164,7 +165,10 @@ def reduce_skycell(
     # What is left to do takes memory of its own; the files' bytes may go.
     del planes, images
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
-    detection = detect_light(cells, config=config, name=skycell.name)
+    mask = sums[bands[0]].boxes.mask
+    detection = detect_light(
+        cells, config=config, saturated=_saturated_cells(mask), name=skycell.name
+    )
     coded = [
         _code_band(sums[band], cells[band], detection, k, name=f"{skycell.name} band {band}")
         for k, band in enumerate(bands)
@@ -173,7 +177,7 @@ def reduce_skycell(
         name=skycell.name,
         shape=(skycell.ny, skycell.nx),
         bands=bands,
-        mask=sums[bands[0]].boxes.mask,
+        mask=mask,
         valid=_valid_bits({band: sums[band].boxes.usable for band in bands}, skycell),
         noise_correlation=detection.noise_correlation,
         meta={"bands": about},
@@ -214,6 +218,14 @@ def _cell_sums(boxes: BoxSums) -> CellSums:
     count = np.empty(boxes.variance.shape, np.uint8)
     detect.sum_cells(boxes.flux, boxes.counts, flux, count)
     return CellSums(flux, boxes.variance, count)
+
+
+def _saturated_cells(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Return the 8" cells with a saturated pixel in any band, (n8y, n8x)."""
+    is_saturated = mask & np.uint16(StackMask.SAT) != 0
+    padded = np.pad(is_saturated, [(0, -side % 4) for side in mask.shape])
+    rows, columns = (side // 4 for side in padded.shape)
+    return np.asarray(padded.reshape(rows, 4, columns, 4).any(axis=(1, 3)))
 
 
 def _code_band(
