@@ -56,10 +56,6 @@ undetected light is left out or the level put back, it cancels. Fitted as the ot
 _BOX_CELLS = 9
 """Side of the boxes that smooth `left_out_light`: two are as wide as a Gaussian of 29"."""
 
-_BOX_TWICE = np.convolve(np.ones(_BOX_CELLS), np.ones(_BOX_CELLS)) / _BOX_CELLS**2
-_KERNEL_SQUARED = float((_BOX_TWICE**2).sum()) ** 2
-"""Sum of the squares of the weights of two boxes."""
-
 _RESPONSE_VARIANCE = 10.0**2 + 21.0**2 / 12
 """Of the usual response, square arcsec: a Gaussian of sigma 40 PS1 pixels, and the TESS pixel."""
 
@@ -193,8 +189,8 @@ def left_out_light(
     -------
     (2, n8y, n8x) float32
         Light of 8" cells, all bands weighted: undetected light, and by how much the level stands
-        above the skycell's median level, under two boxes of 72"; and one standard deviation of it,
-        of the noise and of the level's scatter from mesh cell to mesh cell, be it a ripple.
+        above the skycell's median level, under two boxes of 72"; and one standard deviation of it:
+        how it scatters over the skycell, be it noise, a ripple or light.
     """
     shape = reduced.count.shape[1:]
     if background == "none":
@@ -210,8 +206,9 @@ def left_out_light(
     pixels = _boxed(count)
     brightness = np.zeros_like(light)
     np.divide(_boxed(light), pixels, out=brightness, where=pixels > 0)
-    ripple = 1.4826 * float(np.median(np.abs(above)))
-    error = np.hypot(_smoothed_noise(reduced, weights, count), ripple)
+    known = brightness[count > 0]
+    middle = np.median(known) if known.size else 0.0
+    error = 1.4826 * np.median(np.abs(known - middle)) if known.size else 0.0
     return np.stack([brightness * count, error * count]).astype(np.float32)
 
 
@@ -222,13 +219,3 @@ def _boxed(plane: FloatPlane) -> FloatPlane:
     for _ in range(2):
         plane = uniform_filter(plane, _BOX_CELLS, mode="constant")
     return plane
-
-
-def _smoothed_noise(reduced: ReducedSkycell, weights: FloatPlane, count: FloatPlane) -> float:
-    """Return the noise of a typical place of smoothed light, per PS1 pixel."""
-    known = count > 0
-    if not known.any():
-        return 0.0
-    variance = np.tensordot(weights**2, reduced.variances.sum(axis=1), axes=1)
-    typical = float(np.median(variance[known] / count[known] ** 2))
-    return reduced.noise_correlation * float(np.sqrt(typical * _KERNEL_SQUARED))
