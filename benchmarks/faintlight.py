@@ -505,10 +505,11 @@ _HOSTS = """\
 What a light curve of point-source fits (sigma 40) has too much at distances from the middle of a
 galaxy, in e-/s (a flux of 1 is {e_per_s:.4f} e-/s): mean over eight places, less the mean of the
 field beyond {around:g} px, to which a difference's background is fitted. Fields of 1e4 stars per
-square degree, each with other noise; the same in both rows of a galaxy, some 0.25 e-/s at any place
-(`none`). Of galaxies with r_e above 6", PS1's sky subtraction takes {halo:.0%} away as a broad dark
-halo (4 r_e): most of what `none` leaves of the brighter ones, and nothing brings it back. *FAINT*:
-what that plane tells of it, by the same fits.
+square degree, all with the same stars and noise, which alone leaves what `none` shows of galaxies
+with r_e of 6" and less. Of larger ones, PS1's sky subtraction takes {halo:.0%} away as a broad dark
+halo (4 r_e): what `none` leaves more, and nothing brings it back. Before extended light was looked
+for, `matched` left +4.6 at 10" from the galaxy of 14" and +5.5 from that of 30". *FAINT*: what that
+plane tells of what is left, by the same fits; it errs by some 0.4.
 
 {hosts}
 """
@@ -571,7 +572,7 @@ Mean square of (template - truth - bias) / UNCERT: 1 if it is. Over all pixels a
 UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing;
 for `matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
 undetected sources, which grows with the part of the sky that is detected, and what is cut off
-around detected light. The last two are fitted to simulations of 1e4 and 1e5 stars per square
+around detected light, but for that of galaxies, where all is in. The last two are fitted to simulations of 1e4 and 1e5 stars per square
 degree with other seeds. They are not to be relied on at 1e6, where the level itself, which is
 taken from what is dark, is wrong by more than the noise (a larger field gave 2.6 for `matched`);
 and there the noise correlation, measured on what is dark too, holds the scatter of undetected
@@ -600,13 +601,14 @@ _CHOICE = """\
 template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI
 of 30 minutes under a dark sky. `sep` is quieter, at 1e4 by a fifth and under a ripple by a third,
 at 1e5 by 6 and 17 %, but loses half of the light of stars of magnitude 23; take it for the quietest
-differences away from faint hosts. `none` is for big galaxies, for tests without noise, and for
+differences. Both keep all light around galaxies, as `none` does, on the sky around them. `none` is
+for tests without noise, and for
 fields as crowded as 1e6 stars per square degree, where there is no dark sky to take a level from,
 so that the others lose light and scatter more, if PS1's sky is flat there; a ripple that nobody
 sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel sums 7000 PS1 pixels. UNCERT
 knows nothing of a ripple. `--diffuse` adds more noise, ripple and error of the level than light in
-all of these fields, and brings back little of a big galaxy, most of which is in the level: it is
-off by default.
+all of these fields: it is off by default. What is left out at a pixel, smoothed, is in the planes
+FAINT and FAINTERR of a template.
 """
 
 
