@@ -569,15 +569,15 @@ Mean square of (template - truth - bias) / UNCERT: 1 if it is. Over all pixels a
 {chi2}
 {stars}
 
-UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing;
-for `matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
+UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing; for
+`matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
 undetected sources, which grows with the part of the sky that is detected, and what is cut off
-around detected light, but for that of galaxies, where all is in. The last two are fitted to simulations of 1e4 and 1e5 stars per square
-degree with other seeds. They are not to be relied on at 1e6, where the level itself, which is
-taken from what is dark, is wrong by more than the noise (a larger field gave 2.6 for `matched`);
-and there the noise correlation, measured on what is dark too, holds the scatter of undetected
-stars, so that UNCERT of `none` is a quarter too large. UNCERT does not count: the bias above, PS1's
-zero points (0.01 mag), colours, positions, the ripple of the sky.
+around detected light, but for that of galaxies, where all is in. The last two are fitted to
+simulations of 1e4 and 1e5 stars per square degree with other seeds. They are not to be relied on at
+1e6, where the level itself, which is taken from what is dark, is wrong by more than the noise (a
+larger field gave 2.6 for `matched`); and there the noise correlation, measured on what is dark too,
+holds the scatter of undetected stars, so that UNCERT of `none` is a quarter too large. UNCERT does
+not count: the bias above, PS1's zero points (0.01 mag), colours, positions, the ripple of the sky.
 
 {hosts}## Around a big galaxy
 
@@ -598,17 +598,16 @@ colour for all stars, and the noise relative to that of all four bands:
 
 _CHOICE = """\
 `matched` is the default: it keeps stars to magnitude 23, it stands between the sky's ripple and the
-template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI
-of 30 minutes under a dark sky. `sep` is quieter, at 1e4 by a fifth and under a ripple by a third,
-at 1e5 by 6 and 17 %, but loses half of the light of stars of magnitude 23; take it for the quietest
+template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI of
+30 minutes under a dark sky. `sep` is quieter, at 1e4 by a fifth and under a ripple by a third, at
+1e5 by 6 and 17 %, but loses half of the light of stars of magnitude 23; take it for the quietest
 differences. Both keep all light around galaxies, as `none` does, on the sky around them. `none` is
-for tests without noise, and for
-fields as crowded as 1e6 stars per square degree, where there is no dark sky to take a level from,
-so that the others lose light and scatter more, if PS1's sky is flat there; a ripple that nobody
-sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel sums 7000 PS1 pixels. UNCERT
-knows nothing of a ripple. `--diffuse` adds more noise, ripple and error of the level than light in
-all of these fields: it is off by default. What is left out at a pixel, smoothed, is in the planes
-FAINT and FAINTERR of a template.
+for tests without noise, and for fields as crowded as 1e6 stars per square degree, where there is no
+dark sky to take a level from, so that the others lose light and scatter more, if PS1's sky is flat
+there; a ripple that nobody sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel
+sums 7000 PS1 pixels. UNCERT knows nothing of a ripple. `--diffuse` adds more noise, ripple and
+error of the level than light in all of these fields: it is off by default. What is left out at a
+pixel, smoothed, is in the planes FAINT and FAINTERR of a template.
 """
 
 
