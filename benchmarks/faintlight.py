@@ -3,7 +3,7 @@
 Run with ``python -m benchmarks.faintlight > docs/faint-light.md`` at the repository's root; it
 takes half an hour on one core. ``--work DIR`` keeps the simulations for the next time.
 ``--stars-only PAGE`` measures the table of UNCERT in empty sky and on stars alone, and takes all
-else from a page.
+else from a page; ``--hosts-only PAGE`` what stands in light curves in galaxies.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy.special import erf
 
 from benchmarks.accuracy import _folder
 from benchmarks.photometry import _fit
@@ -125,18 +126,25 @@ class BigGalaxy:
     sersic: int
     radius_arcsec: float
     mag: float = 12.5
+    axis_ratio: float = 0.7
     halo: float = 0.03
 
     def __str__(self) -> str:
-        shape = {1: "exponential", 4: "de Vaucouleurs"}[self.sersic]
-        return f'{shape}, r_e {self.radius_arcsec:g}", mag {self.mag:g}'
+        return f'{self.shape}, r_e {self.radius_arcsec:g}", mag {self.mag:g}'
+
+    @property
+    def shape(self) -> str:
+        """Its profile, for tables."""
+        return {1: "exponential", 4: "de Vaucouleurs"}[self.sersic]
 
     def plan(self) -> SimulationConfig:
         """Return what to simulate."""
         plan = Field(1e4, 26, 14).plan(ripple=0.0)
         x, y = middle_of(plan)
         ra, dec = (float(v) for v in wcs_of(plan.ffi.wcs_cards).all_pix2world(x, y, 0))
-        galaxy = TestGalaxy(ra, dec, self.mag, self.sersic, self.radius_arcsec, 0.7, 30.0)
+        galaxy = TestGalaxy(
+            ra, dec, self.mag, self.sersic, self.radius_arcsec, self.axis_ratio, 30.0
+        )
         return replace(
             plan,
             sky=replace(plan.sky, galaxies=(galaxy,)),
@@ -146,6 +154,30 @@ class BigGalaxy:
 
 GALAXIES = (BigGalaxy(4, 30.0), BigGalaxy(1, 40.0))
 ANNULI_PX = (0.0, 2.0, 4.0, 6.0, 9.0, 12.0)
+
+HOSTS = (
+    BigGalaxy(4, 3.0, 15.6, 1.0),
+    BigGalaxy(4, 6.0, 15.6),
+    BigGalaxy(4, 14.0, 15.6),
+    BigGalaxy(4, 30.0, 15.6),
+    BigGalaxy(1, 3.0, 15.6, 1.0),
+    BigGalaxy(1, 14.0, 15.6, 0.3),
+    BigGalaxy(1, 30.0, 15.6),
+    BigGalaxy(4, 8.0, 17.0),
+    BigGalaxy(1, 8.0, 17.0, 0.4),
+    BigGalaxy(4, 3.0, 18.0),
+    BigGalaxy(1, 5.0, 18.0),
+    *GALAXIES,
+)
+DISTANCES_ARCSEC = (0.0, 10.0, 20.0, 40.0, 60.0)
+
+E_PER_S = 10 ** (0.4 * (20.84 - ZERO_POINT))
+"""Of a flux of 1: TESS magnitude 20.44 is one electron per second, AB about 0.4 more."""
+
+_AROUND_PX = 8.0
+# A difference's background is taken from beyond, and out to the field's edge.
+_STAMP_PX = 3
+_PX_ARCSEC = 20.9
 
 
 def middle_of(plan: SimulationConfig) -> tuple[float, float]:
@@ -279,6 +311,51 @@ def profile(image: np.ndarray, plan: SimulationConfig) -> list[float]:
     ]
 
 
+def constants(residual: np.ndarray, plan: SimulationConfig) -> list[float]:
+    """Return what a light curve by PSF fits has too much, in e-/s, at `DISTANCES_ARCSEC`.
+
+    Parameters
+    ----------
+    residual : (ny, nx) float
+        What a template adds to the truth: a difference has as much too little.
+    plan : SimulationConfig
+        Of the field with a galaxy in its middle.
+
+    Returns
+    -------
+    list of float
+        Means over eight places at each distance, less the mean far from the galaxy.
+    """
+    x, y = middle_of(plan)
+    field = plan.field
+    yy, xx = np.mgrid[field.y0 : field.y1, field.x0 : field.x1]
+    left = residual[np.hypot(xx - x, yy - y) > _AROUND_PX].mean() - residual
+    sigma = 10.0 / _PX_ARCSEC
+    found = []
+    for distance in DISTANCES_ARCSEC:
+        fluxes = []
+        for angle in 2 * np.pi * np.arange(8) / 8:
+            u = x + distance / _PX_ARCSEC * np.cos(angle) - field.x0
+            v = y + distance / _PX_ARCSEC * np.sin(angle) - field.y0
+            near = np.s_[
+                round(v) - _STAMP_PX : round(v) + _STAMP_PX + 1,
+                round(u) - _STAMP_PX : round(u) + _STAMP_PX + 1,
+            ]
+            shape = np.outer(
+                _in_pixels(yy[near][:, 0] - field.y0 - v, sigma),
+                _in_pixels(xx[near][0] - field.x0 - u, sigma),
+            )
+            fluxes.append((shape * left[near]).sum() / (shape**2).sum())
+        found.append(float(np.mean(fluxes)) * E_PER_S)
+    return found
+
+
+def _in_pixels(distance: np.ndarray, sigma: float) -> np.ndarray:
+    """Return which part of a Gaussian falls into pixels at distances from it."""
+    edges = np.stack([distance - 0.5, distance + 0.5]) / (np.sqrt(2) * sigma)
+    return 0.5 * np.diff(erf(edges), axis=0)[0]
+
+
 Results = dict[tuple[str, bool], dict[str, Measured]]
 
 
@@ -308,6 +385,38 @@ def measure_galaxies(work: Path) -> dict[str, dict[str, list[float]]]:
             product = templates(simulation, folder, mode)[OFFSETS[0]]
             rows[str(mode)] = profile(product.flux - truth, simulation.config)
         found[str(galaxy)] = rows
+    return found
+
+
+@dataclass(frozen=True)
+class Left:
+    """What one mode's template of a galaxy leaves.
+
+    Parameters
+    ----------
+    constants, told : list of float
+        What a light curve has too much at `DISTANCES_ARCSEC`, and what FAINT says of it, e-/s.
+    """
+
+    constants: list[float]
+    told: list[float]
+
+
+def measure_hosts(work: Path) -> dict[BigGalaxy, dict[str, Left]]:
+    """Measure what stands in light curves of transients in galaxies."""
+    found: dict[BigGalaxy, dict[str, Left]] = {}
+    for number, galaxy in enumerate(HOSTS):
+        folder = work / f"host{number}"
+        simulation = _simulated(galaxy.plan(), folder)
+        truth = simulation.truth()
+        found[galaxy] = {}
+        for mode in (MODES[0], MODES[2]):
+            product = templates(simulation, folder, mode)[OFFSETS[0]]
+            faint = product.planes["FAINT"].astype(float)
+            found[galaxy][str(mode)] = Left(
+                constants(product.flux - truth, simulation.config),
+                constants(-faint, simulation.config),
+            )
     return found
 
 
@@ -370,6 +479,61 @@ def _galaxy_table(found: dict[str, dict[str, list[float]]]) -> str:
     return _table(head, rows)
 
 
+def _host_table(found: dict[BigGalaxy, dict[str, Left]]) -> str:
+    distances = [f'{distance:g}"' for distance in DISTANCES_ARCSEC]
+    head = ["profile", "r_e", "mag", "b/a", "background", *distances, 'FAINT at 10"']
+    rows = [
+        [
+            galaxy.shape,
+            f'{galaxy.radius_arcsec:g}"',
+            f"{galaxy.mag:g}",
+            f"{galaxy.axis_ratio:g}",
+            f"`{mode}`",
+            *(f"{value:+.2f}" for value in left.constants),
+            f"{left.told[1]:+.2f}",
+        ]
+        for galaxy, modes in found.items()
+        for mode, left in modes.items()
+    ]
+    return _table(head, rows)
+
+
+_HOSTS_TITLE = "## What stands in a light curve in a galaxy\n"
+_AFTER_HOSTS = "## Around a big galaxy\n"
+
+_HOSTS = """\
+What a light curve of point-source fits (sigma 40) has too much at distances from the middle of a
+galaxy, in e-/s (a flux of 1 is {e_per_s:.4f} e-/s): mean over eight places, less the mean of the
+field beyond {around:g} px, to which a difference's background is fitted. Fields of 1e4 stars per
+square degree, all with the same stars and noise, which alone leaves what `none` shows of galaxies
+with r_e of 6" and less. Of larger ones, PS1's sky subtraction takes {halo:.0%} away as a broad dark
+halo (4 r_e): what `none` leaves more, and nothing brings it back. Before extended light was looked
+for, `matched` left +4.6 at 10" from the galaxy of 14" and +5.5 from that of 30". *FAINT*: what that
+plane tells of what is left, by the same fits; it errs by some 0.4.
+
+{hosts}
+"""
+
+
+def hosts_part(found: dict[BigGalaxy, dict[str, Left]]) -> str:
+    """Return the part of docs/faint-light.md about light curves in galaxies."""
+    halo = HOSTS[0].halo
+    table = _host_table(found)
+    text = _HOSTS.format(e_per_s=E_PER_S, around=_AROUND_PX, halo=halo, hosts=table)
+    return f"{_HOSTS_TITLE}\n{text.rstrip()}\n\n"
+
+
+def with_hosts(page: str, part: str) -> str:
+    """Return a page with another part about light curves in galaxies."""
+    before, _, rest = page.partition(_HOSTS_TITLE)
+    _, end, after = (rest or page).partition(_AFTER_HOSTS)
+    if not end:
+        raise ValueError("the page has no part about galaxies: run without --hosts-only")
+    if not rest:
+        before = page[: page.index(_AFTER_HOSTS)]
+    return f"{before}{part}{end}{after}"
+
+
 _PAGE = """\
 # Faint light and uncertainties
 
@@ -405,17 +569,17 @@ Mean square of (template - truth - bias) / UNCERT: 1 if it is. Over all pixels a
 {chi2}
 {stars}
 
-UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing;
-for `matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
+UNCERT counts, squared and on top of PS1's noise of the light that is in: for `none` nothing; for
+`matched` and `sep` the peaks and troughs of the noise that are taken for light, the scatter of
 undetected sources, which grows with the part of the sky that is detected, and what is cut off
-around detected light. The last two are fitted to simulations of 1e4 and 1e5 stars per square
-degree with other seeds. They are not to be relied on at 1e6, where the level itself, which is
-taken from what is dark, is wrong by more than the noise (a larger field gave 2.6 for `matched`);
-and there the noise correlation, measured on what is dark too, holds the scatter of undetected
-stars, so that UNCERT of `none` is a quarter too large. UNCERT does not count: the bias above, PS1's
-zero points (0.01 mag), colours, positions, the ripple of the sky.
+around detected light, but for that of galaxies, where all is in. The last two are fitted to
+simulations of 1e4 and 1e5 stars per square degree with other seeds. They are not to be relied on at
+1e6, where the level itself, which is taken from what is dark, is wrong by more than the noise (a
+larger field gave 2.6 for `matched`); and there the noise correlation, measured on what is dark too,
+holds the scatter of undetected stars, so that UNCERT of `none` is a quarter too large. UNCERT does
+not count: the bias above, PS1's zero points (0.01 mag), colours, positions, the ripple of the sky.
 
-## Around a big galaxy
+{hosts}## Around a big galaxy
 
 Mean of template less truth in annuli around galaxies in a field of 1e4 stars per square degree.
 PS1's sky subtraction takes {halo:.0%} of the galaxy's light away as a broad dark halo (4 r_e).
@@ -434,16 +598,16 @@ colour for all stars, and the noise relative to that of all four bands:
 
 _CHOICE = """\
 `matched` is the default: it keeps stars to magnitude 23, it stands between the sky's ripple and the
-template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI
-of 30 minutes under a dark sky. `sep` is quieter, at 1e4 by a fifth and under a ripple by a third,
-at 1e5 by 6 and 17 %, but loses half of the light of stars of magnitude 23; take it for the quietest
-differences away from faint hosts. `none` is for big galaxies, for tests without noise, and for
-fields as crowded as 1e6 stars per square degree, where there is no dark sky to take a level from,
-so that the others lose light and scatter more, if PS1's sky is flat there; a ripple that nobody
-sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel sums 7000 PS1 pixels. UNCERT
-knows nothing of a ripple. `--diffuse` adds more noise, ripple and error of the level than light in
-all of these fields, and brings back little of a big galaxy, most of which is in the level: it is
-off by default.
+template, and its scatter stays below the some 15 units (0.3 e-/s) of TESS's own noise in an FFI of
+30 minutes under a dark sky. `sep` is quieter, at 1e4 by a fifth and under a ripple by a third, at
+1e5 by 6 and 17 %, but loses half of the light of stars of magnitude 23; take it for the quietest
+differences. Both keep all light around galaxies, as `none` does, on the sky around them. `none` is
+for tests without noise, and for fields as crowded as 1e6 stars per square degree, where there is no
+dark sky to take a level from, so that the others lose light and scatter more, if PS1's sky is flat
+there; a ripple that nobody sees in PS1 costs it more even so, and ruins it elsewhere: a TESS pixel
+sums 7000 PS1 pixels. UNCERT knows nothing of a ripple. `--diffuse` adds more noise, ripple and
+error of the level than light in all of these fields: it is off by default. What is left out at a
+pixel, smoothed, is in the planes FAINT and FAINTERR of a template.
 """
 
 
@@ -497,7 +661,9 @@ def with_stars(page: str, part: str) -> str:
     return f"{before}{part}\n{end}{after}"
 
 
-def page(results: Results, galaxies: dict[str, dict[str, list[float]]], stars: str) -> str:
+def page(
+    results: Results, galaxies: dict[str, dict[str, list[float]]], stars: str, hosts: str
+) -> str:
     """Return docs/faint-light.md."""
     return _PAGE.format(
         ripple=RIPPLE_SIGMAS,
@@ -507,6 +673,7 @@ def page(results: Results, galaxies: dict[str, dict[str, list[float]]], stars: s
         offsets=" and ".join(f"({dx:g}, {dy:g})" for dx, dy in OFFSETS),
         chi2=_chi_table(results),
         stars=stars,
+        hosts=hosts,
         halo=GALAXIES[0].halo,
         galaxies=_galaxy_table(galaxies),
         bands=_band_table(),
@@ -518,14 +685,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder to keep the simulations in")
     parser.add_argument("--stars-only", type=Path, metavar="PAGE", help="keep the rest of a page")
+    parser.add_argument("--hosts-only", type=Path, metavar="PAGE", help="keep the rest of a page")
     options = parser.parse_args()
     with _folder(options.work) as work:
+        if options.hosts_only:
+            part = hosts_part(measure_hosts(work))
+            sys.stdout.write(with_hosts(options.hosts_only.read_text("utf-8"), part))
+            return
         modes = [str(mode) for mode in MODES]
         stars = stars_part(measure_star_fields(FIELDS[0].density, modes, SEEDS, work / "stars"))
         if options.stars_only:
             sys.stdout.write(with_stars(options.stars_only.read_text("utf-8"), stars))
         else:
-            sys.stdout.write(page(measure_fields(work), measure_galaxies(work), stars))
+            hosts = hosts_part(measure_hosts(work))
+            galaxies = measure_galaxies(work)
+            sys.stdout.write(page(measure_fields(work), galaxies, stars, hosts))
 
 
 if __name__ == "__main__":

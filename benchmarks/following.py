@@ -55,7 +55,7 @@ def full_scene():
     rng = np.random.default_rng(1)
     ny, nx = (side + 2 * EDGE for side in SCIENCE.shape)
     flux = rng.standard_normal((4 * ny, 4 * nx), np.float32)
-    aux = rng.random((4, 2 * ny, 2 * nx), np.float32)
+    aux = rng.random((6, 2 * ny, 2 * nx), np.float32)
     aux[3] = 1
     return SimpleNamespace(flux=flux, aux=aux, flags=np.zeros((2 * ny, 2 * nx), np.uint8))
 
@@ -95,7 +95,7 @@ def times():
     total = between + follow_s + write
     yield "displacement field", between, "", ""
     yield "flux alone", kernel, "quintic spline", twin
-    yield "six planes, displacement field", follow_s, "at an offset", offset_s
+    yield "eight planes, displacement field", follow_s, "at an offset", offset_s
     yield "FITS file with checksums", write, "", ""
     yield "one FFI", total, "limit", 2.0
 
@@ -118,7 +118,7 @@ def errors():
             flux = np.outer(pixel_integral(y - at[1], sigma), pixel_integral(x - at[0], sigma))
             scene = SimpleNamespace(
                 flux=flux.astype(np.float32),
-                aux=np.ones((4, 40, 40), np.float32),
+                aux=np.ones((6, 40, 40), np.float32),
                 flags=np.zeros((40, 40), np.uint8),
             )
             base = Displacement.constant(rng.uniform(-1.5, 1.5, 2), (80, 128))

@@ -106,8 +106,8 @@ def rows(inputs, *, quick=False):
         {"<= 0.5 core-s": scale * one <= 0.5},
         textbook=count * twin["bin"],
         peak_gb=cost.peak_gb,
-        note="six planes, FITS with checksums, mean of nine after the first; textbook: light only, "
-        "positions kept",
+        note="eight planes, FITS with checksums, mean of nine after the first; textbook: light "
+        "only, positions kept",
     )
 
 

@@ -18,7 +18,7 @@ from syndiff.window import Window
 DETECTOR = Detector(20, 3, 3)
 ROI = Window(1001, 1001, 1005, 1005)
 """Well inside the skycells of `small_sky`."""
-PLANES = ("FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ")
+PLANES = ("FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ", "FAINT", "FAINTERR")
 
 
 def invoke(*arguments, code=0):

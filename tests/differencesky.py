@@ -77,7 +77,7 @@ def draw_strip(stars):
     )
     flux = draw(stars, y, x, lambda *_: [(1, 0, 0, TEMPLATE_SIGMA)])
     size = 2 * (TILE_PX + 2 * EDGE_PX)
-    aux = np.zeros((4, size, size), np.float32)
+    aux = np.zeros((6, size, size), np.float32)
     aux[0], aux[1], aux[3] = NOISE**2, 1600, 1
     return SceneStrip(flux.astype(np.float32), aux, np.zeros((size, size), np.uint8))
 

@@ -148,7 +148,7 @@ def test_stars_that_do_not_tell_a_shift_are_no_guess(root, ffis):
     [
         (("--multi-offset-array", "0.1,0.1"), "--follow and --multi-offset-array are both given"),
         (("--oversample", "9"), "oversample 9: give 1 to 8"),
-        (("--oversample", "0"), "oversample 0: give 1 to 8"),
+        (("--oversample", "0"), "--oversample: 0 is too few: give 1 or more"),
     ],
 )
 def test_usage(root, ffis, more, message):

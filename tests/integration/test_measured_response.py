@@ -71,7 +71,7 @@ def test_other_files_make_another_scene(root, files, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--psf", "airy"), 2, "psf 'airy' is unknown: give 'gaussian' or 'prf'"),
+        (("--psf", "airy"), 2, "--psf: 'airy' is unknown: give 'gaussian' or 'prf'"),
         (("--psf", "prf", "--prf-dir", "ftp://x/y"), 2, "give an https:// or s3:// URL"),
         (("--psf", "prf", "--prf-dir", "nowhere"), 2, "give --prf-dir a folder"),
         (("--psf", "prf", "--prf-dir", "empty"), 1, "no pixel response files of sector 20"),

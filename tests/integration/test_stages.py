@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from commands import (
@@ -235,3 +236,23 @@ class TestRegions:
         invoke(*command, "--target", f"{ra},{dec}", "--size", 4)
         around = template_path(root, roi=Window(1001, 1001, 1005, 1005))
         assert around.exists()
+
+
+class TestFaintLight:
+    def test_a_template_tells_what_it_leaves_out(self, small_sky, finished, root):
+        """What `none` has more is FAINT, but for a constant and for the noise of a pixel."""
+        matched = read_planes(finished)
+        invoke(*stage("process", small_sky, root), "--background", "none")
+        invoke(*stage("downsample", small_sky, root))
+        everything = read_planes(root)
+        seen = np.isfinite(matched["FLUX_SUM"])
+        assert (np.isfinite(matched["FAINT"]) == seen).all()
+        assert (matched["FAINTERR"][seen] > 0).all()
+        assert not everything["FAINT"][seen].any()
+        assert not everything["FAINTERR"][seen].any()
+        more = (everything["FLUX_SUM"] - matched["FLUX_SUM"])[seen]
+        error = matched["FAINTERR"][seen]
+        # the constant is the level's median, some of undetected light and the noise of a skycell
+        assert abs((more - matched["FAINT"][seen]).mean()) < 3 * error.mean()
+        noise = np.hypot(everything["UNCERT"][seen], error)
+        assert (more - matched["FAINT"][seen]).std() < 1.2 * noise.mean()

@@ -29,8 +29,9 @@ def random_boxes(shape, seed):
     counts = rng.integers(0, 5, shape).astype(np.uint8)
     flux = (rng.normal(0, 3, shape) * (counts > 0)).astype(np.float32)
     cells, mesh = ((-(-shape[0] // size), -(-shape[1] // size)) for size in (2, 128))
-    detected = (rng.random(cells) < 0.4).astype(np.uint8)
-    return Boxes(flux, counts, detected, rng.normal(size=mesh).astype(np.float32))
+    detected = rng.choice(np.array([0, 0, 0, 1, 2], np.uint8), cells)
+    level, pedestal = rng.normal(size=(2, *mesh)).astype(np.float32)
+    return Boxes(flux, counts, detected, level, pedestal)
 
 
 def run_split(boxes):
@@ -42,23 +43,29 @@ def run_split(boxes):
 
 
 def above_level(boxes):
+    """Light, the rest, and where light is: extended light stands on a pedestal of the rest."""
     rows, columns = boxes.flux.shape
-    level = np.repeat(np.repeat(boxes.level, 128, 0), 128, 1)[:rows, :columns]
-    lit = np.repeat(np.repeat(boxes.detected, 2, 0), 2, 1)[:rows, :columns] > 0
-    return boxes.flux.astype(float) - level.astype(float) * boxes.counts, lit
+    level, pedestal = (
+        np.repeat(np.repeat(mesh, 128, 0), 128, 1)[:rows, :columns].astype(float) * boxes.counts
+        for mesh in (boxes.level, boxes.pedestal)
+    )
+    kind = np.repeat(np.repeat(boxes.detected, 2, 0), 2, 1)[:rows, :columns]
+    above = boxes.flux.astype(float) - level
+    rest = np.choose(kind, [above, 0 * above, pedestal])
+    return above - rest, rest, kind > 0
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (131, 260), (5, 30), (1, 1), (128, 129), (16, 7)])
 def test_split_light_agrees_with_matrices(shape):
     boxes = random_boxes(shape, shape[1])
     out = run_split(boxes)
-    light, lit = above_level(boxes)
-    wanted = spline_matrix(shape[0]) @ (light * lit) @ spline_matrix(shape[1]).T
+    light, rest, _ = above_level(boxes)
+    wanted = spline_matrix(shape[0]) @ light @ spline_matrix(shape[1]).T
     # float32 sums of 144 weighted values of order 10
     np.testing.assert_allclose(out.light, wanted, atol=3e-5)
     rows, columns = out.faint.shape
     pad = (0, 16 * rows - shape[0]), (0, 16 * columns - shape[1])
-    for plane, got in ((light * ~lit, out.faint), (boxes.counts.astype(float), out.counts)):
+    for plane, got in ((rest, out.faint), (boxes.counts.astype(float), out.counts)):
         boxed = np.pad(plane, pad).reshape(rows, 16, columns, 16).sum(axis=(1, 3))
         np.testing.assert_allclose(got, boxed, atol=3e-4)
 
@@ -75,7 +82,7 @@ def test_second_moment_does_not_depend_on_the_place_in_a_cell(place):
     flux = np.zeros((96, 96), np.float32)
     flux[place, 48] = 1
     ones = np.ones((48, 48), np.uint8)
-    boxes = Boxes(flux, np.full((96, 96), 4, np.uint8), ones, np.zeros((1, 1), np.float32))
+    boxes = Boxes(flux, np.full((96, 96), 4, np.uint8), ones, *np.zeros((2, 1, 1), np.float32))
     profile = run_split(boxes).light.sum(axis=1, dtype=float)
     centre = 8 * np.arange(profile.size) + 3.5
     mean = (profile * centre).sum()
@@ -86,7 +93,7 @@ def test_second_moment_does_not_depend_on_the_place_in_a_cell(place):
 
 def test_scatter_light_agrees_with_split_light():
     boxes = random_boxes((50, 43), 5)
-    light, lit = above_level(boxes)
+    light, _, lit = above_level(boxes)
     row, column = np.nonzero(lit)
     out = np.zeros((13, 11))
     values = light[lit].astype(np.float32)

@@ -35,10 +35,12 @@ def test_mesh_medians_looks_at_whole_dark_cells(shape, step):
     flux, count = random_cells(shape, 2)
     detected = (np.random.default_rng(5).random(shape) < 0.3).astype(np.uint8)
     out = np.zeros((-(-shape[0] // 64), -(-shape[1] // 64)), np.float32)
-    detect.mesh_medians(flux, count, detected, step, 4, out)
+    looked_at = np.zeros(out.shape, np.int32)
+    detect.mesh_medians(flux, count, detected, step, 4, out, looked_at)
     for J, I in np.ndindex(out.shape):
         window = np.s_[64 * J : 64 * J + 64 : step, 64 * I : 64 * I + 64 : step]
         samples = flux[window][(count[window] == 16) & (detected[window] == 0)]
+        assert looked_at[J, I] == samples.size
         wanted = np.median(samples) / 16 if samples.size >= 4 else np.nan
         # one rounding of the mean of the two middle values
         np.testing.assert_allclose(out[J, I], wanted, rtol=1e-6)
@@ -101,3 +103,49 @@ def test_median_is_numpys(n, kind):
         samples = np.copysign(np.float32(0), samples)
     # one rounding of the mean of the two middle values
     np.testing.assert_allclose(detect.median(samples.copy()), np.median(samples), rtol=2e-7)
+
+
+def blocks_of(plane, side):
+    """Sums of blocks, the last ones smaller."""
+    rows, columns = (-(-n // side) for n in plane.shape)
+    pad = (0, side * rows - plane.shape[0]), (0, side * columns - plane.shape[1])
+    return np.pad(plane, pad).reshape(rows, side, columns, side).sum(axis=(1, 3))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mesh_sums_are_of_dark_cells_above_the_level(shape):
+    flux, count = random_cells(shape, 7)
+    detected = np.random.default_rng(8).choice(np.array([0, 0, 1, 2], np.uint8), shape)
+    level = np.random.default_rng(6).normal(size=(-(-shape[0] // 64), -(-shape[1] // 64)))
+    sums, counts = np.zeros(level.shape), np.zeros(level.shape)
+    detect.mesh_sums(flux, count, detected, level.astype(np.float32), sums, counts)
+    plane = np.repeat(np.repeat(level, 64, 0), 64, 1)[: shape[0], : shape[1]]
+    dark = detected == 0
+    # float32 arithmetic on sums of some thousands
+    np.testing.assert_allclose(sums, blocks_of((flux - plane * count) * dark, 64), atol=0.02)
+    np.testing.assert_array_equal(counts, blocks_of(count * dark.astype(float), 64))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dark_and_marked_cells_are_summed_by_fours(shape):
+    flux, count = random_cells(shape, 9)
+    detected = np.random.default_rng(10).choice(np.array([0, 0, 1, 2], np.uint8), shape)
+    rows, columns = (-(-n // 4) for n in shape)
+    sums = [np.zeros((rows, columns), np.float32) for _ in range(2)]
+    detect.sum_dark(flux, count.astype(np.float32), detected, *sums)
+    for plane, got in zip((flux, count), sums, strict=True):
+        np.testing.assert_allclose(got, blocks_of(plane * (detected == 0.0), 4), atol=1e-5)
+    marked = np.zeros((rows, columns), np.uint8)
+    detect.count_marked((detected > 0).astype(np.uint8), marked)
+    np.testing.assert_array_equal(marked, blocks_of((detected > 0).astype(int), 4))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_wide_cells_are_marked_where_there_are_data(shape):
+    rng = np.random.default_rng(11)
+    wide = (rng.random([-(-n // 8) for n in shape]) < 0.5).astype(np.uint8)
+    variance = rng.choice(np.array([0, 1], np.float32), shape)
+    got = np.ones(shape, np.uint8)
+    detect.mark_wide(wide, variance, got)
+    where = np.repeat(np.repeat(wide, 8, 0), 8, 1)[: shape[0], : shape[1]]
+    np.testing.assert_array_equal(got, np.where(where * variance > 0, 2, 1))

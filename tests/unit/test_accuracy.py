@@ -52,6 +52,8 @@ def template_of(flux, uncertainty=1.0):
         uncertainty=np.full(shape, uncertainty, np.float32),
         coverage=np.ones(shape, np.float32),
         quality=zeros.copy(),
+        faint=np.zeros(shape, np.float32),
+        faint_error=np.zeros(shape, np.float32),
     )
 
 

@@ -232,7 +232,7 @@ def test_another_ffi_in_the_same_data_root_is_refused_with_three_ways_out():
 
 def test_reference_names_the_file_and_stays_ascii():
     observation = SimpleNamespace(
-        path="/data/tess\u00e9.fits", kind="TICA", date_obs="2020-01-01", date_end="2020-01-02"
+        name="tess\u00e9.fits", kind="TICA", date_obs="2020-01-01", date_end="2020-01-02"
     )
     expected = Reference("tess\\xe9.fits", "TICA", "2020-01-01", "2020-01-02")
     assert Reference.of(observation) == expected

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.ffi.tiles import EDGE_PX
-from syndiff.scenes.scene import SceneStrip
+from syndiff.scenes.scene import AUX_PLANES, SceneStrip
 from syndiff.scenes.store import SCENE_FORMAT, SceneStore
 from syndiff.storage import Place
 from syndiff.window import Window
@@ -37,7 +37,7 @@ def strip_of(row, columns):
         x = 44 + 64 * columns.start - EDGE_PX + np.arange(wide) / samples
         planes.append(values(x, y, samples))
     flux, aux = planes
-    return SceneStrip(flux, np.stack([aux + k for k in range(4)]), (aux % 251).astype(np.uint8))
+    return SceneStrip(flux, np.stack([aux + k for k in range(6)]), (aux % 251).astype(np.uint8))
 
 
 def marks(columns, value=7):
@@ -78,7 +78,7 @@ def test_any_window_is_read_as_it_was_written(full, window):
         y = stored.origin[1] + np.arange(ny) / samples
         wanted = values(x, y, samples)
         if name == "aux":
-            wanted = np.stack([wanted + k for k in range(4)])
+            wanted = np.stack([wanted + k for k in range(6)])
         np.testing.assert_array_equal(found, wanted % 251 if name == "flags" else wanted)
 
 
@@ -132,7 +132,9 @@ def test_stores_of_other_versions_are_refused(store):
     content = json.loads(path.read())
     content["attributes"]["format_version"] = SCENE_FORMAT + 1
     path.write(json.dumps(content).encode())
-    with pytest.raises(RenderingError, match=rf"has format 3, this version reads {SCENE_FORMAT}: "):
+    with pytest.raises(
+        RenderingError, match=rf"has format {SCENE_FORMAT + 1}, this version reads {SCENE_FORMAT}: "
+    ):
         SceneStore(store._place, SCIENCE).digest()
 
 
@@ -140,7 +142,7 @@ def test_the_attributes_describe_the_arrays(store):
     attributes = dict(store._place.open_zarr("r").attrs)
     assert attributes["ffi"] == "tess.fits"
     assert attributes["science"] == [44, 3, 194, 103]
-    assert attributes["aux_planes"] == ["variance", "count", "flagged", "coverage"]
+    assert attributes["aux_planes"] == list(AUX_PLANES)
     assert (attributes["samples_per_px"], attributes["aux_samples_per_px"]) == (4, 2)
 
 

@@ -28,7 +28,7 @@ OFFSETS = st.tuples(*[st.floats(-1, 1).map(lambda v: round(v, 4))] * 2)
 def blank_scene(window=WINDOW, coverage=1.0):
     """An empty scene that reaches 4 pixels beyond a window."""
     ny, nx = (side + 8 for side in window.shape)
-    aux = np.zeros((4, 2 * ny, 2 * nx), np.float32)
+    aux = np.zeros((6, 2 * ny, 2 * nx), np.float32)
     aux[3] = coverage
     flux = np.zeros((4 * ny, 4 * nx), np.float32)
     return SimpleNamespace(flux=flux, aux=aux, flags=np.zeros((2 * ny, 2 * nx), np.uint8))

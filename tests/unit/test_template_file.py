@@ -40,7 +40,7 @@ from syndiff.templates.template_file import (
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)
-PLANES = ["FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ"]
+PLANES = ["FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ", "FAINT", "FAINTERR"]
 
 
 def band(name, state="reduced", **values):
@@ -91,6 +91,8 @@ def random_template(shape, seed=1):
         np.abs(flux),
         rng.random(shape).astype(np.float32),
         rng.integers(0, 64, shape).astype(np.int32),
+        rng.normal(size=shape).astype(np.float32),
+        rng.random(shape).astype(np.float32),
     )
 
 
@@ -132,7 +134,7 @@ def test_extensions_are_those_of_the_documentation(written):
     with fits.open(io.BytesIO(written[0].read()), checksum=True) as hdus:
         assert [hdu.name for hdu in hdus] == ["PRIMARY", *PLANES, "INPUTS"]
         assert [hdus[name].data.dtype.str[1:] for name in PLANES] == [
-            "f4", "i4", "i4", "f4", "f4", "i4"
+            "f4", "i4", "i4", "f4", "f4", "i4", "f4", "f4"
         ]  # fmt: skip
         hdus.verify("exception")
         for hdu in hdus:
@@ -140,6 +142,19 @@ def test_extensions_are_those_of_the_documentation(written):
             assert "DATASUM" in hdu.header
         for name, unit in (("FLUX_SUM", "0.36308 uJy"), ("COUNT", "pixel")):
             assert hdus[name].header["BUNIT"] == unit
+
+
+def test_older_templates_know_nothing_of_faint_light(written):
+    place, template = written
+    with fits.open(io.BytesIO(place.read())) as hdus:
+        older = fits.HDUList([hdu for hdu in hdus if not hdu.name.startswith("FAINT")])
+        content = io.BytesIO()
+        older.writeto(content)
+    place.write(content.getvalue())
+    again, _ = read_template(place)
+    np.testing.assert_array_equal(again.flux, template.flux)
+    assert np.isnan(again.faint).all()
+    assert np.isnan(again.faint_error).all()
 
 
 def test_headers_tell_what_the_documentation_promises(written):

@@ -236,6 +236,9 @@ def binned(planes: Template, oversample: int) -> Template:
         uncertainty=blocks("uncertainty").sum(-1),
         coverage=blocks("coverage").min(-1),
         quality=np.bitwise_or.reduce(blocks("quality"), axis=-1),
+        faint=blocks("faint").sum(-1),
+        # smooth, so that samples err together
+        faint_error=blocks("faint_error").sum(-1),
     )
 
 

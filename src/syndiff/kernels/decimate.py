@@ -30,9 +30,11 @@ class Boxes(NamedTuple):
     counts: NDArray[np.uint8]
     """(nby, nbx) contributing pixels."""
     detected: NDArray[np.uint8]
-    """(ceil(nby/2), ceil(nbx/2)) 1 where the 1" cell holds light."""
+    """(ceil(nby/2), ceil(nbx/2)) 1 where the 1" cell holds light, 2 where that is extended."""
     level: NDArray[np.float32]
     """(ceil(nby/128), ceil(nbx/128)) level per PS1 pixel."""
+    pedestal: NDArray[np.float32]
+    """(ceil(nby/128), ceil(nbx/128)) undetected light per PS1 pixel around extended light."""
 
 
 class CoarseSums(NamedTuple):
@@ -62,7 +64,8 @@ def split_light(boxes: Boxes, weights: NDArray[np.float32], out: CoarseSums) -> 
     Notes
     -----
     Light under the spline that falls on cells outside the skycell is lost: part of what the
-    outermost two boxes hold.
+    outermost two boxes hold. In extended light, all that stands above level and pedestal is light,
+    and the pedestal is undetected light there as elsewhere.
     """
     rows, columns = boxes.flux.shape
     height, width = out.light.shape
@@ -112,17 +115,18 @@ def _split_row(
     counts: NDArray[np.uint16],
 ) -> None:
     """Set `light` (four columns of padding first) to a row's detected light; sum the rest."""
-    level = boxes.level[row >> 7]
+    level, pedestal = boxes.level[row >> 7], boxes.pedestal[row >> 7]
     for I in range(level.size):
-        height = level[I]
+        height, foot = level[I], pedestal[I]
         # Slices that begin at 0 let the compiler use vectors.
         part = slice(128 * I, min(128 * I + 128, faint.size))
         flux, count, lit = boxes.flux[row, part], boxes.counts[row, part], is_light[part]
         target, rest, total = light[4:][part], faint[part], counts[part]
         for i in range(rest.size):
             x = flux[i] - height * np.float32(count[i])
-            target[i] = x if lit[i] != 0 else np.float32(0)
-            rest[i] += np.float32(0) if lit[i] != 0 else x
+            below = foot * np.float32(count[i]) if lit[i] == 2 else np.float32(0)
+            target[i] = x - below if lit[i] != 0 else np.float32(0)
+            rest[i] += below if lit[i] != 0 else x
             total[i] += np.uint16(count[i])
 
 
@@ -177,7 +181,7 @@ def split_variance(
     Parameters
     ----------
     variance, detected : (ncy, ncx) float32, uint8
-        Variance of contributing pixels, and 1 where a cell holds light.
+        Variance of contributing pixels, and not 0 where a cell holds light.
     out : (2, ceil(ncy/8), ceil(ncx/8)) float64
         Detected, undetected; added to.
     """

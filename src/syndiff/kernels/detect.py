@@ -6,7 +6,18 @@ from numpy.typing import NDArray
 from syndiff.kernels.boxes import add_pairs
 from syndiff.kernels.compile import njit
 
-__all__ = ["add_residual", "grow", "matched_filter", "median", "mesh_medians", "sum_cells"]
+__all__ = [
+    "add_residual",
+    "count_marked",
+    "grow",
+    "mark_wide",
+    "matched_filter",
+    "median",
+    "mesh_medians",
+    "mesh_sums",
+    "sum_cells",
+    "sum_dark",
+]
 
 
 @njit(cache=True, nogil=True)
@@ -40,6 +51,7 @@ def mesh_medians(
     step: int,
     fewest: int,
     out: NDArray[np.float32],
+    looked_at: NDArray[np.int32],
 ) -> None:
     """Set `out` to the median level of each 64" mesh cell, per PS1 pixel.
 
@@ -53,6 +65,8 @@ def mesh_medians(
         Samples below which a mesh cell is NaN.
     out : (ceil(ncy/64), ceil(ncx/64)) float32
         Set; from cells that are whole (16 pixels) and dark only.
+    looked_at : (ceil(ncy/64), ceil(ncx/64)) int32
+        Set: how many they are.
     """
     samples = np.empty(64 * 64 + 1, np.float32)
     rows, columns = cell_flux.shape
@@ -64,7 +78,116 @@ def mesh_medians(
                     # written in any case, to be overwritten: no branch to guess
                     samples[n] = cell_flux[j, i]
                     n += (cell_count[j, i] == 16) & (detected[j, i] == 0)
+            looked_at[J, I] = n
             out[J, I] = median(samples[:n]) / np.float32(16) if n >= fewest else np.nan
+
+
+@njit(cache=True, nogil=True)
+def mesh_sums(
+    cell_flux: NDArray[np.float32],
+    cell_count: NDArray[np.uint8],
+    detected: NDArray[np.uint8],
+    level: NDArray[np.float32],
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
+) -> None:
+    """Add up what dark cells hold above the level, by 64" mesh cells.
+
+    Parameters
+    ----------
+    cell_flux, cell_count, detected : (ncy, ncx) float32, uint8, uint8
+        Sums of 1" cells, their contributing pixels, and 0 where a cell is dark.
+    level : (ceil(ncy/64), ceil(ncx/64)) float32
+        Level per PS1 pixel.
+    sums, counts : (ceil(ncy/64), ceil(ncx/64)) float64
+        Added to: light, pixels.
+    """
+    rows, columns = cell_flux.shape
+    for j in range(rows):
+        for I in range(level.shape[1]):
+            part = slice(64 * I, min(64 * I + 64, columns))
+            flux, count, marked = cell_flux[j, part], cell_count[j, part], detected[j, part]
+            light, pixels = np.float32(0), 0
+            for i in range(flux.size):
+                is_dark = marked[i] == 0
+                light += flux[i] if is_dark else np.float32(0)
+                pixels += count[i] if is_dark else 0
+            sums[j >> 6, I] += light - level[j >> 6, I] * np.float32(pixels)
+            counts[j >> 6, I] += pixels
+
+
+@njit(cache=True, nogil=True)
+def sum_dark(
+    flux: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    detected: NDArray[np.uint8],
+    block_flux: NDArray[np.float32],
+    block_variance: NDArray[np.float32],
+) -> None:
+    """Add up dark cells by blocks of 4x4.
+
+    Parameters
+    ----------
+    flux, variance, detected : (ncy, ncx) float32, float32, uint8
+        Sums of 1" cells, and 0 where a cell is dark.
+    block_flux, block_variance : (ceil(ncy/4), ceil(ncx/4)) float32
+        Added to.
+    """
+    rows, columns = flux.shape
+    light = np.zeros(columns + 3, np.float32)
+    noise = np.zeros(columns + 3, np.float32)
+    for j in range(rows):
+        f, v, marked = flux[j], variance[j], detected[j]
+        for i in range(f.size):
+            is_dark = marked[i] == 0
+            light[i] += f[i] if is_dark else np.float32(0)
+            noise[i] += v[i] if is_dark else np.float32(0)
+        if j % 4 == 3 or j == rows - 1:
+            for I in range(block_flux.shape[1]):
+                for i in range(4 * I, 4 * I + 4):
+                    block_flux[j >> 2, I] += light[i]
+                    block_variance[j >> 2, I] += noise[i]
+            light[:] = 0
+            noise[:] = 0
+
+
+@njit(cache=True, nogil=True)
+def count_marked(marked: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Count marked cells by blocks of 4x4.
+
+    Parameters
+    ----------
+    marked : (ncy, ncx) uint8
+        0 or 1.
+    out : (ceil(ncy/4), ceil(ncx/4)) uint8
+        Added to.
+    """
+    for j in range(marked.shape[0]):
+        row, target = marked[j], out[j >> 2]
+        for i in range(row.size):
+            target[i >> 2] += row[i]
+
+
+@njit(cache=True, nogil=True)
+def mark_wide(
+    wide: NDArray[np.uint8], variance: NDArray[np.float32], out: NDArray[np.uint8]
+) -> None:
+    """Set the cells of marked 8" cells that have data to 2.
+
+    Parameters
+    ----------
+    wide : (ceil(ncy/8), ceil(ncx/8)) uint8
+        1 where 8" cells are marked.
+    variance, out : (ncy, ncx) float32, uint8
+        Of 1" cells; `out` is modified.
+    """
+    rows, columns = out.shape
+    for j in range(rows):
+        for I in range(wide.shape[1]):
+            if wide[j >> 3, I]:
+                for i in range(8 * I, min(8 * I + 8, columns)):
+                    if variance[j, i] > 0:
+                        out[j, i] = 2
 
 
 @njit(cache=True, nogil=True)

@@ -22,6 +22,8 @@ class Sampled(NamedTuple):
     counted: NDArray[np.float32]
     flagged: NDArray[np.float32]
     coverage: NDArray[np.float32]
+    faint: NDArray[np.float32]
+    faint_error: NDArray[np.float32]
 
 
 class Limits(NamedTuple):
@@ -46,8 +48,9 @@ def finish_planes(
     Parameters
     ----------
     sampled : Sampled
-        Flux is multiplied by the area, variance becomes a standard deviation and so is it; both
-        are NaN where the coverage is below ``limits.least``. Coverage is clipped to 0 and 1.
+        Flux is multiplied by the area, variance becomes a standard deviation and so is it, faint
+        light and its error are too; all are NaN where the coverage is below ``limits.least``.
+        Coverage is clipped to 0 and 1.
     area : (ny, nx) float32
         Each pixel's share of what the scene tells.
     flags : (ny, nx) uint8
@@ -70,6 +73,8 @@ def finish_planes(
         for i in range(share.size):
             deviation[i] = np.sqrt(deviation[i])
         _scale(deviation, share, covered, limits.least)
+        _scale(sampled.faint[j], share, covered, limits.least)
+        _scale(sampled.faint_error[j], share, covered, limits.least)
         _round(sampled.counted[j], share, out[0][j])
         _round(sampled.flagged[j], share, out[1][j])
 

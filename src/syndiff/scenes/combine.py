@@ -11,7 +11,7 @@ from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.kernels import combine as kernels
 from syndiff.masks import DataQuality, StackMask
 from syndiff.scenes.standing_in import ALL_BANDS, own_colour, stand_in_weights
-from syndiff.scenes.undetected import counted_variance, smooth_faint_light
+from syndiff.scenes.undetected import counted_variance, left_out_light, smooth_faint_light
 from syndiff.sky.sharing import share_cells, share_lost_cells, share_valid_cells
 from syndiff.stacks.coding import asinh_decode, asinh_table
 from syndiff.stars.replacement import replace_stars
@@ -39,9 +39,9 @@ __all__ = [
     "invalid_bands",
 ]
 
-COARSE_PLANES = ("variance", "count", "flagged", "full", "missing")
+COARSE_PLANES = ("variance", "count", "flagged", "full", "missing", "faint", "faint_error")
 """Planes on 8" cells: variance of the light; PS1 pixels that contribute, that carry a mask bit,
-that a complete sky would have, and that nobody has."""
+that a complete sky would have, and that nobody has; light that is left out, and its error."""
 
 _WEIGHTS = np.array(BAND_WEIGHTS)
 
@@ -84,7 +84,7 @@ class Contribution:
     ----------
     light : (n2y, n2x) float32
         Light on 2" cells: bands weighted, shared, AB zero point 25.
-    coarse : (5, n8y, n8x) float32
+    coarse : (7, n8y, n8x) float32
         `COARSE_PLANES` on 8" cells.
     flags : (n2y, n2x) uint8
         `DataQuality` bits on 2" cells.
@@ -238,6 +238,7 @@ def combine(
     coarse = _coarse_planes(reduced, shares, full, counted)
     coarse[0] *= noise
     coarse[3] = plain * full
+    coarse[5:] = plain * left_out_light(reduced, config.background, config.diffuse_arcsec)
     if put is None:
         return Contribution(total, coarse, flags, None, None)
     # Stars are put back whole: bands that others have here are the others' part of them.
@@ -506,12 +507,12 @@ def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
 
 
 def _coarse_planes(
-    reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane, counted: tuple[float, float]
+    reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane, counted: tuple[FloatPlane, float]
 ) -> FloatPlane:
-    """Return `COARSE_PLANES` of a skycell, all but the complete counts."""
+    """Return `COARSE_PLANES` of a skycell, all but the complete counts and what is left out."""
     planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
     valid = np.zeros((len(BANDS), *full.shape), np.float32)
-    detected, undetected = (np.float32(part) for part in counted)
+    detected, undetected = counted[0], np.float32(counted[1])
     for k, band in enumerate(reduced.bands):
         b = BANDS.index(band)
         taken = np.float32(_WEIGHTS[b]) * shares[b]

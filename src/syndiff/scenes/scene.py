@@ -40,9 +40,9 @@ SAMPLES_PER_PX = 4
 AUX_SAMPLES_PER_PX = 2
 """Samples of variance, counts and flags per TESS pixel and axis."""
 
-AUX_PLANES = ("variance", "count", "flagged", "coverage")
+AUX_PLANES = ("variance", "count", "flagged", "coverage", "faint", "faint_error")
 """Variance of a pixel's flux; PS1 pixels at a sample, valid and flagged; covered part of the
-response."""
+response; light at a sample that is left out, and its error."""
 
 _CELL_VARIANCE_PX2 = 8**2 / 4 + (2**2 - 1) / 12
 """Blur of the light on 2" cells, in square PS1 pixels: quadratic B-spline and 2 x 2 boxes."""
@@ -69,7 +69,7 @@ class SceneStrip:
     ----------
     flux : (rows, columns) float32
         Flux in a TESS pixel centred at each of 4 x 4 samples per pixel, AB zero point 25.
-    aux : (4, rows / 2, columns / 2) float32
+    aux : (6, rows / 2, columns / 2) float32
         `AUX_PLANES` at 2 x 2 samples per pixel.
     flags : (rows / 2, columns / 2) uint8
         `DataQuality` bits at 2 x 2 samples per pixel.
@@ -87,7 +87,7 @@ class _Grids:
     light: NDArray[np.float64]
     """(1, rows, columns) on nodes."""
     aux: NDArray[np.float64]
-    """(5, rows, columns): `COARSE_PLANES` on nodes."""
+    """(7, rows, columns): `COARSE_PLANES` on nodes."""
     flags: NDArray[np.uint8]
 
 
@@ -335,7 +335,7 @@ class SceneRenderer:
     def _render_aux(
         self, aux: NDArray[np.float64], row: int, column: int, errors: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Return `AUX_PLANES` of one tile and its edge, (4, rows, columns) float32.
+        """Return `AUX_PLANES` of one tile and its edge, (6, rows, columns) float32.
 
         Variance is convolved with the square of the response at the tile's first corner, the
         covered part with the response.
@@ -346,7 +346,7 @@ class SceneRenderer:
         )
         kernel = self._folded_response(row, column)
         response = scipy.fft.irfft2(kernel, s=aux.shape[1:])
-        variance, count, flagged, full, missing = aux
+        variance, count, flagged, full, missing, faint, faint_error = aux
 
         jacobian = self._corner_jacobians[row, column]
         whole = 1 / abs(np.linalg.det(jacobian))
@@ -370,6 +370,8 @@ class SceneRenderer:
             count,
             flagged,
             coverage,
+            faint,
+            faint_error,
         )
         return np.stack([plane[inner, inner] for plane in planes]).astype(np.float32)
 

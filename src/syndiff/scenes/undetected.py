@@ -1,4 +1,4 @@
-"""Undetected light: how uncertain it leaves what is without it, and how it comes back smoothed."""
+"""Undetected light: how uncertain it leaves what is without it, how much it is, smoothed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.stacks.coding import asinh_decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     FloatPlane = NDArray[np.float32]
 
-__all__ = ["counted_variance", "smooth_faint_light"]
+__all__ = ["counted_variance", "left_out_light", "smooth_faint_light"]
 
 CELL_ARCSEC = 8.0
 """Cells that undetected light is kept on."""
@@ -52,13 +53,16 @@ Undetected light is what is above the level, so that smoothing it brings the lev
 undetected light is left out or the level put back, it cancels. Fitted as the others are.
 """
 
+_BOX_CELLS = 9
+"""Side of the boxes that smooth `left_out_light`: two are as wide as a Gaussian of 29"."""
+
 _RESPONSE_VARIANCE = 10.0**2 + 21.0**2 / 12
 """Of the usual response, square arcsec: a Gaussian of sigma 40 PS1 pixels, and the TESS pixel."""
 
 
 def counted_variance(
     reduced: ReducedSkycell, background: Background, diffuse_arcsec: float = 0.0
-) -> tuple[float, float]:
+) -> tuple[FloatPlane, float]:
     """Return how much of the variance of pixels a template's uncertainty counts.
 
     Parameters
@@ -73,9 +77,11 @@ def counted_variance(
 
     Returns
     -------
-    detected, undetected : float
-        Factors on the variance of detected and undetected pixels; 1 where everything is in. Else
-        they hold the scatter of the light that is left out, and of noise what is in.
+    detected : (n8y, n8x) float32
+        Factor on the variance of detected pixels; 1 where everything is in.
+    undetected : float
+        On that of undetected ones. They hold the scatter of the light that is left out, and of
+        noise what is in.
 
     Notes
     -----
@@ -84,14 +90,25 @@ def counted_variance(
     comes back by ``R^2 / (R^2 + D^2)`` in variance, and of the light's own scatter
     ``1 - 4 R^2 / (2 R^2 + D^2) + R^2 / (R^2 + D^2)`` is left: integrals of the squared transforms.
     """
+    detected = np.ones(reduced.count.shape[1:], np.float32)
     if background == "none":
-        return 1.0, 1.0
-    sources = max(0.0, _detected_area(reduced) - _NOISE_AREA[background])
+        return detected, 1.0
+    whole = _whole(reduced)
+    detected[~whole] += _FRINGES[background]
+    sources = max(0.0, _detected_area(reduced, whole) - _NOISE_AREA[background])
     back, left = _smoothed_parts(diffuse_arcsec)
     peaks = _PEAKS[background]
     factor, power = _CONFUSION[background]
     undetected = peaks + (1 - peaks) * back + factor * sources**power * left
-    return 1 + _FRINGES[background], undetected
+    return detected, undetected
+
+
+def _whole(reduced: ReducedSkycell) -> NDArray[np.bool_]:
+    """Return the 8" cells amidst others of which all is detected, as in extended light."""
+    from scipy.ndimage import binary_opening
+
+    undetected = reduced.variances[:, 1].any(axis=0)
+    return np.asarray(binary_opening(~undetected & reduced.count.any(axis=0), np.ones((3, 3))))
 
 
 def _smoothed_parts(diffuse_arcsec: float) -> tuple[float, float]:
@@ -103,8 +120,8 @@ def _smoothed_parts(diffuse_arcsec: float) -> tuple[float, float]:
     return back + _LEVEL_NOISE, 1 - 4 * response / (2 * response + smoothing) + back
 
 
-def _detected_area(reduced: ReducedSkycell) -> float:
-    """Return the part of a skycell's sky that holds detected light.
+def _detected_area(reduced: ReducedSkycell, whole: NDArray[np.bool_]) -> float:
+    """Return the part of a skycell's sky that holds detected light, extended light aside.
 
     From the variance of its pixels, capped at that of the empty sky: stars add their own.
     """
@@ -114,7 +131,7 @@ def _detected_area(reduced: ReducedSkycell) -> float:
         weight = np.float32(BAND_WEIGHTS[BANDS.index(band)])
         variance += weight**2 * reduced.variances[k]
         count += weight * reduced.count[k]
-    known = count > 0
+    known = (count > 0) & ~whole
     if not known.any():
         return 0.0
     detected, undetected = variance[0][known], variance[1][known]
@@ -152,3 +169,53 @@ def smooth_faint_light(
     brightness = np.zeros_like(light)
     np.divide(light, pixels, out=brightness, where=count > 0)
     return np.asarray(brightness * count, np.float32)
+
+
+def left_out_light(
+    reduced: ReducedSkycell, background: Background, diffuse_arcsec: float = 0.0
+) -> FloatPlane:
+    """Return an estimate of the light that a template leaves out, smoothed, and its error.
+
+    Parameters
+    ----------
+    reduced : ReducedSkycell
+        A skycell.
+    background : {"matched", "sep", "none"}
+        What counts as light.
+    diffuse_arcsec : float
+        As in `counted_variance`: what is added smoothed is not left out.
+
+    Returns
+    -------
+    (2, n8y, n8x) float32
+        Light of 8" cells, all bands weighted: undetected light, and by how much the level stands
+        above the skycell's median level, under two boxes of 72"; and one standard deviation of it:
+        how it scatters over the skycell, be it noise, a ripple or light.
+    """
+    shape = reduced.count.shape[1:]
+    if background == "none":
+        return np.zeros((2, *shape), np.float32)
+    weights = np.array([BAND_WEIGHTS[BANDS.index(band)] for band in reduced.bands], np.float32)
+    count = np.tensordot(weights, reduced.count.astype(np.float32), axes=1)
+    level = np.tensordot(weights / weights.sum(), reduced.level, axes=1)
+    above = level - np.median(level)
+    light = np.repeat(np.repeat(above, 8, 0), 8, 1)[: shape[0], : shape[1]] * count
+    if not diffuse_arcsec:
+        for weight, codes, sigma in zip(weights, reduced.faint, reduced.faint_sigma, strict=True):
+            light += weight * asinh_decode(codes, sigma)
+    pixels = _boxed(count)
+    brightness = np.zeros_like(light)
+    np.divide(_boxed(light), pixels, out=brightness, where=pixels > 0)
+    known = brightness[count > 0]
+    middle = np.median(known) if known.size else 0.0
+    error = 1.4826 * np.median(np.abs(known - middle)) if known.size else 0.0
+    return np.stack([brightness * count, error * count]).astype(np.float32)
+
+
+def _boxed(plane: FloatPlane) -> FloatPlane:
+    """Return a plane under two boxes of `_BOX_CELLS`: a Gaussian costs four times as much."""
+    from scipy.ndimage import uniform_filter
+
+    for _ in range(2):
+        plane = uniform_filter(plane, _BOX_CELLS, mode="constant")
+    return plane

@@ -33,7 +33,7 @@ __all__ = ["FORMAT_VERSION", "Atlas", "AtlasKey", "AtlasRecord"]
 
 T = TypeVar("T")
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of the layout that `Atlas` describes; part of every key."""
 
 _ROOT = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'

@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from syndiff.config import BAND_WEIGHTS, BANDS, ReductionConfig
 from syndiff.errors import RenderingError
 from syndiff.kernels import detect
+from syndiff.stacks.extended import (
+    WIDE_CELLS,
+    find_extended,
+    grow_extended,
+    level_beneath,
+    mean_around,
+)
 
 __all__ = ["CellSums", "Detection", "detect_light"]
 
@@ -66,20 +73,27 @@ class Detection:
     Parameters
     ----------
     detected : (ncy, ncx) uint8
-        1 where a 1" cell holds light.
+        1 where a 1" cell holds light, 2 where it lies in extended light.
     levels : tuple of (my, mx) float32
         Level per PS1 pixel of each band on the 64" mesh; finite.
+    pedestals : tuple of (my, mx) float32
+        What undetected light adds to it around extended light, as levels.
     noise_correlation : float
         How much larger the noise of sums is than its variance plane says.
     """
 
     detected: NDArray[np.uint8]
     levels: tuple[NDArray[np.float32], ...]
+    pedestals: tuple[NDArray[np.float32], ...]
     noise_correlation: float
 
 
 def detect_light(
-    sums: dict[str, CellSums], *, config: ReductionConfig, name: str = "skycell"
+    sums: dict[str, CellSums],
+    *,
+    config: ReductionConfig,
+    saturated: NDArray[np.bool_] | None = None,
+    name: str = "skycell",
 ) -> Detection:
     """Find the cells that hold light in the weighted sum of the bands.
 
@@ -89,6 +103,8 @@ def detect_light(
         The bands present.
     config : ReductionConfig
         Method and threshold.
+    saturated : (n8y, n8x) bool, optional
+        8" cells in which PS1 saturates: what stars scatter around themselves is not extended light.
     name : str
         The skycell, for messages.
 
@@ -102,30 +118,108 @@ def detect_light(
     RenderingError
         If SEP's buffers overflow.
     """
-    shape = next(iter(sums.values())).flux.shape
-    variance = _combined_variance(sums)
-    ratio = np.empty(shape, np.float32)
-    detected = np.zeros(shape, np.uint8)
-    levels = tuple(np.zeros(_mesh_shape(shape), np.float32) for _ in sums)
-    scatter = np.inf
-    thin = min(shape) >= _THINNED
-    # first without knowing where light is, then beside what was found
-    for turn in range(_MOST_TURNS):
-        levels = tuple(
-            _measure_level(cells, detected, step=(2 if turn else 4) if thin else 1, fallback=level)
-            for cells, level in zip(sums.values(), levels, strict=True)
+    sky = _Sky.of(sums)
+    sky.settle(config.threshold_sigma)
+    if sky.threshold:
+        sky.widen(config.threshold_sigma, saturated)
+        if config.detection == "sep":
+            sky.compact = _mark_with_sep(sky, name)
+    detected = sky.detected()
+    noise = _noise_correlation(sky.residual, sky.variance, detected, sky.scatter)
+    return Detection(detected, sky.levels, sky.pedestals(), noise)
+
+
+@dataclass(eq=False)
+class _Sky:
+    """What is known of a skycell while light and level are told apart."""
+
+    sums: dict[str, CellSums]
+    variance: NDArray[np.float32]
+    """Of the weighted sum of the bands."""
+    residual: NDArray[np.float32]
+    """That sum above the level."""
+    ratio: NDArray[np.float32]
+    """Its signal-to-noise."""
+    compact: NDArray[np.uint8]
+    """1 where the filter of 1" cells finds light."""
+    wide: NDArray[np.bool_]
+    """Where light is extended, on 8" cells."""
+    levels: tuple[NDArray[np.float32], ...]
+    scatter: float = np.inf
+    """Of the signal-to-noise of dark cells."""
+    threshold: float = 0.0
+    """Signal-to-noise from which a cell holds light; 0: all that isn't level is light."""
+
+    @classmethod
+    def of(cls, sums: dict[str, CellSums]) -> "_Sky":
+        """Return that nothing is known yet."""
+        variance = _combined_variance(sums)
+        empty = np.empty_like(variance)
+        return cls(
+            sums,
+            variance,
+            empty,
+            np.empty_like(variance),
+            np.zeros(variance.shape, np.uint8),
+            np.zeros([-(-side // WIDE_CELLS) for side in variance.shape], bool),
+            tuple(np.zeros(_mesh_shape(variance.shape), np.float32) for _ in sums),
         )
-        residual = _combined_residual(sums, levels)
-        detect.matched_filter(residual, variance, ratio)
-        sample = np.s_[::3, ::3] if thin else np.s_[:]
-        before, scatter = scatter, _scatter(ratio[sample][detected[sample] == 0], scatter)
-        threshold = config.threshold_sigma * scatter if scatter > _NOISE_FREE else 0.0
-        detected = _mark(ratio, threshold)
-        if turn and scatter > _SETTLED * before:
-            break
-    if config.detection == "sep" and threshold:
-        detected = _mark_with_sep(residual, variance, ratio, threshold, name)
-    return Detection(detected, levels, _noise_correlation(residual, variance, detected, scatter))
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether there are cells enough to look at some only."""
+        return bool(min(self.variance.shape) >= _THINNED)
+
+    def detected(self) -> NDArray[np.uint8]:
+        """Return `Detection.detected`."""
+        detected = self.compact.copy()
+        detect.mark_wide(self.wide.view(np.uint8), self.variance, detected)
+        return detected
+
+    def settle(self, sigmas: float) -> None:
+        """Find levels and light, first without knowing where light is, then beside it."""
+        for turn in range(_MOST_TURNS):
+            before = self.scatter
+            self.look(sigmas, step=2 if turn else 4)
+            if turn and self.scatter > _SETTLED * before:
+                return
+
+    def look(self, sigmas: float, *, step: int) -> None:
+        """Measure the levels beside the light that is known, and look for light above them."""
+        detected = self.detected()
+        self.levels = tuple(
+            _measure_level(
+                cells, detected, self.wide, step=step if self.is_thinned else 1, fallback=level
+            )
+            for cells, level in zip(self.sums.values(), self.levels, strict=True)
+        )
+        self.residual = _combined_residual(self.sums, self.levels)
+        detect.matched_filter(self.residual, self.variance, self.ratio)
+        sample = np.s_[::3, ::3] if self.is_thinned else np.s_[:]
+        self.scatter = _scatter(self.ratio[sample][detected[sample] == 0], self.scatter)
+        self.threshold = sigmas * self.scatter if self.scatter > _NOISE_FREE else 0.0
+        self.compact = _mark(self.ratio, self.threshold)
+
+    def widen(self, sigmas: float, saturated: NDArray[np.bool_] | None) -> None:
+        """Look for extended light until the level beside what is found shows no more of it."""
+        seen = np.zeros_like(self.wide)
+        for _ in range(_MOST_TURNS):
+            seen |= find_extended(self.residual, self.variance, self.detected(), self.compact)
+            before = self.wide
+            self.wide = grow_extended(seen, before & False if saturated is None else saturated)
+            if not (self.wide & ~before).any():
+                return
+            self.look(sigmas, step=2)
+
+    def pedestals(self) -> tuple[NDArray[np.float32], ...]:
+        """Return `Detection.pedestals`."""
+        if not self.wide.any():
+            return tuple(np.zeros_like(level) for level in self.levels)
+        detected = self.detected()
+        return tuple(
+            _measure_pedestal(cells, detected, level)
+            for cells, level in zip(self.sums.values(), self.levels, strict=True)
+        )
 
 
 def _mesh_shape(shape: tuple[int, int]) -> tuple[int, int]:
@@ -163,6 +257,7 @@ def _combined_residual(
 def _measure_level(
     cells: CellSums,
     detected: NDArray[np.uint8],
+    wide: NDArray[np.bool_],
     *,
     step: int,
     fallback: NDArray[np.float32],
@@ -174,7 +269,9 @@ def _measure_level(
     cells : CellSums
         The band.
     detected : (ncy, ncx) uint8
-        1 where a cell is not to be looked at.
+        Not 0 where a cell is not to be looked at.
+    wide : (n8y, n8x) bool
+        Where light is extended.
     step : int
         Every `step`-th row and column of cells is looked at.
     fallback : (my, mx) float32
@@ -184,18 +281,28 @@ def _measure_level(
     -------
     (my, mx) float32
         Median of dark whole cells, per PS1 pixel, after a 3x3 median; mesh cells without a
-        neighbour take the nearest one's.
+        neighbour take the nearest one's, those in extended light what is around it.
     """
     from scipy.ndimage import distance_transform_edt
 
-    medians = np.empty_like(fallback)
-    detect.mesh_medians(cells.flux, cells.count, detected, step, _FEWEST_SAMPLES, medians)
+    medians, samples = np.empty_like(fallback), np.empty(fallback.shape, np.int32)
+    detect.mesh_medians(cells.flux, cells.count, detected, step, _FEWEST_SAMPLES, medians, samples)
     if np.isnan(medians).all():
         return fallback
     nearest = distance_transform_edt(np.isnan(medians), return_distances=False, return_indices=True)
     filled = medians[tuple(nearest)]
     windows = sliding_window_view(np.pad(filled, 1, mode="symmetric"), (3, 3))
-    return np.ascontiguousarray(np.median(windows, axis=(2, 3)), dtype=np.float32)
+    level = np.ascontiguousarray(np.median(windows, axis=(2, 3)), dtype=np.float32)
+    return level_beneath(level, medians, samples, wide)
+
+
+def _measure_pedestal(
+    cells: CellSums, detected: NDArray[np.uint8], level: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return a band's mean undetected light around, per PS1 pixel, on the mesh."""
+    sums, counts = np.zeros(level.shape), np.zeros(level.shape)
+    detect.mesh_sums(cells.flux, cells.count, detected, level, sums, counts)
+    return mean_around(sums, counts)
 
 
 def _scatter(values: NDArray[np.float32], fallback: float) -> float:
@@ -236,13 +343,7 @@ def _grown(
     return grown
 
 
-def _mark_with_sep(
-    residual: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    ratio: NDArray[np.float32],
-    threshold: float,
-    name: str,
-) -> NDArray[np.uint8]:
+def _mark_with_sep(sky: _Sky, name: str) -> NDArray[np.uint8]:
     """Return the cells of SEP's segmentation map, grown.
 
     Raises
@@ -252,14 +353,14 @@ def _mark_with_sep(
     """
     import sep
 
-    empty = variance <= 0
-    sep.set_extract_pixstack(max(sep.get_extract_pixstack(), residual.size))
+    empty = sky.variance <= 0
+    sep.set_extract_pixstack(max(sep.get_extract_pixstack(), empty.size))
     sep.set_sub_object_limit(max(sep.get_sub_object_limit(), 65536))
     try:
         _, segments = sep.extract(
-            residual,
-            threshold,
-            var=np.where(empty, np.float32(1), variance),
+            sky.residual,
+            sky.threshold,
+            var=np.where(empty, np.float32(1), sky.variance),
             mask=empty,
             minarea=_SEP_MINAREA,
             deblend_nthresh=1,
@@ -272,7 +373,7 @@ def _mark_with_sep(
             f"{name}: SEP could not extract its light ({error}); "
             "use the reduction 'matched', which has no such limit"
         ) from error
-    return _grown((segments > 0).view(np.uint8), ratio, threshold)
+    return _grown((segments > 0).view(np.uint8), sky.ratio, sky.threshold)
 
 
 def _noise_correlation(

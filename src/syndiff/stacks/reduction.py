@@ -13,6 +13,7 @@ from syndiff.config import BANDS, ReductionConfig
 from syndiff.errors import RenderingError
 from syndiff.kernels import decimate, detect
 from syndiff.kernels.boxes import BoxSums
+from syndiff.masks import StackMask
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
 from syndiff.stacks.plausible import check_absurd
@@ -64,7 +65,8 @@ class ReducedSkycell:
     left_out : (nb, n2y, n2x) int16
         Light above the level of the pixels that were left out, as `light`.
     faint : (nb, n8y, n8x) int16
-        Undetected light above the level, box sums; `asinh_encode`.
+        Undetected light above the level, box sums, in extended light as much as around it;
+        `asinh_encode`.
     faint_sigma : (nb,) float64
         Sigma of its codes.
     level : (nb, my, mx) float32
@@ -163,16 +165,19 @@ def reduce_skycell(
     # What is left to do takes memory of its own; the files' bytes may go.
     del planes, images
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
-    detection = detect_light(cells, config=config, name=skycell.name)
+    mask = sums[bands[0]].boxes.mask
+    detection = detect_light(
+        cells, config=config, saturated=_saturated_cells(mask), name=skycell.name
+    )
     coded = [
-        _code_band(sums[band], cells[band], detection, level, name=f"{skycell.name} band {band}")
-        for band, level in zip(bands, detection.levels, strict=True)
+        _code_band(sums[band], cells[band], detection, k, name=f"{skycell.name} band {band}")
+        for k, band in enumerate(bands)
     ]
     return ReducedSkycell(
         name=skycell.name,
         shape=(skycell.ny, skycell.nx),
         bands=bands,
-        mask=sums[bands[0]].boxes.mask,
+        mask=mask,
         valid=_valid_bits({band: sums[band].boxes.usable for band in bands}, skycell),
         noise_correlation=detection.noise_correlation,
         meta={"bands": about},
@@ -215,16 +220,24 @@ def _cell_sums(boxes: BoxSums) -> CellSums:
     return CellSums(flux, boxes.variance, count)
 
 
+def _saturated_cells(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Return the 8" cells with a saturated pixel in any band, (n8y, n8x)."""
+    is_saturated = mask & np.uint16(StackMask.SAT) != 0
+    padded = np.pad(is_saturated, [(0, -side % 4) for side in mask.shape])
+    rows, columns = (side // 4 for side in padded.shape)
+    return np.asarray(padded.reshape(rows, 4, columns, 4).any(axis=(1, 3)))
+
+
 def _code_band(
     sums: BandSums,
     cells: CellSums,
     detection: Detection,
-    level: NDArray[np.float32],
+    k: int,
     *,
     name: str,
 ) -> dict[str, Any]:
-    """Return the fields of one band, coded."""
-    light, left_out, left_out_count = _split_band(sums, detection.detected, level)
+    """Return the fields of band `k` of those present, coded."""
+    light, left_out, left_out_count = _split_band(sums, detection, k)
     variance = np.zeros((2, *light.faint.shape))
     decimate.split_variance(cells.variance, detection.detected, variance)
     sigma = _typical_sigma(cells)
@@ -235,7 +248,7 @@ def _code_band(
             "left_out": asinh_encode(left_out, sigma),
             "faint": asinh_encode(light.faint, 4 * sigma),
             "faint_sigma": np.float64(4 * sigma),
-            "level": level,
+            "level": detection.levels[k],
             "variance": variance_encode(variance, 4 * sigma),
             "variance_sigma": np.float64(4 * sigma),
             "count": light.counts,
@@ -247,7 +260,7 @@ def _code_band(
 
 
 def _split_band(
-    sums: BandSums, detected: NDArray[np.uint8], level: NDArray[np.float32]
+    sums: BandSums, detection: Detection, k: int
 ) -> tuple[decimate.CoarseSums, NDArray[np.float64], NDArray[np.uint16]]:
     """Bring one band's boxes to the grids that are kept.
 
@@ -255,10 +268,10 @@ def _split_band(
     ----------
     sums : BandSums
         The boxes.
-    detected : (ncy, ncx) uint8
-        1 where a 1" cell holds light.
-    level : (my, mx) float32
-        Level per PS1 pixel.
+    detection : Detection
+        Where light is, and what it stands on.
+    k : int
+        The band among those present.
 
     Returns
     -------
@@ -280,9 +293,11 @@ def _split_band(
         np.zeros(sums.boxes.flagged.shape),
         np.zeros(sums.boxes.flagged.shape, np.uint16),
     )
-    decimate.split_light(
-        decimate.Boxes(sums.boxes.flux, sums.boxes.counts, detected, level), decimate.SPLINE, light
+    level = detection.levels[k]
+    boxes = decimate.Boxes(
+        sums.boxes.flux, sums.boxes.counts, detection.detected, level, detection.pedestals[k]
     )
+    decimate.split_light(boxes, decimate.SPLINE, light)
     left_out = np.zeros(shape)
     left_out_count = np.zeros(sums.boxes.flagged.shape, np.uint16)
     row, column, flux, count = sums.left_out_boxes()

@@ -74,6 +74,10 @@ class Template:
         Part of the pixel's response that falls on valid data, 0 to 1.
     quality : (ny, nx) int32
         `DataQuality` bits.
+    faint : (ny, nx) float32
+        Estimate of the light in the pixel that `flux` leaves out, smoothed; NaN as `flux`.
+    faint_error : (ny, nx) float32
+        One standard deviation of it; NaN as `flux`.
     """
 
     flux: NDArray[np.float32]
@@ -82,6 +86,8 @@ class Template:
     uncertainty: NDArray[np.float32]
     coverage: NDArray[np.float32]
     quality: NDArray[np.int32]
+    faint: NDArray[np.float32]
+    faint_error: NDArray[np.float32]
 
     @classmethod
     def blank(cls, window: Window, oversample: int = 1) -> Template:
@@ -99,7 +105,8 @@ class Template:
         Template
             Its planes.
         """
-        outside = {"flux": np.nan, "uncertainty": np.nan, "quality": DataQuality.NO_COVERAGE}
+        outside = dict.fromkeys(("flux", "uncertainty", "faint", "faint_error"), np.nan)
+        outside["quality"] = DataQuality.NO_COVERAGE
         shape = oversample * window.shape[0], oversample * window.shape[1]
         planes = {
             name: np.full(shape, outside.get(name, 0), dtype) for name, dtype in _DTYPES.items()
@@ -161,6 +168,8 @@ _DTYPES: dict[str, type[np.generic]] = {
     "uncertainty": np.float32,
     "coverage": np.float32,
     "quality": np.int32,
+    "faint": np.float32,
+    "faint_error": np.float32,
 }
 
 
@@ -476,16 +485,27 @@ def _combined_boxes(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _template(scene: SceneStrip, sampler: _Sampler, area: NDArray[np.float32]) -> Template:
     """Return the planes; `area` is a pixel's (or sample's) share of what the scene tells."""
     flux = sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX)
-    variance, count, flagged, coverage = (
-        sampler.interpolate(plane, AUX_SAMPLES_PER_PX, kernel)
-        for plane, kernel in zip(scene.aux, (_LINEAR, _BOX, _BOX, _LINEAR), strict=True)
+    sampled = Sampled(
+        flux,
+        *(
+            sampler.interpolate(plane, AUX_SAMPLES_PER_PX, kernel)
+            for plane, kernel in zip(scene.aux, _AUX_KERNELS, strict=True)
+        ),
     )
-    sampled = Sampled(flux, variance, count, flagged, coverage)
     counts, masked, quality = (np.empty(flux.shape, np.int32) for _ in range(3))
     shares = np.ascontiguousarray(area)
     flags = sampler.combine(scene.flags)
     finish_planes(sampled, shares, flags, _LIMITS, (counts, masked, quality))
-    return Template(flux, counts, masked, variance, coverage, quality)
+    return Template(
+        flux,
+        counts,
+        masked,
+        sampled.variance,
+        sampled.coverage,
+        quality,
+        sampled.faint,
+        sampled.faint_error,
+    )
 
 
 def _split(value: float) -> tuple[int, float]:
@@ -510,4 +530,5 @@ def _box_taps(fraction: float) -> NDArray[np.float32]:
 _FLUX = _Kernel(interpolation_taps, _TABLE_STEPS)
 _LINEAR = _Kernel(_linear_taps, 1)
 _BOX = _Kernel(_box_taps, 2)
+_AUX_KERNELS = _LINEAR, _BOX, _BOX, _LINEAR, _BOX, _BOX
 _FLAG_BOX = 2 * AUX_SAMPLES_PER_PX + 1

@@ -1,4 +1,4 @@
-"""Template FITS files: six planes, the inputs, and a header that says where they come from."""
+"""Template FITS files: eight planes, the inputs, and a header that says where they come from."""
 
 from __future__ import annotations
 
@@ -55,11 +55,16 @@ _PLANES = (
     ("UNCERT", "uncertainty", np.float32, "0.36308 uJy"),
     ("COVERAGE", "coverage", np.float32, ""),
     ("DQ", "quality", np.int32, ""),
+    ("FAINT", "faint", np.float32, "0.36308 uJy"),
+    ("FAINTERR", "faint_error", np.float32, "0.36308 uJy"),
 )
 """Extension, attribute, type and unit; difference-imaging tools read the first three by place.
 
 0.36308 uJy is the flux of AB magnitude 25: 3630.78 Jy x 10^-10 (Oke & Gunn 1983).
 """
+
+_LATER = ("FAINT", "FAINTERR")
+"""Planes that older templates lack: what is not known is NaN."""
 
 SIZE_CARD = "FILESIZE"
 
@@ -287,6 +292,9 @@ def _read_planes(hdus: fits.HDUList, place: Place) -> Template:
     """Return the planes of an open template file."""
     planes: dict[str, NDArray[Any]] = {}
     for name, attribute, dtype, _ in _PLANES:
+        if name not in hdus and name in _LATER:
+            planes[attribute] = np.full(planes["flux"].shape, np.nan, dtype)
+            continue
         if name not in hdus:
             refuse_other_product(hdus, name, place)
         planes[attribute] = np.ascontiguousarray(hdus[name].data, dtype)
