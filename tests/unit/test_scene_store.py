@@ -135,7 +135,9 @@ def test_stores_of_other_versions_are_refused(store):
     content = json.loads(path.read())
     content["attributes"]["format_version"] = SCENE_FORMAT + 1
     path.write(json.dumps(content).encode())
-    with pytest.raises(RenderingError, match=rf"has format 2, this version reads {SCENE_FORMAT}: "):
+    with pytest.raises(
+        RenderingError, match=rf"has format {SCENE_FORMAT + 1}, this version reads {SCENE_FORMAT}: "
+    ):
         SceneStore(store._place, SCIENCE).digest()
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
 
-SCENE_FORMAT = 1
+SCENE_FORMAT = 2
 """Version of the store's layout."""
 
 
