@@ -32,8 +32,9 @@ RAMP_PX = RAMP_ARCSEC / PS1_PIXEL_ARCSEC
 _EDGE_PX = 28
 """Where a skycell has no weight along its edges, as far as its overlaps are wide enough.
 
-Seven arcsec: the edge cuts off the wings of stars nearer to it, stacks have a border without data,
-and the spline takes light from a cell beyond. A weight of 0.03 there costs 0.6 to 1.4 % of a star.
+Seven arcsec, or a quarter of the overlap: the edge cuts off the wings of stars nearer to it, stacks
+have a border without data, and the spline takes light from a cell beyond. Of a star 4" from an edge
+in an overlap of 25", 7e-5 of the peak stay instead of 2.5e-4. Overlaps of 94" or more keep the ramp.
 """
 
 
@@ -136,7 +137,7 @@ def _ramps_of_chain(spans: Floats) -> Floats:
     ramps = _no_ramps(spans)
     begin, end = spans[1:, 0], spans[:-1, 1]
     both = end - begin
-    half = np.minimum(RAMP_PX, np.maximum(both - 2 * _EDGE_PX, both / 4)) / 2
+    half = np.minimum(RAMP_PX, np.maximum(both - 2 * _EDGE_PX, both / 2)) / 2
     middle = (begin + end) / 2
     ramps[1:, 0] = np.stack([middle - half, middle + half], axis=1)
     ramps[:-1, 1] = ramps[1:, 0]
