@@ -74,7 +74,6 @@ class Place:
         things = tuple(Thing(plan.field.x0 + x, plan.field.y0 + y, FLUX) for x, y in at)
         return GalsimSky(plan, things, Seeing("moffat"))
 
-
     def make(self, sky: GalsimSky, directory: Path) -> Simulation:
         """Write a sky's archive, without what lies beyond the edge of the survey's data."""
         simulation = sky.make(directory)

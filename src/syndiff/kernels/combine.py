@@ -283,7 +283,7 @@ def _brightest_around(
     hole: NDArray[np.uint8],
     total: NDArray[np.float32],
     out: NDArray[np.float32],
-) -> np.float32:
+) -> float:
     """Return the most light next to a cell: outside of holes, or of what is guessed in them."""
     brightest = np.float32(0)
     for j in range(max(row - 1, 0), min(row + 2, hole.shape[0])):
@@ -292,7 +292,7 @@ def _brightest_around(
                 brightest = max(brightest, out[j, i])
             elif hole[j, i] == 0:
                 brightest = max(brightest, total[j, i])
-    return np.float32(brightest)
+    return float(brightest)
 
 
 @njit(cache=True, nogil=True)
@@ -325,7 +325,7 @@ def guess_lost(
     while found:
         turn, found = turn + 1, 0
         for k in range(left):
-            brightest = np.float32(0)
+            brightest = 0.0
             if turn <= hole[row[k], column[k]]:
                 brightest = _brightest_around(row[k], column[k], turn == 1, hole, total, out)
             fresh[k] = 0

@@ -34,7 +34,7 @@ _EDGE_PX = 28
 
 Seven arcsec, or a quarter of the overlap: the edge cuts off the wings of stars nearer to it, stacks
 have a border without data, and the spline takes light from a cell beyond. Of a star 4" from an edge
-in an overlap of 25", 7e-5 of the peak stay instead of 2.5e-4. Overlaps of 94" or more keep the ramp.
+in an overlap of 25", 7e-5 of the peak stay instead of 2.5e-4. From 94" on, ramps are whole.
 """
 
 
