@@ -200,7 +200,7 @@ leave out what PS1 does not detect, noise and faint galaxies alike; `none` keeps
 *scatter / UNCERT*: robust standard deviation of (template - truth) / UNCERT; more about it, by
 magnitude and density, is in [faint light](faint-light.md).
 Pixels with gaps take part: three stars of magnitude 14.3 to 14.9 beside gaps come out up to 4.5 %
-too bright in their pixels, which are flagged as partly covered, and raise the first row by 0.4 %.
+too bright in their pixels, which are [flagged](places.md), and raise the first row by 0.4 %.
 
 {light}"""
 

@@ -6,11 +6,11 @@ import pytest
 from syndiff.kernels.combine import (
     CodedLight,
     decode_cells,
-    find_beside,
-    find_bright,
+    guess_lost,
     mark_lit,
     raise_flags,
     stand_in,
+    sum_bright,
     sum_changes,
     take_share,
     weigh_bands,
@@ -66,11 +66,10 @@ def test_bright_light_in_all_bands(rng):
     light = rng.normal(0, 100, (4, 13, 17)).astype(np.float32)
     total = light.sum(axis=0)
     invalid = rng.integers(0, 2, (13, 17)).astype(np.uint8)
-    found, sums = np.full((13, 17), 7, np.uint8), np.zeros(4)
-    find_bright(total, invalid, 50.0, light, found, sums)
+    sums = np.zeros(4)
+    sum_bright(total, invalid, 50.0, light, sums)
     expected = (total > 50) & (invalid == 0)
     assert 20 < expected.sum() < 100
-    np.testing.assert_array_equal(found, expected)
     # Summed in another order, in float64.
     np.testing.assert_allclose(sums, light[:, expected].sum(axis=1, dtype=float), rtol=1e-12)
 
@@ -94,13 +93,13 @@ def test_codes_tell_what_planes_do(rng, bands):
     codes, light = coded_light(rng, bands)
     weights = np.array([0.238, 0.344, 0.283, 0.135], np.float32)
     invalid = rng.integers(0, 2, (13, 17)).astype(np.uint8)
-    found = np.full((13, 17), np.nan, np.float32), np.full((13, 17), 7, np.uint8), np.zeros(4)
+    found = np.full((13, 17), np.nan, np.float32), np.zeros(4)
     weigh_codes(codes, weights, invalid, 10.0, *found)
-    total, is_bright, sums = np.empty_like(found[0]), np.empty_like(found[1]), np.zeros(4)
+    total, sums = np.empty_like(found[0]), np.zeros(4)
     weigh_bands(light, weights, total)
-    find_bright(total, invalid, 10.0, light, is_bright, sums)
-    assert 5 < is_bright.sum() < 100
-    for one, other in zip(found, (total, is_bright, sums), strict=True):
+    sum_bright(total, invalid, 10.0, light, sums)
+    assert sums.any()
+    for one, other in zip(found, (total, sums), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -125,13 +124,22 @@ def test_lit_cells_and_shares(rng):
     np.testing.assert_array_equal(flags, wanted[1])
 
 
-def test_cells_beside_bright_ones(rng):
-    bright = (rng.random((13, 17)) < 0.02).astype(np.uint8)
-    row, column = np.indices((13, 17)).reshape(2, -1)
-    found = np.full(row.size, 7, np.uint8)
-    find_beside(row, column, bright, 2, found)
-    for j, i, value in zip(row, column, found, strict=True):
-        assert value == bright[max(j - 2, 0) : j + 3, max(i - 2, 0) : i + 3].any()
+def test_light_that_holes_may_hold(rng):
+    hole = rng.choice(np.array([0, 2, 3], np.uint8), (13, 17), p=[0.3, 0.4, 0.3])
+    total = rng.exponential(20, (13, 17)).astype(np.float32)
+    found = np.zeros((13, 17), np.float32)
+    guess_lost(hole, np.nonzero(hole), total, (50.0, 4.0, 1e3), found)
+    wanted = np.zeros((13, 17), np.float32)
+    for turn in (1, 2, 3):
+        before = wanted.copy()
+        for j, i in np.ndindex(13, 17):
+            around = np.s_[max(j - 1, 0) : j + 2, max(i - 1, 0) : i + 2]
+            rim = np.where(hole == 0, total, 0) * (total > 50) if turn == 1 else before
+            if hole[j, i] >= turn and before[j, i] == 0:
+                wanted[j, i] = min(4 * rim[around].max(), 1e3)
+    assert 10 < (wanted > 0).sum() < (hole > 0).sum()
+    assert (wanted == 1e3).any()
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_bands_that_stand_in(rng):

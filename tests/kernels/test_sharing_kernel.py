@@ -55,7 +55,9 @@ def ramp(spans, own, place):
         overlap = max(begin, own[0]), min(end, own[1])
         if (begin, end) == own or overlap[1] <= overlap[0]:
             continue
-        width = min(WIDTH, overlap[1] - overlap[0])
+        both = overlap[1] - overlap[0]
+        # Seven arcsec of the edges, if as much is left, have no weight.
+        width = min(WIDTH, max(both - 56, both / 2))
         rising = step(0.5 + (place - sum(overlap) / 2) / width)
         share *= rising if begin < own[0] else 1 - rising
     return share

@@ -161,7 +161,8 @@ def test_failed_skycells_are_flagged_where_nobody_stands_in():
     # 800 of 1000 columns are its own
     assert flagged.mean() == pytest.approx(0.8, abs=0.02)
     both = contribute_nothing(one, sharing=sharing, holes={other.name: 15}, failed=True)
-    assert (both.flags == DataQuality.FAILED_SKYCELL).mean() > 0.97
+    # along its edges towards neighbours it has no weight
+    assert (both.flags == DataQuality.FAILED_SKYCELL).mean() > 0.96
 
 
 def star_flux(r_minus_i):

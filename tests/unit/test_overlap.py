@@ -29,7 +29,7 @@ class Atlas:
         return False
 
     def write(self, *_, **__):
-        return SimpleNamespace(bands=tuple("rizy"), content_digest="1")
+        return SimpleNamespace(bands=tuple("rizy"), content_digest="1", meta={"bands": {}})
 
 
 class Stage:
@@ -47,7 +47,7 @@ class Stage:
             self.most_held = max(self.most_held, self.held)
             if self.fetched > 1:
                 self.next_is_fetched.set()
-        return SimpleNamespace(all_absent=False, size=1), 1
+        return SimpleNamespace(all_absent=False, size=1), 1, ()
 
     def reduce(self, *_, **__):
         with self.lock:
@@ -71,7 +71,7 @@ def stage(monkeypatch):
     monkeypatch.setattr(download, "_obtain", stage.obtain)
     monkeypatch.setattr(download, "_planes", lambda _: {})
     monkeypatch.setattr(download, "reduce_skycell", stage.reduce)
-    monkeypatch.setattr(download, "_provenance", lambda _: {})
+    monkeypatch.setattr(download, "_provenance", lambda *_: {})
     monkeypatch.setattr(download, "_with_provenance", stage.provenance)
     return stage
 

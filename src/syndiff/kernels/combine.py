@@ -10,11 +10,11 @@ from syndiff.kernels.compile import njit
 __all__ = [
     "CodedLight",
     "decode_cells",
-    "find_beside",
-    "find_bright",
+    "guess_lost",
     "mark_lit",
     "raise_flags",
     "stand_in",
+    "sum_bright",
     "sum_changes",
     "take_share",
     "weigh_bands",
@@ -40,10 +40,9 @@ def weigh_codes(
     invalid: NDArray[np.uint8],
     least: float,
     total: NDArray[np.float32],
-    is_bright: NDArray[np.uint8],
     sums: NDArray[np.float64],
 ) -> None:
-    """Do as `weigh_bands` and `find_bright` in one pass over codes, of which most are 0.
+    """Do as `weigh_bands` and `sum_bright` in one pass over codes, of which most are 0.
 
     Parameters
     ----------
@@ -52,18 +51,17 @@ def weigh_codes(
     weights : (bands,) float32
         As in `weigh_bands`.
     invalid, least
-        As in `find_bright`.
+        As in `sum_bright`.
     total : (ny, nx) float32
         As in `weigh_bands`.
-    is_bright, sums
-        As in `find_bright`; no cell without light is bright.
+    sums
+        As in `sum_bright`; no cell without light is bright.
     """
     patterns, tables, bands = light
     limit = np.float32(least)
     for j in range(total.shape[0]):
-        codes, row, lacks, bright = patterns[j], total[j], invalid[j], is_bright[j]
+        codes, row, lacks = patterns[j], total[j], invalid[j]
         row[:] = 0
-        bright[:] = 0
         for i in range(row.size):
             is_lit = np.uint16(0)
             for k in range(bands.size):
@@ -75,7 +73,6 @@ def weigh_codes(
                 value += weights[bands[k]] * tables[k, codes[i, k]]
             row[i] = value
             if value > limit and lacks[i] == 0:
-                bright[i] = 1
                 for k in range(bands.size):
                     sums[bands[k]] += tables[k, codes[i, k]]
 
@@ -243,15 +240,14 @@ def sum_changes(
 
 
 @njit(cache=True, nogil=True)
-def find_bright(
+def sum_bright(
     total: NDArray[np.float32],
     invalid: NDArray[np.uint8],
     least: float,
     light: NDArray[np.float32],
-    is_bright: NDArray[np.uint8],
     sums: NDArray[np.float64],
 ) -> None:
-    """Find the cells with bright light in all bands, and sum it band by band.
+    """Sum the light of the cells with bright light in all bands, band by band.
 
     Parameters
     ----------
@@ -263,50 +259,88 @@ def find_bright(
         Light that more is bright.
     light : (bands, ny, nx) float32
         Light of each band.
-    is_bright : (ny, nx) uint8
-        Set to 1 or 0.
     sums : (bands,) float64
         Added to.
     """
     limit = np.float32(least)
     ny, nx = total.shape
+    is_bright = np.empty(nx, np.uint8)
     for j in range(ny):
-        row, lacks, target = total[j], invalid[j], is_bright[j]
+        row, lacks = total[j], invalid[j]
         for i in range(nx):
-            target[i] = (row[i] > limit) & (lacks[i] == 0)
+            is_bright[i] = (row[i] > limit) & (lacks[i] == 0)
         for i in range(nx):
-            if target[i]:
+            if is_bright[i]:
                 for band in range(sums.size):
                     sums[band] += light[band, j, i]
 
 
 @njit(cache=True, nogil=True)
-def find_beside(
-    row: NDArray[np.int64],
-    column: NDArray[np.int64],
-    is_bright: NDArray[np.uint8],
-    reach: int,
-    out: NDArray[np.uint8],
+def _brightest_around(
+    row: int,
+    column: int,
+    is_rim: bool,
+    hole: NDArray[np.uint8],
+    total: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> float:
+    """Return the most light next to a cell: outside of holes, or of what is guessed in them."""
+    brightest = np.float32(0)
+    for j in range(max(row - 1, 0), min(row + 2, hole.shape[0])):
+        for i in range(max(column - 1, 0), min(column + 2, hole.shape[1])):
+            if not is_rim:
+                brightest = max(brightest, out[j, i])
+            elif hole[j, i] == 0:
+                brightest = max(brightest, total[j, i])
+    return float(brightest)
+
+
+@njit(cache=True, nogil=True)
+def guess_lost(
+    hole: NDArray[np.uint8],
+    cells: tuple[NDArray[np.int64], NDArray[np.int64]],
+    total: NDArray[np.float32],
+    limits: tuple[float, float, float],
+    out: NDArray[np.float32],
 ) -> None:
-    """Tell which cells have a bright one in the square that reaches some cells to each side.
+    """Guess how bright the cells of holes are, from their rims inwards.
 
     Parameters
     ----------
-    row, column : (n,) int64
-        The cells.
-    is_bright : (ny, nx) uint8
-        1 where bright.
-    reach : int
-        Cells to each side.
-    out : (n,) uint8
-        Set to 1 or 0.
+    hole : (ny, nx) uint8
+        0 outside of holes; else how many cells from the rim one may be for a guess.
+    cells : (row, column) of (n,) int64
+        Where it is not 0; modified.
+    total : (ny, nx) float32
+        Light of all cells.
+    limits : (float, float, float)
+        Light of a cell on the rim that more is bright; growth by each cell inwards; the most.
+    out : (ny, nx) float32
+        Set where a way from a bright rim leads to; must be 0.
     """
-    ny, nx = is_bright.shape
-    for k in range(row.size):
-        out[k] = 0
-        for j in range(max(row[k] - reach, 0), min(row[k] + reach + 1, ny)):
-            for i in range(max(column[k] - reach, 0), min(column[k] + reach + 1, nx)):
-                out[k] |= is_bright[j, i]
+    row, column = cells
+    least, growth, most = limits
+    fresh = np.empty(row.size, np.float32)
+    left, turn, found = row.size, 0, 1
+    while found:
+        turn, found = turn + 1, 0
+        for k in range(left):
+            brightest = 0.0
+            if turn <= hole[row[k], column[k]]:
+                brightest = _brightest_around(row[k], column[k], turn == 1, hole, total, out)
+            fresh[k] = 0
+            if brightest > (least if turn == 1 else 0.0):
+                guess = growth * brightest
+                fresh[k] = min(most, guess)
+        still = 0
+        for k in range(left):
+            if fresh[k] > 0:
+                out[row[k], column[k]] = fresh[k]
+                found += 1
+            else:
+                row[still], column[still] = row[k], column[k]
+                still += 1
+        left = still
 
 
 @njit(cache=True, nogil=True)

@@ -172,7 +172,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     again = (bytes_1, double_1, double_1, geometry, (bytes_1, index_2), single_2)
     yield sharing.share_again, again
     codes = combine.CodedLight(_array("u2", 3, is_readonly=True), single_2, index_1)
-    yield combine.weigh_codes, (codes, single_1, bytes_2, 0.0, single_2, bytes_2, double_1)
+    yield combine.weigh_codes, (codes, single_1, bytes_2, 0.0, single_2, double_1)
     yield combine.decode_cells, (codes, index_1, index_1, single_2)
     yield combine.mark_lit, (single_2, bytes_2, bytes_2)
     yield combine.take_share, (single_2, single_2, bytes_2)
@@ -181,8 +181,9 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield combine.raise_flags, (*masks, _array("u2", 1), bytes_1, bytes_2)
     yield combine.sum_changes, (index_1, index_1, single_2, double_3)
     yield rings.subtract_rings, (single_3, index_2, (0, 0), 0)
-    yield combine.find_bright, (single_2, bytes_2, 0.0, single_3, bytes_2, double_1)
-    yield combine.find_beside, (index_1, index_1, bytes_2, 0, bytes_1)
+    yield combine.sum_bright, (single_2, bytes_2, 0.0, single_3, double_1)
+    limits = 0.0, 0.0, 0.0
+    yield combine.guess_lost, (bytes_2, (index_1, index_1), single_2, limits, single_2)
     lost_light = single_2, single_2, bytes_1, single_2, single_2
     yield combine.stand_in, (index_1, index_1, *lost_light)
     node = (0, double_2, double_2, double_1, 0, index_1, 0)
@@ -197,8 +198,8 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield sample.pick_flags, (bytes_2, (0, 0), 0, places, bytes_2)
     int_2 = _array("i4", 2)
     sampled = planes.Sampled(*[single_2] * 7)
-    limits = planes.Limits(np.float32(0), np.float32(0), np.int32(0), np.int32(0))
-    yield planes.finish_planes, (sampled, single_2, bytes_2, limits, (int_2, int_2, int_2))
+    covered = planes.Limits(np.float32(0), np.float32(0), np.int32(0), np.int32(0))
+    yield planes.finish_planes, (sampled, single_2, bytes_2, covered, (int_2, int_2, int_2))
     yield planes.tally_pixels, (single_2, int_2, (0, 0, 0, 0), index_1)
 
 

@@ -10,6 +10,14 @@ import numpy as np
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.kernels import combine as kernels
 from syndiff.masks import DataQuality, StackMask
+from syndiff.scenes.doubt import (
+    DOUBTS,
+    hidden_light,
+    pieced_light,
+    put_back_light,
+    speckled_light,
+    stood_in_light,
+)
 from syndiff.scenes.standing_in import ALL_BANDS, own_colour, stand_in_weights
 from syndiff.scenes.undetected import counted_variance, left_out_light, smooth_faint_light
 from syndiff.sky.sharing import share_cells, share_lost_cells, share_valid_cells
@@ -39,17 +47,21 @@ __all__ = [
     "invalid_bands",
 ]
 
-COARSE_PLANES = ("variance", "count", "flagged", "full", "missing", "faint", "faint_error")
+COARSE_PLANES = (
+    *("variance", "count", "flagged", "full", "missing", "faint", "faint_error"),
+    *DOUBTS,
+)
 """Planes on 8" cells: variance of the light; PS1 pixels that contribute, that carry a mask bit,
-that a complete sky would have, and that nobody has; light that is left out, and its error."""
+that a complete sky would have, and that nobody has; light that is left out, and its error; light
+that may be wrong."""
 
 _WEIGHTS = np.array(BAND_WEIGHTS)
 
-_BESIDE = 2
-"""Cells between a hole and bright light for the hole to hold some of it."""
-
 _BRIGHT_SIGMAS = 20.0
 """Flux of cells whose colour is looked at, over their noise."""
+
+_RIM_SIGMAS = 10.0
+"""Flux of cells on a hole's rim that tell of more light in it, over their noise."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ class Contribution:
     ----------
     light : (n2y, n2x) float32
         Light on 2" cells: bands weighted, shared, AB zero point 25.
-    coarse : (7, n8y, n8x) float32
+    coarse : (10, n8y, n8x) float32
         `COARSE_PLANES` on 8" cells.
     flags : (n2y, n2x) uint8
         `DataQuality` bits on 2" cells.
@@ -110,17 +122,16 @@ class _PlaneLight:
 
     def weigh(
         self, invalid: NDArray[np.uint8], least: float
-    ) -> tuple[FloatPlane, NDArray[np.uint8], NDArray[np.float64]]:
-        """Return the bands' weighted sum, where it is bright, and the bright light of each band.
+    ) -> tuple[FloatPlane, NDArray[np.float64]]:
+        """Return the bands' weighted sum, and the bright light of each band.
 
         Bright is more than `least` with all bands there. In float32: a matrix product would go
         through float64.
         """
-        total, is_bright = np.empty(invalid.shape, np.float32), np.empty_like(invalid)
-        sums = np.zeros(len(BANDS))
+        total, sums = np.empty(invalid.shape, np.float32), np.zeros(len(BANDS))
         kernels.weigh_bands(self.planes, _WEIGHTS.astype(np.float32), total)
-        kernels.find_bright(total, invalid, least, self.planes, is_bright, sums)
-        return total, is_bright, sums
+        kernels.sum_bright(total, invalid, least, self.planes, sums)
+        return total, sums
 
     def at(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> FloatPlane:
         """Return the light of some cells, (4, n) float32."""
@@ -135,13 +146,12 @@ class _CodeLight:
 
     def weigh(
         self, invalid: NDArray[np.uint8], least: float
-    ) -> tuple[FloatPlane, NDArray[np.uint8], NDArray[np.float64]]:
+    ) -> tuple[FloatPlane, NDArray[np.float64]]:
         """Return what `_PlaneLight.weigh` does."""
-        total, is_bright = np.empty(invalid.shape, np.float32), np.empty_like(invalid)
-        sums = np.zeros(len(BANDS))
+        total, sums = np.empty(invalid.shape, np.float32), np.zeros(len(BANDS))
         weights = _WEIGHTS.astype(np.float32)
-        kernels.weigh_codes(self.codes, weights, invalid, least, total, is_bright, sums)
-        return total, is_bright, sums
+        kernels.weigh_codes(self.codes, weights, invalid, least, total, sums)
+        return total, sums
 
     def at(self, row: NDArray[np.int64], column: NDArray[np.int64]) -> FloatPlane:
         """Return the light of some cells, (4, n) float32."""
@@ -214,38 +224,80 @@ def combine(
         # What was left out there is put back.
         flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
         flags |= put.flags
-    total, is_bright, bright = light.weigh(invalid, _bright_flux(reduced))
+    noise_flux = _cell_noise(reduced)
+    total, bright = light.weigh(invalid, _BRIGHT_SIGMAS * noise_flux)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
     share, lost = share_lost_cells(sharing, _lit(total, flags, put), lacking)
+    bits = _lost_bits(invalid, lost)
+    hidden, hidden_flux = hidden_light(
+        total,
+        flags,
+        nobody=(lost.row[bits == ALL_BANDS], lost.column[bits == ALL_BANDS]),
+        cut=None if put is None else put.cut,
+        least=_RIM_SIGMAS * noise_flux,
+    )
+    flags[hidden] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
     full = _full_counts(skycell)
     plain = _at_coarse_centres(sharing, full.shape)
     shares = np.stack([plain] * len(BANDS))
     noise = np.ones_like(plain)
+    doubts = np.zeros((len(DOUBTS), *full.shape), np.float32)
     own_flags = flags[lost.row, lost.column]
     kernels.take_share(share, total, flags)
     if lost.row.size:
         weights, more_noise = _stand_ins(reduced, bright)
-        bits = _lost_bits(invalid, lost)
         there = light.at(lost.row, lost.column)
         kernels.stand_in(lost.row, lost.column, there, lost.shares, bits, weights, total)
-        raised = own_flags | _flags_of_lost(bits, lost, is_bright)
-        is_shared = (lost.shares > 0).any(axis=0)
-        flags[lost.row, lost.column] = np.where(is_shared, raised, 0)
+        flags[lost.row, lost.column] = _flags_of_lost(own_flags, bits, lost)
         changes = lost.shares - share[lost.row, lost.column]
         shares += _coarse_changes(lost, changes, flags.shape)
         noise += _coarse_changes(lost, more_noise[None, bits] - 1, flags.shape)[0]
+        _doubt_lost(doubts, lost, (there, changes, bits), total)
+        # Stars are put back whole: bands that others have here are the others' part of them.
+        share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
+    doubts[0] += _coarse_sums(hidden, share[hidden] * hidden_flux, full.shape)
+    doubts[0] += speckled_light(total, _lost_pixels(reduced, full), shares)
     counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
     coarse = _coarse_planes(reduced, shares, full, counted)
     coarse[0] *= noise
     coarse[3] = plain * full
-    coarse[5:] = plain * left_out_light(reduced, config.background, config.diffuse_arcsec)
+    coarse[5:7] = plain * left_out_light(reduced, config.background, config.diffuse_arcsec)
+    coarse[-len(DOUBTS) :] = doubts
     if put is None:
         return Contribution(total, coarse, flags, None, None)
-    # Stars are put back whole: bands that others have here are the others' part of them.
-    share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
     total += share * put.added
     coarse[[0, 4]] *= _to_coarse(np.stack([~put.cut, ~put.known]))
-    return Contribution(total, coarse, flags, put, _share_errors(put, share))
+    errors = _share_errors(put, share)
+    coarse[-1] = put_back_light(errors, full.shape)
+    return Contribution(total, coarse, flags, put, errors)
+
+
+def _flags_of_lost(
+    own: NDArray[np.uint8], bits: NDArray[np.uint8], lost: LostCells
+) -> NDArray[np.uint8]:
+    """Return the flags of cells that lack bands: their own, and those of bands that stand in."""
+    some = (bits > 0) & (bits < ALL_BANDS)
+    raised = own | np.uint8(DataQuality.MISSING_BAND) * some
+    return np.where((lost.shares > 0).any(axis=0), raised, np.uint8(0))
+
+
+def _doubt_lost(
+    doubts: FloatPlane,
+    lost: LostCells,
+    found: tuple[FloatPlane, FloatPlane, NDArray[np.uint8]],
+    total: FloatPlane,
+) -> None:
+    """Add the light of lost cells that may be wrong: pieced together, or of bands that stand in.
+
+    `found` is their light by band, by how much their shares changed, and the bands they lack.
+    """
+    there, changes, bits = found
+    cells, weights = (lost.row, lost.column), _WEIGHTS.astype(np.float32)
+    light, change = (np.tensordot(weights, planes, axes=1) for planes in (there, changes))
+    pieced = pieced_light(light, cells, change, total.shape)
+    doubts[0] += _coarse_sums(cells, pieced, doubts.shape[1:])
+    stood_in = stood_in_light(total[cells], bits)
+    doubts[1] += _coarse_sums(cells, stood_in, doubts.shape[1:])
 
 
 def _lost_bits(invalid: NDArray[np.uint8], lost: LostCells) -> NDArray[np.uint8]:
@@ -298,35 +350,6 @@ def _replace(
     )
 
 
-def _flags_of_lost(
-    bits: NDArray[np.uint8], lost: LostCells, is_bright: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Return the flags of cells that lack bands.
-
-    Parameters
-    ----------
-    bits : (n,) uint8
-        Bands that nobody has.
-    lost : LostCells
-        The cells.
-    is_bright : (n2y, n2x) uint8
-        1 in cells of the skycell with bright light in all bands.
-
-    Returns
-    -------
-    (n,) uint8
-        Some bands missing: `MISSING_BAND`. All of them, beside bright light: that of a star reaches
-        into the hole, so that some is left out, whatever part of a pixel the hole is.
-    """
-    some = (bits > 0) & (bits < ALL_BANDS)
-    flags = np.where(some, np.uint8(DataQuality.MISSING_BAND), np.uint8(0))
-    nobody = np.flatnonzero(bits == ALL_BANDS)
-    has_rim = np.empty(nobody.size, np.uint8)
-    kernels.find_beside(lost.row[nobody], lost.column[nobody], is_bright, _BESIDE, has_rim)
-    flags[nobody] |= np.uint8(DataQuality.LEFT_OUT_LIGHT) * has_rim
-    return flags
-
-
 def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
     """Return by how much means over 8" cells change where lost 2" cells do.
 
@@ -345,13 +368,22 @@ def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]
         Changes of the means.
     """
     coarse = -(-shape[0] // 4), -(-shape[1] // 4)
-    summed = np.zeros((len(changes), *coarse))
-    kernels.sum_changes(lost.row, lost.column, changes, summed)
     sides = [
         np.diff(np.minimum(4 * np.arange(n + 1), side))
         for n, side in zip(coarse, shape, strict=True)
     ]
+    summed = _coarse_sums((lost.row, lost.column), changes, coarse)
     return np.asarray(summed / np.outer(*sides), np.float32)
+
+
+def _coarse_sums(
+    cells: tuple[NDArray[np.int64], NDArray[np.int64]], values: FloatPlane, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return sums over 8" cells, (..., n8y, n8x), of values (..., n) of some 2" cells."""
+    planes = np.ascontiguousarray(np.atleast_2d(values))
+    summed = np.zeros((len(planes), *shape))
+    kernels.sum_changes(*cells, planes, summed)
+    return summed.reshape(*values.shape[:-1], *shape)
 
 
 def contribute_nothing(
@@ -449,10 +481,10 @@ def _has_bits(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.stack([(bits >> band) & 1 == 1 for band in range(len(BANDS))])
 
 
-def _bright_flux(reduced: ReducedSkycell) -> float:
-    """Return the flux of a 2" cell in which neither noise nor sky has a say in the colour."""
+def _cell_noise(reduced: ReducedSkycell) -> float:
+    """Return the noise of the light of a 2" cell."""
     weights = np.array([BAND_WEIGHTS[BANDS.index(band)] for band in reduced.bands])
-    return float(_BRIGHT_SIGMAS * np.sqrt((weights**2) @ (reduced.light_sigma**2)))
+    return float(np.sqrt((weights**2) @ (reduced.light_sigma**2)))
 
 
 def _stand_ins(
@@ -491,6 +523,14 @@ def _full_counts(skycell: Skycell) -> FloatPlane:
         for n in (skycell.ny, skycell.nx)
     ]
     return np.outer(*sides).astype(np.float32)
+
+
+def _lost_pixels(reduced: ReducedSkycell, full: FloatPlane) -> FloatPlane:
+    """Return how many pixels of each 8" cell each band that the skycell has lacks, (4, ...)."""
+    lost = np.zeros((len(BANDS), *full.shape), np.float32)
+    for k, band in enumerate(reduced.bands):
+        lost[BANDS.index(band)] = full - reduced.count[k] - reduced.left_out_count[k]
+    return lost
 
 
 def _at_coarse_centres(sharing: Sharing, shape: tuple[int, ...]) -> FloatPlane:

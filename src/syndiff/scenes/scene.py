@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import scipy.fft
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from syndiff.ffi.tiles import EDGE_PX, TILE_PX, TileGrid
 from syndiff.kernels.splat import splat_cells, splat_flags
 from syndiff.scenes.combine import COARSE_PLANES
+from syndiff.scenes.doubt import DOUBTS
 from syndiff.scenes.prf import gaussian_transfer, sky_jacobian
 from syndiff.stars.noise import add_star_noise, located_errors
 from syndiff.window import Window
@@ -33,6 +35,8 @@ __all__ = [
     "SceneRenderer",
     "SceneStrip",
 ]
+
+_Scalar = TypeVar("_Scalar", np.float32, np.uint8)
 
 SAMPLES_PER_PX = 4
 """Samples of the scene per TESS pixel and axis: its spectrum ends at 2 cycles per pixel."""
@@ -56,6 +60,17 @@ _SPLAT_VARIANCE = 1 / 4
 _MIN_NODES_PER_PX = 8
 """What the spline folds back of stars of 0.8" in a CCD's corner: 3.3e-4 of peak at worst with 6
 nodes, 2.3e-4 with 8, which cost 0.5 ms more a tile; with 4, 6e-5 rms even at sigma 60."""
+
+_DOUBTFUL_PART = 0.01
+"""Part of a sample's flux that may be wrong without a flag."""
+
+_DOUBTFUL_SIGMAS = 0.5
+"""The same over its uncertainty, if that is more."""
+
+_LEAST_RESPONSE = 2e-5
+"""Of its peak: where the spectrum is cut off, the response ends in ripples of as much."""
+
+_SQUARE = np.ones((3, 3), np.bool_)
 
 _PRESENT_ENOUGH = 0.98
 """The splat of a complete sky ripples by less than this leaves."""
@@ -87,7 +102,7 @@ class _Grids:
     light: NDArray[np.float64]
     """(1, rows, columns) on nodes."""
     aux: NDArray[np.float64]
-    """(7, rows, columns): `COARSE_PLANES` on nodes."""
+    """(10, rows, columns): `COARSE_PLANES` on nodes."""
     flags: NDArray[np.uint8]
 
 
@@ -261,19 +276,23 @@ class SceneRenderer:
         planes = np.zeros(
             (len(AUX_PLANES), height * AUX_SAMPLES_PER_PX, width * AUX_SAMPLES_PER_PX), np.float32
         )
+        drop = (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX
+        inner = grids.flags[drop : grids.flags.shape[0] - drop, drop : grids.flags.shape[1] - drop]
+        doubtful = np.zeros_like(inner)
         for k, column in enumerate(columns):
             tile_light = self._cut(grids.light[0], k, self.nodes_per_px)
             tile_aux = self._cut(grids.aux, k, AUX_SAMPLES_PER_PX)
+            where = k, len(columns)
+            rendered = np.zeros((height * SAMPLES_PER_PX,) * 2, np.float32)
             if _is_lit(tile_light):
                 rendered = self._render_tile(tile_light.astype(np.float32), row, column)
-                self._place(rendered, flux, k, len(columns), SAMPLES_PER_PX)
+                self._place(rendered, flux, *where, SAMPLES_PER_PX)
             if _is_lit(tile_aux):
-                rendered = self._render_aux(tile_aux, row, column, errors)
-                self._place(rendered, planes, k, len(columns), AUX_SAMPLES_PER_PX)
-        drop = (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX
-        rows, width = grids.flags.shape
-        inner = grids.flags[drop : rows - drop, drop : width - drop]
-        return SceneStrip(flux, planes, inner.copy())
+                rendered_aux, doubts = self._render_aux(tile_aux, row, column, errors)
+                self._place(rendered_aux, planes, *where, AUX_SAMPLES_PER_PX)
+                flags = _flag_doubts(doubts, rendered, rendered_aux[0])
+                self._place(flags, doubtful, *where, AUX_SAMPLES_PER_PX)
+        return SceneStrip(flux, planes, inner | doubtful)
 
     def _cut(self, grid: NDArray[np.float64], k: int, nodes: int) -> NDArray[np.float64]:
         """Return the part of a strip's grid that tile `k` of it needs."""
@@ -282,7 +301,7 @@ class SceneRenderer:
 
     @staticmethod
     def _place(
-        tile: NDArray[np.float32], strip: NDArray[np.float32], k: int, tiles: int, samples: int
+        tile: NDArray[_Scalar], strip: NDArray[_Scalar], k: int, tiles: int, samples: int
     ) -> None:
         """Put a tile (with its edge) into a strip; inner edges belong to the neighbours."""
         edge, size = EDGE_PX * samples, TILE_PX * samples
@@ -334,11 +353,11 @@ class SceneRenderer:
 
     def _render_aux(
         self, aux: NDArray[np.float64], row: int, column: int, errors: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
-        """Return `AUX_PLANES` of one tile and its edge, (6, rows, columns) float32.
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return `AUX_PLANES` and `DOUBTS` of one tile and its edge, (k, rows, columns) float32.
 
         Variance is convolved with the square of the response at the tile's first corner, the
-        covered part with the response.
+        covered part and the doubts with the response.
         """
         inner = slice(
             (self.margin_px - EDGE_PX) * AUX_SAMPLES_PER_PX,
@@ -346,7 +365,7 @@ class SceneRenderer:
         )
         kernel = self._folded_response(row, column)
         response = scipy.fft.irfft2(kernel, s=aux.shape[1:])
-        variance, count, flagged, full, missing, faint, faint_error = aux
+        variance, count, flagged, full, missing, faint, faint_error, *doubts = aux
 
         jacobian = self._corner_jacobians[row, column]
         whole = 1 / abs(np.linalg.det(jacobian))
@@ -373,7 +392,11 @@ class SceneRenderer:
             faint,
             faint_error,
         )
-        return np.stack([plane[inner, inner] for plane in planes]).astype(np.float32)
+        reached = [_convolve_part(plane, response)[inner, inner] for plane in doubts]
+        return (
+            np.stack([plane[inner, inner] for plane in planes]).astype(np.float32),
+            np.stack(reached).astype(np.float32),
+        )
 
     def _coarse_sharpening(self, jacobian: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the transform that undoes the blur of 8" cells and of their splat."""
@@ -446,3 +469,34 @@ def _is_lit(grid: NDArray[np.float64]) -> bool:
 def _convolve(plane: NDArray[np.float64], kernel: NDArray[np.inexact[Any]]) -> NDArray[np.float64]:
     """Convolve a plane with a kernel given by its transform."""
     return np.asarray(scipy.fft.irfft2(scipy.fft.rfft2(plane) * kernel, s=plane.shape), np.float64)
+
+
+def _convolve_part(
+    plane: NDArray[np.float64], response: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Convolve a plane, nothing mostly, with a response, but for the ripples that it ends in."""
+    if not plane.any():
+        return plane
+    whole = np.where(response > _LEAST_RESPONSE * response.max(), response, 0)
+    return _convolve(plane, scipy.fft.rfft2(whole))
+
+
+def _flag_doubts(
+    doubts: NDArray[np.float32], flux: NDArray[np.float32], variance: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Flag the samples that light reaches which may be wrong by more than a little.
+
+    A template's pixel has the flags of all samples within a pixel of it. So these are drawn in by
+    half a pixel first, where they are as wide: they end half a pixel from where they should.
+    """
+    step = SAMPLES_PER_PX // AUX_SAMPLES_PER_PX
+    allowed = _DOUBTFUL_PART * np.abs(flux[::step, ::step])
+    np.maximum(allowed, _DOUBTFUL_SIGMAS * np.sqrt(variance), out=allowed)
+    flags = np.zeros(variance.shape, np.uint8)
+    for plane, bit in zip(doubts, DOUBTS.values(), strict=True):
+        is_reached = plane > allowed
+        if is_reached.any():
+            core = binary_erosion(is_reached, _SQUARE, border_value=1)
+            core |= is_reached & ~binary_dilation(core, _SQUARE)
+            flags[core] |= np.uint8(bit)
+    return flags
