@@ -177,7 +177,7 @@ def write_archive(corner: Corner, window: Window, folder: Path) -> tuple[Skycell
     return cells
 
 
-def make_template(corner: Corner, window: Window, folder: Path, *response: str) -> Product:
+def make_template(window: Window, folder: Path, *response: str) -> Product:
     """Return a window's template that the command makes of FFI, archive and response."""
     root = folder / "data"
     done = subprocess.run(
@@ -268,7 +268,7 @@ def measure(corner: Corner, window: Window, folder: Path, *names: str) -> dict[s
     for name in names or tuple(RESPONSES):
         options = RESPONSES[name]
         more = ("--prf-dir", str(corner.folder / "prf")) if name == "prf" else ()
-        models[name] = make_template(corner, window, folder, *options, *more).flux
+        models[name] = make_template(window, folder, *options, *more).flux
     return models
 
 

@@ -58,8 +58,8 @@ PRF_COLUMNS = (45, 557, 1069, 1580, 2092)
 TESS_ZERO_POINT = 20.44
 """TESS magnitude of 1 e-/s (TESS Instrument Handbook, Vanderspek et al. 2018; +-0.05).
 
-In an aperture: 15,000 e-/s are T = 10. A star's whole flux, which templates and differences have, is
-more: fits of the measured response gave 20.55 on camera 1, CCD 4 of sector 1.
+In an aperture: 15,000 e-/s are T = 10. A star's whole flux, which templates and differences have,
+is more: fits of the measured response gave 20.55 on camera 1, CCD 4 of sector 1.
 """
 
 DEFAULT_GAIA_TAP = "https://gea.esac.esa.int/tap-server/tap"

@@ -253,7 +253,7 @@ def _each_unit(samples):
 
 @pytest.mark.parametrize("amount", [1e-4, 5e-3, 1.5e-2])
 def test_noise_is_cut_off_and_told(amount, caplog):
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "syndiff.scenes"):
         response = PrfResponse(with_noise(amount))
     assert response.cut == 1.5
     assert response.provenance["discarded"] == pytest.approx(2.7 * amount, rel=0.1)
