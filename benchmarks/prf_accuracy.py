@@ -102,7 +102,7 @@ out: what the processing errs by, files without noise. By offset, then by place:
 
 {by_offset}
 {by_place}
-With noise in the files as MAST's have it (0.5 % of the peak from sample to sample, up to 1 to 4 %
+With noise in the files as MAST's have it (0.5 % of the peak from sample to sample, up to 1 to 2.5 %
 that is cut off), against the same truth, which has none. This is what to expect of `prf`; how well
 MAST's files are TESS is told by [real pixels](real-pixels.md):
 

@@ -15,11 +15,11 @@ from syndiff.scenes.prf import (
     PS1_VARIANCE_PX2,
     GaussianResponse,
     PrfResponse,
-    measured_cut,
     response_for,
     sky_jacobian,
     spectral_cut,
 )
+from syndiff.scenes.prf_cut import measured_cut
 from syndiff.storage import Place
 from syndiff.window import Window
 

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector
-from syndiff.scenes.prf import measured_cut
+from syndiff.scenes.prf_cut import measured_cut
 from syndiff.simulation import PsfConfig, Simulation, plan_simulation, simulate
 from syndiff.simulation.ffi import E_PER_S_PER_FLUX, example_wcs
 from syndiff.simulation.prf import PrfConfig, _edition, draw_sources
