@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.measure import Accuracy, measure, position_errors
 from benchmarks.photometry import LightKept, field_plan, measure_light
+from benchmarks.prf_accuracy import NOISY, PrfRecord, measure_prf_sky, section
 from benchmarks.prf_accuracy import SKIES as PRF_SKIES
-from benchmarks.prf_accuracy import PrfRecord, measure_prf_sky, section
 from benchmarks.skies import OFFSETS, Run, Sky, run_command
 from syndiff.simulation import Simulation, simulate
 
@@ -247,7 +247,9 @@ def main() -> None:
             before, _, _ = options.noise_only.read_text().partition(_NOISE[: _NOISE.index("\n")])
         else:
             records = [record for sky in SKIES for record in measure_sky(sky, work)]
-            measured = [record for sky in PRF_SKIES for record in measure_prf_sky(sky, work)]
+            measured = [
+                record for sky in (*PRF_SKIES, *NOISY) for record in measure_prf_sky(sky, work)
+            ]
             before = noise_free_part(records, measured)
         sys.stdout.write(before + noise_part(measure_field(work)))
 

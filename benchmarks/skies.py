@@ -60,6 +60,8 @@ class Sky:
         Side of the field in TESS pixels.
     psf : {"gaussian", "prf"}
         TESS's response: with ``prf`` its files are made too.
+    prf_noise : float
+        Noise of these files, in units of what MAST's have.
     """
 
     place: str = "centre"
@@ -67,9 +69,11 @@ class Sky:
     shape: str = "moffat"
     size_px: int = 28
     psf: str = "gaussian"
+    prf_noise: float = 0.0
 
     def __str__(self) -> str:
         response = ", prf" if self.psf == "prf" else ""
+        response += ", noisy" if self.prf_noise else ""
         return f'{self.place}, {self.shape} {self.fwhm_arcsec}"{response}'
 
     @cached_property
@@ -82,7 +86,11 @@ class Sky:
             kind="isolated", noise=False, centre_px=(x, y), size_px=self.size_px, psf=self.psf
         )
         psf = PsfConfig((self.fwhm_arcsec,) * 4, self.shape)
-        return replace(plain, stack=replace(plain.stack, psf=psf))
+        plain = replace(plain, stack=replace(plain.stack, psf=psf))
+        if plain.ffi.prf is None:
+            return plain
+        noisy = replace(plain.ffi.prf, noise=self.prf_noise)
+        return replace(plain, ffi=replace(plain.ffi, prf=noisy))
 
     @cached_property
     def places(self) -> list[tuple[str, float, float]]:

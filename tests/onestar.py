@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from prffiles import USUAL
 from scipy.special import erf
 
 from syndiff.ffi.observation import Frame
@@ -15,7 +16,7 @@ from syndiff.ffi.tiles import EDGE_PX
 from syndiff.layout import Detector
 from syndiff.scenes.combine import COARSE_PLANES, Contribution
 from syndiff.simulation.ffi import example_cards, example_wcs
-from syndiff.simulation.prf import PrfConfig, draw_sources
+from syndiff.simulation.prf import draw_sources
 from syndiff.simulation.profiles import PsfConfig
 from syndiff.simulation.sources import Sources
 from syndiff.sky.pixelmap import PixelMap
@@ -129,7 +130,7 @@ def prf_flux(star, window, offset=(0.0, 0.0), config=None, seeing_px=SEEING_PX):
     shape = np.zeros(1, int), none, np.ones(1), none
     sources = Sources(ra, dec, none, none, np.full((1, 4), star[2]), *shape)
     seeing = PsfConfig((seeing_px * 2.3548 / 4,) * 4, "gaussian")
-    response = config or PrfConfig()
+    response = config or USUAL
     return draw_sources(sources, response, wcs, window, year=2012.75, seeing=seeing, offset=offset)
 
 

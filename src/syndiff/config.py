@@ -18,6 +18,7 @@ __all__ = [
     "PRF_COLUMNS",
     "PRF_ROWS",
     "PS1_PIXEL_ARCSEC",
+    "TESS_ZERO_POINT",
     "Background",
     "OffsetList",
     "PsfModel",
@@ -53,6 +54,13 @@ DEFAULT_PRF_DIR = "https://archive.stsci.edu/missions/tess/models/prf_fitsfiles/
 PRF_ROWS = (1, 513, 1025, 1536, 2048)
 PRF_COLUMNS = (45, 557, 1069, 1580, 2092)
 """Where on a CCD its 25 pixel responses were measured, 1-based as in the files' names."""
+
+TESS_ZERO_POINT = 20.44
+"""TESS magnitude of 1 e-/s (TESS Instrument Handbook, Vanderspek et al. 2018; +-0.05).
+
+In an aperture: 15,000 e-/s are T = 10. A star's whole flux, which templates and differences have,
+is more: fits of the measured response gave 20.55 on camera 1, CCD 4 of sector 1.
+"""
 
 DEFAULT_GAIA_TAP = "https://gea.esac.esa.int/tap-server/tap"
 """ESA's Gaia archive, Table Access Protocol."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
+from syndiff.config import TESS_ZERO_POINT
 from syndiff.differences.difference import subtract_template
 from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.execution import LocalExecutor, available_cores
@@ -30,7 +31,7 @@ from syndiff.simulation import (
     plan_simulation,
     simulate,
 )
-from syndiff.simulation.ffi import E_PER_S_PER_FLUX, TESS_ZERO_POINT, wcs_of
+from syndiff.simulation.ffi import E_PER_S_PER_FLUX, wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.storage import Place
 from syndiff.templates.template import MIN_COVERAGE

@@ -245,7 +245,8 @@ class Settings:
     )
     psf: PsfModel = _setting(
         "gaussian",
-        "Response of TESS's pixels: model or measured.",
+        "Response of TESS's pixels: prf, as measured, where the template itself is to look like "
+        "TESS; gaussian, sharper than TESS, where a kernel is fitted to it (difference).",
         values.choice("gaussian", "prf"),
         metavar="gaussian|prf",
     )

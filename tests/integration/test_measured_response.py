@@ -1,5 +1,7 @@
 """TESS's measured response by the command: from a server or a folder, kept, changed, missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from commands import (
@@ -13,10 +15,8 @@ from commands import (
     same_planes,
     tree,
 )
-from prffiles import FOLDER, STEM, prf_grid, prf_tree
+from prffiles import FOLDER, STEM, USUAL, prf_grid, prf_tree
 from servers import FaultyServer
-
-from syndiff.simulation import PrfConfig
 
 CCD = ("20", "3", "3")
 
@@ -61,11 +61,13 @@ def test_from_a_server_once_and_from_a_folder_alike(root, files, finished):
 
 def test_other_files_make_another_scene(root, files, tmp_path):
     invoke(*process(root, "--psf", "prf", "--prf-dir", files))
-    other = prf_tree(tmp_path / "other", PrfConfig(core_px=0.65))
+    other = prf_tree(tmp_path / "other", replace(USUAL, core_px=0.65, noise=1.0))
     content = report(*process(root, "--psf", "prf", "--prf-dir", other))
     assert not content["stages"]["process"]["skipped"]
     invoke(*downsample(root))
-    assert read_header(root)["PRFCUT"] == 1.0
+    header = read_header(root)
+    assert header["PRFCUT"] == 1.5
+    assert 5e-3 < header["PRFLOST"] < 4e-2  # noise as in MAST's files, left out and told
 
 
 @pytest.mark.parametrize(

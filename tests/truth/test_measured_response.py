@@ -24,7 +24,7 @@ def test_headers_say_which_response(node):
         assert header["PSFMODEL"] == "prf"
         assert header["PRFSET"] == "tess2019107181902-prf-3-3"
         assert header["PRFDIR"].endswith("/prf/start_s0004/cam3_ccd3")
-        assert header["PRFCUT"] == 1.25
+        assert header["PRFCUT"] == 1.5
         assert header["PRFLOST"] < 2e-5
         assert "PSFSIGMA" not in header
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from prffiles import DETECTOR, FOLDER, STEM, prf_grid, prf_tree
+from realdata import real
 from servers import FaultyServer, Page, Status, s3_server
 
 from syndiff.errors import (
@@ -13,6 +14,7 @@ from syndiff.errors import (
     ResponseError,
 )
 from syndiff.layout import Detector, Layout
+from syndiff.scenes.prf import PrfResponse
 from syndiff.scenes.prf_files import keep_prf_grid, prf_set, read_prf_files
 from syndiff.storage import Place
 
@@ -246,3 +248,36 @@ def test_folders_are_read_again(tree, tmp_path):
     with fits.open(path, mode="update") as hdus:
         hdus[0].data = hdus[0].data * 2
     assert keep_prf_grid(str(tree), DETECTOR, kept, again=False).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("ccd", "lost"), [((1, 1, 4), 2.4e-2), ((20, 3, 3), 2.2e-2), ((20, 4, 3), 3.7e-2)]
+)
+def test_masts_own_files_are_taken_as_they_are(ccd, lost):
+    """Noise from sample to sample is left out and told."""
+    grid = read_prf_files(str(real("prf")), Detector(*ccd))
+    response = PrfResponse(grid)
+    assert response.cut == 1.5
+    assert response.provenance["discarded"] == pytest.approx(lost, rel=0.03)
+    widths = 2 * np.sqrt((grid.samples > grid.samples.max((2, 3), keepdims=True) / 2).sum((2, 3)))
+    assert 1.55 < np.median(widths) / np.sqrt(np.pi) / 9 < 1.75
+
+
+@pytest.mark.parametrize("line", [np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]])
+def test_lines_of_zeros_at_the_edge_are_filled(tree, line):
+    """Some files of MAST's lack one."""
+    path = tree / FOLDER / INNER
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].data[line] = 0
+    (samples,) = read_prf_files(str(tree), DETECTOR).samples[1:2, 2]
+    whole = prf_grid().samples[1, 2]
+    assert samples[line].min() > 0
+    np.testing.assert_allclose(samples, whole, atol=1e-5 * whole.max())
+
+
+def test_sets_that_are_no_responses_are_refused_by_file(tree):
+    for path in (tree / FOLDER).iterdir():
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].data[:] = 1.0
+    with pytest.raises(ResponseError, match=r"row0001-col0045\.fits: 0\.17 of the light is within"):
+        read_prf_files(str(tree), DETECTOR)

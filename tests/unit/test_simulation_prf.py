@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
-from prffiles import FOLDER, STEM, prf_grid, prf_tree
+from prffiles import FOLDER, STEM, USUAL, prf_grid, prf_tree
 from scipy.stats import multivariate_normal
 
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector
+from syndiff.scenes.prf_cut import measured_cut
 from syndiff.simulation import PsfConfig, Simulation, plan_simulation, simulate
 from syndiff.simulation.ffi import E_PER_S_PER_FLUX, example_wcs
 from syndiff.simulation.prf import PrfConfig, _edition, draw_sources
@@ -28,7 +29,7 @@ def star_at(x, y):
 
 
 def draw(sources, window, *, config=None, **options):
-    return draw_sources(sources, config or PrfConfig(), WCS_FFI, window, year=YEAR, **options)
+    return draw_sources(sources, config or USUAL, WCS_FFI, window, year=YEAR, **options)
 
 
 def around(x, y, reach=6):
@@ -66,7 +67,7 @@ def test_every_ccd_has_the_names_of_mast(detector, edition):
 
 def test_samples_are_integrated_over_the_pixel():
     """Against a midpoint rule on a pixel, for stars at some places within one."""
-    samples, config = prf_grid().samples[4, 3], PrfConfig()
+    samples, config = prf_grid().samples[4, 3], USUAL
     fine = (np.arange(40) + 0.5) / 40 - 0.5
     for row, column in [(58, 58), (50, 63), (70, 71), (58, 31)]:
         u, v = (column - 58) / 9 + fine, (row - 58) / 9 + fine
@@ -85,6 +86,39 @@ def test_the_response_is_asymmetric_and_varies():
     assert np.abs(last - last[::-1, ::-1]).max() > 0.05 * last.max()
     sums = samples.reshape(5, 5, 13, 9, 13, 9).sum((2, 4))
     np.testing.assert_allclose(sums, 1, atol=3e-6)
+
+
+def test_noise_is_as_in_masts_files():
+    """Measured on three sets beyond 1.5 cycles per pixel; the limits are theirs."""
+    noisy, clean = prf_grid(PrfConfig()).samples, prf_grid(PrfConfig(noise=0.0)).samples
+    _, lost = measured_cut(noisy)
+    assert 5e-3 < np.abs(lost).max(axis=(2, 3)).min() < 1.2e-2
+    assert 2e-2 < np.abs(lost).max() < 3.8e-2
+    assert np.abs(lost.mean((0, 1))).max() < 4e-3
+    sums = noisy.reshape(5, 5, 13, 9, 13, 9).sum(axis=(2, 4))
+    np.testing.assert_allclose(sums, 1, atol=1e-12)
+    assert noisy.min() >= 0
+    difference = noisy - clean
+    core = clean > 0.5 * clean.max(axis=(2, 3), keepdims=True)
+    assert 4e-3 < (difference / clean.max((2, 3))[..., None, None])[core].std() < 9e-3
+
+
+def test_responses_are_as_wide_as_tesss():
+    samples = prf_grid(PrfConfig(noise=0.0)).samples
+    areas = (samples > samples.max((2, 3), keepdims=True) / 2).sum((2, 3)) / 81
+    widths = np.sqrt(4 * areas / np.pi)
+    assert np.median(widths) == pytest.approx(1.61, abs=0.03)
+    assert 1.24 < widths.min() < 1.4 < 2.0 < widths.max() <= 2.14
+
+
+def test_noise_is_that_of_the_seed_and_uncertainties_are_stated(tmp_path):
+    paths = [prf_tree(tmp_path / str(k), PrfConfig(seed=seed)) for k, seed in enumerate((1, 1, 2))]
+    name = f"{FOLDER}/{STEM}-row0001-col0045.fits"
+    first, again, other = (fits.getdata(path / name) for path in paths)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 5e-3 * first.max()
+    stated = fits.getdata(paths[0] / name, 1)
+    assert 0.03 < stated.max() / first.max() < 0.1
 
 
 @pytest.mark.parametrize("node", [(1, 1), (2, 3)])
@@ -137,6 +171,7 @@ def test_mean_seeing_leaves_nothing_and_worse_seeing_blurs():
         ({"core_px": 0.3}, r"core_px 0\.3 is too narrow: give 0\.4 or more"),
         ({"core_px": np.nan}, "too narrow"),
         ({"growth_px": -0.1}, r"growth_px -0\.1 must not be negative"),
+        ({"noise": -1.0}, r"noise -1\.0 of pixel responses must not be negative"),
     ],
 )
 def test_impossible_responses_are_refused(values, message):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.config import TESS_ZERO_POINT
 from syndiff.differences.peaks import find_peaks
 
 if TYPE_CHECKING:
@@ -14,10 +15,7 @@ if TYPE_CHECKING:
 
     from syndiff.differences.difference import Difference
 
-__all__ = ["TESS_ZERO_POINT", "StarResiduals", "find_stars", "measure_residuals"]
-
-TESS_ZERO_POINT = 20.44
-"""TESS magnitude of 1 e-/s (TESS Instrument Handbook, Vanderspek et al. 2018; +-0.05)."""
+__all__ = ["StarResiduals", "find_stars", "measure_residuals"]
 
 _HALF_BOX = 2
 _RING = 6

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
+from syndiff.config import TESS_ZERO_POINT
 from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ light falls there, and blooms over 5 rows; one of T = 2.5, ten times as bright, 
 
 EXPOSURE_S = 2.0
 """Charge is read out every 2 s, however long an FFI's cadence is."""
-
-ZERO_POINT_MAG = 20.44
-"""T of one electron per second: 15,000 of them are T = 10 (the same page)."""
 
 SIGMA_PX = 0.6
 """Width of the star's image, sharp as in the middle of a camera's field: with 0.35 of its light in
@@ -106,7 +104,7 @@ def flag_detector(
 
 def _spoilt(x: float, y: float, tmag: float) -> Iterator[tuple[DataQuality, _Patch]]:
     """Yield the saturated pixels of one star and its bleed trails."""
-    electrons = EXPOSURE_S * 10 ** (0.4 * (ZERO_POINT_MAG - tmag))
+    electrons = EXPOSURE_S * 10 ** (0.4 * (TESS_ZERO_POINT - tmag))
     rows, columns = (round(v) + np.arange(-_REACH_PX, _REACH_PX + 1) for v in (y, x))
     down, right = (_share(rows.astype(float) - y), _share(columns.astype(float) - x))
     image = electrons * np.outer(down, right)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import scipy.fft
 
 from syndiff.config import BAND_WEIGHTS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError, ResponseError
 from syndiff.ffi.tiles import REACH_PX
+from syndiff.scenes.prf_cut import CUT_TOLERANCE, lost_part, measured_cut
 from syndiff.scenes.prf_grid import SAMPLES_PER_PX, SIDE, PrfGrid
 
 if TYPE_CHECKING:
@@ -25,38 +24,16 @@ __all__ = [
     "GaussianResponse",
     "PrfResponse",
     "Response",
-    "measured_cut",
     "response_for",
     "sky_jacobian",
     "spectral_cut",
 ]
-
-logger = logging.getLogger(__name__)
-
 
 MAX_CUT = 2.0
 """Highest spatial frequency, in cycles per TESS pixel, that the scene can hold."""
 
 _REACH_SIGMAS = 5.5
 """A Gaussian in two dimensions has 3e-7 of its light farther out."""
-
-CUT_TOLERANCE = 2e-5
-"""Part of a star's peak that cutting the spectrum may change."""
-
-MAX_MEASURED_CUT = 1.5
-"""The same for a measured response, in cycles per TESS pixel.
-
-Templates are interpolated from 4 samples per pixel by 12 taps, which change a wave of 1 cycle per
-pixel by 0.3 %, of 1.25 by 3 %, of 1.5 by 17 %, of 1.75 by 50 %. A response of 1.5 px (full width
-at half maximum) has 2e-5 of its peak beyond 1.25.
-"""
-
-MEASURED_TOLERANCE = 1e-2
-"""Part of the peak that cutting a measured response may change.
-
-What is beyond `MAX_MEASURED_CUT` is noise, and kinks between the 121 places inside a pixel that
-the mission fitted. Responses are good to 1 to 5 % (README at MAST).
-"""
 
 _SEEING_FWHM_ARCSEC = (1.2, 1.1, 1.1, 1.0)
 """Mean seeing of the PS1 stacks in r, i, z, y, full width at half maximum."""
@@ -301,14 +278,14 @@ class PrfResponse:
     Raises
     ------
     ResponseError
-        If a response holds more than the scene can: noise, or a much too sharp core.
+        If the responses hold structure finer than the scene can, or one holds too much noise.
 
     Notes
     -----
     P(u; s) is what the pixel at s + u records of a star at s. The nodes' responses are each scaled
     to a volume of one over all offsets u, which is the mean over positions within a pixel of the
-    sum over the 13 x 13 pixels that see the star; scaling that sum to one at each position would
-    take out the variation of sensitivity within a pixel, which is real. P is bilinear in s between
+    sum over the 13 x 13 pixels that see the star. (MAST's have that sum equal at all positions, to
+    2e-4: no variation of sensitivity within a pixel is in them.) P is bilinear in s between
     the nodes and constant beyond them. It ends smoothly (as a cosine) between 6 and 7 px, where
     files still have 1e-3 of the peak; around the files' own end, so that as much is added outside
     as taken away inside.
@@ -325,14 +302,8 @@ class PrfResponse:
     def __init__(self, grid: PrfGrid) -> None:
         self._x, self._y = grid.x, grid.y
         self._nodes = _prepared(grid.samples)
-        self.cut, discarded = measured_cut(self._nodes)
-        if discarded > MEASURED_TOLERANCE:
-            raise ResponseError(
-                f"{grid.source}: what the pixel responses hold beyond {self.cut:g} cycles per "
-                f"pixel is {discarded:.1e} of their peak, at most {MEASURED_TOLERANCE:g} can be "
-                "left out: they are noisy or not pixel responses; give another --prf-dir"
-            )
-        logger.info("prf %s: cut %g, %.1e of peak beyond it", grid.name, self.cut, discarded)
+        self.cut, changes = measured_cut(self._nodes)
+        discarded = lost_part(grid, self.cut, changes)
         self.provenance = {
             "model": "prf",
             "set": grid.name,
@@ -444,38 +415,6 @@ def _axis_weights(
     step = float(nodes[patch + 1] - nodes[patch])
     part = float(place - nodes[patch]) / step
     return [(patch, 1 - part, 1 / step), (patch + 1, part, -1 / step)]
-
-
-def measured_cut(nodes: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the spatial frequency beyond which measured responses are dropped.
-
-    Parameters
-    ----------
-    nodes : (ny, nx, n, n) float64
-        Responses, 9 samples per TESS pixel.
-
-    Returns
-    -------
-    cut : float
-        Smallest multiple of 1/4 cycle per pixel such that what lies beyond changes no sample by
-        more than 2e-5 of the peak, at most 1.5.
-    discarded : float
-        Largest change by that cut, in units of the peak.
-    """
-    size = 2 * SAMPLES_PER_PX * REACH_PX
-    spectra = scipy.fft.rfft2(nodes, s=(size, size))
-    peaks = nodes.max(axis=(2, 3))
-    kx = scipy.fft.rfftfreq(size, 1 / SAMPLES_PER_PX)
-    ky = np.abs(scipy.fft.fftfreq(size, 1 / SAMPLES_PER_PX))
-    cut, discarded = 0.25, math.inf
-    while discarded > CUT_TOLERANCE and cut < MAX_MEASURED_CUT:
-        cut += 0.25
-        # A frequency stands for its surroundings: half of those at the cut lie below it.
-        below_y, below_x = (np.clip((cut - k) / kx[1] + 0.5, 0, 1) for k in (ky, kx))
-        beyond = 1 - below_y[:, None] * below_x
-        changes = scipy.fft.irfft2(spectra * beyond, s=(size, size))
-        discarded = float((np.abs(changes).max(axis=(2, 3)) / peaks).max())
-    return cut, discarded
 
 
 def response_for(frame: Frame, config: SceneConfig, measured: Place) -> Response:

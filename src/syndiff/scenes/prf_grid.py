@@ -24,6 +24,22 @@ SAMPLES_PER_PX = 9
 SIDE = 13 * SAMPLES_PER_PX
 """Samples of a response along an axis; the middle one is the star's own place."""
 
+SUM_TOLERANCE = 0.05
+"""By how much the sum of the 13 x 13 pixels that see a star may depend on its place in a pixel.
+
+At MAST by 0.4 % at most. What is not integrated over the pixel, or has a spike of a fifth of
+its peak, differs by more.
+"""
+
+CORE_PX = 3.0
+"""Within this distance of the star real responses have 0.92 to 0.96 of their light."""
+
+CORE_SHARE = 0.5
+"""Least part of the light within `CORE_PX`; an even image has 0.17."""
+
+CENTRE_PX = 0.3
+"""How far from the star's place the brightest pixel may be; at MAST 0.11 along an axis."""
+
 _FIELDS = ("x", "y", "samples", "name", "source")
 
 
@@ -46,7 +62,7 @@ class PrfGrid:
     Raises
     ------
     ResponseError
-        If the arrays don't fit together, or a response is not finite and mostly positive.
+        If the arrays don't fit together, or a response can't be one (`check_samples`).
     """
 
     x: NDArray[np.float64]
@@ -135,8 +151,8 @@ def check_samples(samples: NDArray[np.float64], source: str) -> None:
     Raises
     ------
     ResponseError
-        If a sample is not finite, the sum is not positive, or negative samples weigh as much as a
-        tenth of it.
+        If a sample is not finite, negative samples weigh as much as a tenth of the sum, the pixels
+        that see a star don't sum to the same wherever it stands, or the light is not around it.
     """
     if samples.shape != (SIDE, SIDE):
         raise ResponseError(
@@ -149,9 +165,45 @@ def check_samples(samples: NDArray[np.float64], source: str) -> None:
             f"{source}: {bad} of {samples.size} samples are not finite: the file is damaged, get "
             "it again"
         )
-    total, negative = float(samples.sum()), float(-samples[samples < 0].sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, negative = float(samples.sum()), float(-samples[samples < 0].sum())
     if not (total > 0 and negative < 0.1 * total):
         raise ResponseError(
             f"{source}: the samples sum to {total:g}, {-negative:g} of it negative: a pixel "
             "response is positive but for noise; get the file again"
+        )
+    _check_sums(samples, source)
+    _check_place(samples, source)
+
+
+def _check_sums(samples: NDArray[np.float64], source: str) -> None:
+    """Raise unless the pixels that see a star sum to the same, wherever within a pixel it is."""
+    shape = (SIDE // SAMPLES_PER_PX, SAMPLES_PER_PX)
+    sums = (samples / samples.max()).reshape(shape + shape).sum(axis=(0, 2))
+    sums /= sums.mean()
+    if not np.abs(sums - 1).max() <= SUM_TOLERANCE:
+        raise ResponseError(
+            f"{source}: the 13 x 13 pixels that see a star sum to {sums.min():.3g} to "
+            f"{sums.max():.3g} of their mean by its place within a pixel, at most "
+            f"{SUM_TOLERANCE:g} from 1 is plausible: it is damaged or no pixel response of TESS"
+        )
+
+
+def _check_place(samples: NDArray[np.float64], source: str) -> None:
+    """Raise unless the light is around the star's place."""
+    from scipy.ndimage import uniform_filter
+
+    u = (np.arange(SIDE) - SIDE // 2) / SAMPLES_PER_PX
+    share = float(samples[np.hypot(u, u[:, None]) <= CORE_PX].sum() / samples.sum())
+    if share < CORE_SHARE:
+        raise ResponseError(
+            f"{source}: {share:.2f} of the light is within {CORE_PX:g} px of the star, a pixel "
+            f"response has {CORE_SHARE:g} or more: it is no pixel response of TESS"
+        )
+    smooth = uniform_filter(samples, SAMPLES_PER_PX, mode="constant")
+    y, x = (u[k] for k in np.unravel_index(smooth.argmax(), smooth.shape))
+    if max(abs(x), abs(y)) > CENTRE_PX:
+        raise ResponseError(
+            f"{source}: the response is centred {x:.2f}, {y:.2f} px (column, row) from the star, "
+            f"at most {CENTRE_PX:g} is plausible: the file is damaged or not in MAST's form"
         )

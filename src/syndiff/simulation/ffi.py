@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from syndiff.config import TESS_ZERO_POINT
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
 from syndiff.layout import Detector
 from syndiff.simulation.ffi_header import (
@@ -47,9 +48,6 @@ F64 = NDArray[np.float64]
 
 FFI_SHAPE = (2078, 2136)
 SCIENCE = Window(44, 0, 2092, 2048)
-
-TESS_ZERO_POINT = 20.44
-"""TESS magnitude of 1 e-/s."""
 
 E_PER_S_PER_FLUX = 10 ** (-0.4 * (ZERO_POINT - AB_MINUS_TESS_MAG - TESS_ZERO_POINT))
 """e-/s for one unit of composite flux at AB zero point 25: 0.0215."""

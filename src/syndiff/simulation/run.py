@@ -412,10 +412,11 @@ def plan_simulation(
     else:
         sky = SkyConfig(star_density=15.0 if kind == "crowded" else 1.0, seed=seed)
     cells = tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
+    prf = PrfConfig(noise=float(noise), seed=seed) if psf == "prf" else None
     return SimulationConfig(
         sky=sky,
         stack=StackConfig(noise=noise, artefacts=noise, exposures_centre=skycell_middle(cells)),
-        ffi=FfiConfig(detector, cards, noise=noise, prf=PrfConfig() if psf == "prf" else None),
+        ffi=FfiConfig(detector, cards, noise=noise, prf=prf),
         skycells=cells,
         field=field,
     )

@@ -1,0 +1,129 @@
+"""Where the spectrum of measured pixel responses ends: what is beyond must be noise."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.fft
+
+from syndiff.errors import ResponseError
+from syndiff.ffi.tiles import REACH_PX
+from syndiff.scenes.prf_grid import SAMPLES_PER_PX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from syndiff.scenes.prf_grid import PrfGrid
+
+__all__ = ["CUT_TOLERANCE", "lost_part", "measured_cut"]
+
+logger = logging.getLogger(__name__)
+
+CUT_TOLERANCE = 2e-5
+"""Part of a star's peak that cutting the spectrum may change."""
+
+MAX_MEASURED_CUT = 1.5
+"""Highest spatial frequency of a measured response, in cycles per TESS pixel.
+
+Templates are interpolated from 4 samples per pixel by 12 taps, which change a wave of 1 cycle per
+pixel by 0.3 %, of 1.25 by 3 %, of 1.5 by 17 %, of 1.75 by 50 %. A response of 1.5 px (full width
+at half maximum) has 2e-5 of its peak beyond 1.25.
+"""
+
+STRUCTURE_TOLERANCE = 1e-2
+"""Part of the peak that cutting measured responses may change at every place of the CCD alike.
+
+What the mean over the places has beyond `MAX_MEASURED_CUT` is structure: too sharp a core, or kinks
+between the 121 places inside a pixel that the mission fitted. MAST's have 3e-3 there, a fifth of
+what single files have, as noise that differs from file to file would. A Gaussian of 0.25 px and the
+pixel have 8e-3, of 0.2 px 2.4e-2.
+"""
+
+NOISE_TOLERANCE = 0.1
+"""Part of its peak that the cut may change in any one response.
+
+MAST's files have 1.0e-2 to 3.7e-2 of noise there, all but white. A third of that is below
+`MAX_MEASURED_CUT`, where an eighth as many waves are, and stays: 0.1 leaves 3 %, and responses are
+good to 1 to 5 % (README at MAST).
+"""
+
+
+def measured_cut(nodes: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """Return the spatial frequency beyond which measured responses are dropped.
+
+    Parameters
+    ----------
+    nodes : (ny, nx, n, n) float64
+        Responses, 9 samples per TESS pixel.
+
+    Returns
+    -------
+    cut : float
+        Smallest multiple of 1/4 cycle per pixel such that what lies beyond changes no sample by
+        more than 2e-5 of the peak, at most 1.5.
+    changes : (ny, nx, m, m) float64
+        What lies beyond, in units of each response's peak.
+    """
+    size = 2 * SAMPLES_PER_PX * REACH_PX
+    peaks = nodes.max(axis=(2, 3), keepdims=True)
+    spectra = scipy.fft.rfft2(nodes / peaks, s=(size, size))
+    kx = scipy.fft.rfftfreq(size, 1 / SAMPLES_PER_PX)
+    ky = np.abs(scipy.fft.fftfreq(size, 1 / SAMPLES_PER_PX))
+    for cut in np.arange(0.5, MAX_MEASURED_CUT + 0.25, 0.25):
+        # A frequency stands for its surroundings: half of those at the cut lie below it.
+        below_y, below_x = (np.clip((cut - k) / kx[1] + 0.5, 0, 1) for k in (ky, kx))
+        beyond = 1 - below_y[:, None] * below_x
+        changes = scipy.fft.irfft2(spectra * beyond, s=(size, size))
+        if np.abs(changes).max() <= CUT_TOLERANCE:
+            break
+    return float(cut), np.asarray(changes, np.float64)
+
+
+def lost_part(grid: PrfGrid, cut: float, changes: NDArray[np.float64]) -> float:
+    """Return the largest change by a cut, in units of the peak; it is logged too.
+
+    Parameters
+    ----------
+    grid : PrfGrid
+        The responses, for messages.
+    cut : float
+        Cycles per pixel.
+    changes : (ny, nx, m, m) float64
+        What the cut leaves out (`measured_cut`).
+
+    Returns
+    -------
+    float
+        Of the file that loses most.
+
+    Raises
+    ------
+    ResponseError
+        If that is more than noise: structure that all places share, or too much in one.
+    """
+    each, common = np.abs(changes).max(axis=(2, 3)), float(np.abs(changes.mean((0, 1))).max())
+    if common > STRUCTURE_TOLERANCE:
+        raise ResponseError(
+            f"{grid.source}: what the pixel responses of all places have beyond {cut:g} cycles per "
+            f"pixel is {common:.1e} of their peak, at most {STRUCTURE_TOLERANCE:g} can be left "
+            "out: they are sharper than TESS's or not pixel responses; give another --prf-dir"
+        )
+    row, column = np.unravel_index(each.argmax(), each.shape)
+    if each[row, column] > NOISE_TOLERANCE:
+        raise ResponseError(
+            f"{grid.source}: what the pixel response at row {grid.y[row] + 1:g}, column "
+            f"{grid.x[column] + 1:g} has beyond {cut:g} cycles per pixel is "
+            f"{each[row, column]:.1e} of its peak, at most {NOISE_TOLERANCE:g} of noise can be "
+            "left out: get that file again, or give another --prf-dir"
+        )
+    logger.info(
+        "prf %s: cut at %g cycles per pixel, which leaves out up to %.1e of the peak (noise), "
+        "%.1e at all places alike",
+        grid.name,
+        cut,
+        each.max(),
+        common,
+    )
+    return float(each.max())
