@@ -10,7 +10,7 @@ import numpy as np
 from syndiff.config import BAND_WEIGHTS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError, ResponseError
 from syndiff.ffi.tiles import REACH_PX
-from syndiff.scenes.prf_cut import CUT_TOLERANCE, lost_part, measured_cut
+from syndiff.scenes.prf_cut import CUT_TOLERANCE, lost_part, measured_cut, taper
 from syndiff.scenes.prf_grid import SAMPLES_PER_PX, SIDE, PrfGrid
 
 if TYPE_CHECKING:
@@ -304,6 +304,8 @@ class PrfResponse:
         self._nodes = _prepared(grid.samples)
         self.cut, changes = measured_cut(self._nodes)
         discarded = lost_part(grid, self.cut, changes)
+        if discarded > CUT_TOLERANCE:
+            self._nodes = _ended(taper(self._nodes))
         self.provenance = {
             "model": "prf",
             "set": grid.name,
@@ -397,7 +399,11 @@ def _offsets(size: int) -> NDArray[np.float64]:
 def _prepared(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return responses that end smoothly and have unit volume, (ny, nx, 127, 127) float64."""
     more = math.floor(PrfResponse.reach_px * SAMPLES_PER_PX) - SIDE // 2
-    longer = np.pad(samples, [(0, 0), (0, 0), (more, more), (more, more)], mode="edge")
+    return _ended(np.pad(samples, [(0, 0), (0, 0), (more, more), (more, more)], mode="edge"))
+
+
+def _ended(longer: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return responses that end smoothly and have unit volume; their memory is used."""
     beyond = np.abs(_offsets(longer.shape[-1])) - (PrfResponse.reach_px - 2 * _EDGE_PX)
     window = 0.5 + 0.5 * np.cos(math.pi * np.clip(beyond / (2 * _EDGE_PX), 0, 1))
     longer *= window[:, None] * window
