@@ -37,7 +37,7 @@ def corner():
 
 @pytest.mark.parametrize("window", [SMALL, pytest.param(CORNER, marks=pytest.mark.full)], ids=str)
 def test_templates_leave_of_real_stars_what_their_response_leaves(corner, window, tmp_path):
-    """Positions, orientation, response and fluxes at once; a mirrored response leaves 20 %."""
+    """Places, orientation and response at once; a mirrored response leaves 13 % or more."""
     models = measure(corner, window, tmp_path, "prf")
     prf, direct = (left(corner, window, models, name) for name in ("prf", "direct"))
     assert len(prf) >= 1
