@@ -236,10 +236,10 @@ class Field:
 
     @property
     def centre(self) -> SkyCoord:
-        """The sky in its middle."""
+        """The sky at the pixel in its middle: around it, a square field is found again."""
         from astropy.coordinates import SkyCoord
 
-        x, y = ((first + end - 1) / 2 for first, end in self._sides())
+        x, y = ((first + end) // 2 for first, end in self._sides())
         return SkyCoord(*self.ccd.frame.pixel_to_sky(x, y), unit="deg")
 
     def _sides(self) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -131,11 +131,13 @@ def read_difference(
             # astropy only warns of wrong checksums, and of files that end too early.
             warnings.simplefilter("error", AstropyUserWarning)
             with fits.open(io.BytesIO(content), checksum=True) as hdus:
+                # Each is read, so that all checksums are.
+                fitted = hdus[0].header["KERNEL"] == "fitted"
+                names = (*_PLANES, "KERNEL") if fitted else _PLANES
+                held = {name: hdus[name].data for name in names}
                 planes = {
-                    key: np.ascontiguousarray(
-                        (data := hdus[key].data), data.dtype.newbyteorder("=")
-                    )
-                    for key in _PLANES
+                    name: np.ascontiguousarray(held[name], held[name].dtype.newbyteorder("="))
+                    for name in _PLANES
                 }
                 return planes, hdus[0].header.copy()
     except (OSError, TypeError, ValueError, KeyError, AstropyUserWarning) as error:
