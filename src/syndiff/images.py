@@ -17,12 +17,12 @@ from syndiff.differences.difference_file import (
     write_difference,
 )
 from syndiff.differences.difference_inputs import read_ffi
-from syndiff.errors import ConfigError
+from syndiff.errors import ConfigError, RenderingError
 from syndiff.masks import spoilt_pixels
 from syndiff.settings import Settings
 from syndiff.stages.difference import DifferenceJob, subtract
 from syndiff.storage import Place
-from syndiff.templates.template_file import read_template
+from syndiff.templates.template_file import read_header, read_template
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -271,6 +271,8 @@ class TemplateImage(_Image):
         ------
         ConfigError
             If there is no FFI, or a value can't be used.
+        RenderingError
+            If the template's file is another one by now.
         SyndiffError
             If something can't be read or fitted.
         """
@@ -279,6 +281,13 @@ class TemplateImage(_Image):
             raise ConfigError(
                 "`ffi` is not given, and this template was not made from an FFI but from a data "
                 "root: give the path of an FFI of the same CCD"
+            )
+        stored = read_header(Place.at(self.path))
+        if stored is None or stored["CFGDIG"] != self.header["CFGDIG"]:
+            raise RenderingError(
+                f"{self.path} is not there any more, or was made again with other settings: make "
+                "the template again, and give each set of settings its own `templates` and "
+                "`convolved` folder"
             )
         record = subtract(DifferenceJob(image, self.path, kernel), self.settings, read_ffi(image))
         return DifferenceImage._of(pack_difference(record), image)  # noqa: SLF001 - of this module

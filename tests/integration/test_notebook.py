@@ -289,6 +289,20 @@ def test_without_a_kernel(subtracted):
         template.subtract(3)
 
 
+def test_a_template_that_was_made_again_is_not_taken_for_the_first(small_sky, made, tmp_path):
+    root = shutil.copytree(made[0].settings.data_root, tmp_path / "data")
+    ccd = open_small(small_sky, root)
+    first = ccd.around(ROI).template()
+    second = ccd.around(ROI).template(psf_sigma=44)
+    assert first.path == second.path
+    assert not np.array_equal(first.data, second.data, equal_nan=True)
+    with pytest.raises(RenderingError, match="was made again with other settings"):
+        first.subtract()
+    Path(second.path).unlink()
+    with pytest.raises(RenderingError, match="is not there any more"):
+        second.subtract()
+
+
 def test_only_differences_are_written_over(subtracted, difference, tmp_path):
     root, reference, template = subtracted
     kept = {path: digest(path) for path in (reference, Path(template.path))}
