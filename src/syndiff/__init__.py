@@ -1,4 +1,16 @@
-"""Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells."""
+"""Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells.
+
+Begin with a full-frame image (FFI) and a folder that everything is kept under::
+
+    ccd = syndiff.open("tess2020019135923-s0020-3-3-0165-s_ffic.fits", data_root="data")
+    field = ccd.around("14:20:00 +76:30:00", size=64)
+    template = field.template(stars="gaia")
+    template.plot()
+    difference = template.subtract()
+    difference.write("difference.fits")
+
+`help(syndiff.open)` says more; `print(ccd)` what an object is and what can be done with it.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
