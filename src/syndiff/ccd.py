@@ -315,6 +315,6 @@ class Field:
         width, height = (end - first for first, end in self._sides())
         return (
             f"<Field of {width} x {height} TESS pixels, window {self.window}, {self.ccd.detector}\n"
-            f' centre {centre}\n .template() or .template(stars="gaia") maps, downloads and renders '
-            "what is missing>"
+            f' centre {centre}\n .template() or .template(stars="gaia") maps, downloads and '
+            "renders what is missing>"
         )
