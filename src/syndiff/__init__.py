@@ -1,13 +1,27 @@
-"""Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells."""
+"""Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells.
+
+Begin with a full-frame image (FFI) and a folder that everything is kept under::
+
+    ccd = syndiff.open("tess2020019135923-s0020-3-3-0165-s_ffic.fits", data_root="data")
+    field = ccd.around("14:20:00 +76:30:00", size=64)
+    template = field.template(stars="gaia")
+    template.plot()
+    difference = template.subtract()
+    difference.write("difference.fits")
+
+`help(syndiff.open)` says more; `print(ccd)` what an object is and what can be done with it.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from syndiff.ccd import Ccd, Field, open  # noqa: A004 - read as `syndiff.open`
     from syndiff.differences.difference import subtract_template
     from syndiff.errors import SyndiffError
     from syndiff.ffi.frame import Frame
     from syndiff.ffi.observation import Observation, read_observation
+    from syndiff.images import DifferenceImage, TemplateImage
     from syndiff.layout import Detector, Layout
     from syndiff.pipeline import run_pipeline
     from syndiff.settings import Settings
@@ -21,7 +35,10 @@ __version__ = "0.1.0"
 
 # Names are looked up on first use: `import syndiff` loads nothing but this file.
 _HOMES = {
+    "Ccd": "ccd",
     "Detector": "layout",
+    "DifferenceImage": "images",
+    "Field": "ccd",
     "Frame": "ffi.frame",
     "Layout": "layout",
     "Observation": "ffi.observation",
@@ -30,8 +47,10 @@ _HOMES = {
     "Skycell": "sky.tessellation",
     "SyndiffError": "errors",
     "Template": "templates.template",
+    "TemplateImage": "images",
     "Tessellation": "sky.tessellation",
     "Window": "window",
+    "open": "ccd",
     "read_observation": "ffi.observation",
     "read_template": "templates.template_file",
     "run_pipeline": "pipeline",
@@ -39,7 +58,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Ccd",
     "Detector",
+    "DifferenceImage",
+    "Field",
     "Frame",
     "Layout",
     "Observation",
@@ -48,9 +70,11 @@ __all__ = [
     "Skycell",
     "SyndiffError",
     "Template",
+    "TemplateImage",
     "Tessellation",
     "Window",
     "__version__",
+    "open",
     "read_observation",
     "read_template",
     "run_pipeline",

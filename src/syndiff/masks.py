@@ -3,9 +3,16 @@
 The only place where bits are numbered.
 """
 
+from __future__ import annotations
+
 from enum import IntFlag
+from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "UNTRUSTED_POINTING",
@@ -15,6 +22,7 @@ __all__ = [
     "format_bits",
     "format_quality",
     "parse_bits",
+    "spoilt_pixels",
 ]
 
 
@@ -66,6 +74,38 @@ class DataQuality(IntFlag):
     TESS_SATURATED = 512
     TESS_BLEED = 1024
     TESS_DEAD = 2048
+
+
+_LIGHT_IS_RIGHT = DataQuality.REPLACED_STAR | DataQuality.TESS_STRAP
+_STOOD_IN = DataQuality.SATURATED_IN_PS1 | DataQuality.REPLACED_STAR
+
+
+def spoilt_pixels(flags: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell where flags say that light isn't right, so that nothing should be measured there.
+
+    Every flag does but those of straps and of replaced stars; stars that PS1 saturates are right
+    where they are replaced.
+
+    Parameters
+    ----------
+    flags : int32 array
+        `DataQuality` bits, as the DQ plane of a template or difference holds them.
+
+    Returns
+    -------
+    bool array
+        True where light isn't right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spoilt_pixels(np.array([0, 16, 16 + 64, 256, 2])).tolist()
+    [False, True, False, False, True]
+    """
+    saturated = DataQuality.SATURATED_IN_PS1
+    others: NDArray[np.bool_] = (flags & ~int(_LIGHT_IS_RIGHT | saturated)) != 0
+    left: NDArray[np.bool_] = (flags & int(_STOOD_IN)) == int(saturated)
+    return others | left
 
 
 class FfiQuality(IntFlag):

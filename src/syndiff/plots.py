@@ -1,4 +1,4 @@
-"""Figures, as the bytes of a PNG; the only module that imports matplotlib."""
+"""Figures, as the bytes of a PNG or for a notebook; the only module that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from syndiff.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from astropy.wcs import WCS
     from numpy.typing import NDArray
 
     from syndiff.pointing.drift import Drift
     from syndiff.window import Window
 
-__all__ = ["Plane", "StarPoints", "Stretch", "draw_drift", "draw_panel", "draw_residuals"]
+__all__ = [
+    "Plane",
+    "StarPoints",
+    "Stretch",
+    "draw_drift",
+    "draw_panel",
+    "draw_residuals",
+    "show_sky",
+]
 
 Stretch = Literal["light", "signed", "fraction"]
 
@@ -131,6 +140,57 @@ def draw_panel(
     return buffer.getvalue()
 
 
+def show_sky(plane: Plane, wcs: WCS, axes: Any = None) -> Any:  # noqa: ANN401
+    """Draw an image over right ascension and declination, for a notebook.
+
+    Parameters
+    ----------
+    plane : Plane
+        The image; pixels to cross out are outlined.
+    wcs : WCS
+        Of its pixels.
+    axes : WCSAxes, optional
+        Where to draw; a new figure of pyplot's if not given.
+
+    Returns
+    -------
+    WCSAxes
+        The axes.
+
+    Raises
+    ------
+    ConfigError
+        If the axes have no WCS.
+    """
+    from astropy.visualization.wcsaxes import WCSAxes
+    from matplotlib import colormaps
+    from matplotlib import pyplot as plt
+
+    if axes is None:
+        figure = plt.figure(figsize=(6.8, 5.6), layout="constrained")
+        axes = figure.add_subplot(projection=wcs)
+    elif not isinstance(axes, WCSAxes):
+        raise ConfigError(
+            f"`axes` {axes!r} has no WCS: make it with plt.subplot(projection=image.wcs)"
+        )
+    colours, norm = _look(plane)
+    shown = axes.imshow(
+        np.ma.masked_invalid(plane.values),
+        origin="lower",
+        cmap=colormaps[colours].with_extremes(bad="0.6"),
+        norm=norm,
+        interpolation="nearest",
+    )
+    if plane.crossed is not None and plane.crossed.any() and not plane.crossed.all():
+        axes.contour(plane.crossed, [0.5], colors="tab:orange", linewidths=0.8)
+    axes.set_title(plane.title, fontsize=9)
+    for axis, label in zip(axes.coords, ("right ascension", "declination"), strict=True):
+        axis.set_axislabel(label)
+        axis.set_ticks(number=5)
+    _add_bar(axes.figure, axes, shown, plane)
+    return axes
+
+
 def draw_residuals(plane: Plane, window: Window, stars: StarPoints, *, title: str) -> bytes:
     """Draw what is left of stars against their magnitude and over the field, and the image of it.
 
@@ -239,9 +299,19 @@ def _draw(
     axes.set(title=plane.title, xlabel="FFI column (px)", ylabel="FFI row (px)")
     axes.locator_params(integer=True, nbins=6)
     axes.ticklabel_format(useOffset=False)
+    _add_bar(figure, axes, shown, plane)
+
+
+def _add_bar(
+    figure: Any,  # noqa: ANN401
+    axes: Any,  # noqa: ANN401
+    shown: Any,  # noqa: ANN401
+    plane: Plane,
+) -> None:
+    """Draw an image's colour bar."""
     bar = figure.colorbar(shown, ax=axes, label=plane.unit, shrink=0.9)
     if plane.stretch == "light":
-        bar.set_ticks(norm.inverse(np.linspace(0, 1, 6)))
+        bar.set_ticks(shown.norm.inverse(np.linspace(0, 1, 6)))
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{float(f'{value:.3g}'):g}")
         bar.ax.minorticks_off()
 

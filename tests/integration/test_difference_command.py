@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from commands import DETECTOR, invoke, refused, template_path
-from differencesky import NOISE, ROI, make_root, stars_of, write_image, write_later, write_scene
+from differencesky import NOISE, ROI, write_image, write_later, write_scene
 from finestars import SCALE
 
 from syndiff.layout import Layout
@@ -24,11 +24,9 @@ ZERO_POINT = 25 + 2.5 * np.log10(SCALE)
 
 
 @pytest.fixture(scope="module")
-def sky(tmp_path_factory):
+def sky(starry):
     """Data root, the reference FFI, and the stars; read them, don't write there."""
-    root = tmp_path_factory.mktemp("difference") / "data"
-    stars = stars_of()
-    return root, make_root(root, stars), stars
+    return starry
 
 
 def run(ffi, root, *options, template=None):

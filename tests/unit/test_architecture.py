@@ -25,7 +25,7 @@ PACKAGES = (
 STAGES = {
     f"stages.{name}" for name in ("mapping", "download", "process", "downsample", "difference")
 }
-ABOVE_STAGES = {"pipeline", "cli", "demo"}
+ABOVE_STAGES = {"pipeline", "cli", "demo", "images", "ccd"}
 # The simulation tests the pipeline, so it may share geometry's names and the sky's pixels only.
 SIMULATION_MAY_USE = {
     *GROUND,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from syndiff import __version__
+from syndiff.errors import RenderingError, StorageError
 from syndiff.fits_images import card_text, pack_hdus
 from syndiff.masks import DataQuality
 
@@ -22,9 +24,19 @@ if TYPE_CHECKING:
     from syndiff.differences.residuals import StarResiduals
     from syndiff.storage import Place
 
-__all__ = ["DifferenceRecord", "pack_residuals", "write_difference"]
+__all__ = [
+    "DifferenceRecord",
+    "pack_difference",
+    "pack_residuals",
+    "read_difference",
+    "write_difference",
+]
 
 UNIT = "electron/s"
+
+_PLANES = ("DIFF", "UNCERT", "MODEL", "BACKGROUND", "DQ")
+_HEADER_BYTES = 40 * 2880
+# More than a primary header takes.
 
 
 @dataclass(frozen=True)
@@ -52,20 +64,100 @@ class DifferenceRecord:
     quality: NDArray[np.int32]
 
 
-def write_difference(place: Place, record: DifferenceRecord) -> None:
+def write_difference(place: Place, content: bytes | memoryview) -> None:
     """Write a difference file, whole or not at all.
 
     Parameters
     ----------
     place : Place
         Where to.
-    record : DifferenceRecord
-        What it holds.
+    content : bytes
+        What `pack_difference` returns.
 
     Raises
     ------
     StorageError
-        If it can't be written.
+        If it can't be written, or a file is there that is no difference.
+    """
+    if place.exists() and not _is_difference(place.read(_HEADER_BYTES)):
+        raise StorageError(
+            f"{place} is there and is no difference image of syndiff, it is not overwritten: give "
+            "another path"
+        )
+    place.write(content)
+
+
+def _is_difference(content: bytes) -> bool:
+    """Tell whether a file begins as our difference images do."""
+    from astropy.io import fits
+
+    if not content.startswith(b"SIMPLE  ="):
+        return False
+    header = fits.Header.fromstring(content)
+    return header.get("SYNDIFF") is True and header.get("PRODUCT") == "difference"
+
+
+def read_difference(
+    content: bytes | memoryview, name: str
+) -> tuple[dict[str, NDArray[Any]], fits.Header]:
+    """Return what a difference file holds.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : str
+        What to call it in errors.
+
+    Returns
+    -------
+    planes : dict
+        Extension names and planes.
+    header : Header
+        The primary header, with WCS and provenance.
+
+    Raises
+    ------
+    RenderingError
+        If it is no difference of ours, is cut short or damaged.
+    """
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    if not _is_difference(bytes(content[:_HEADER_BYTES])):
+        raise RenderingError(f"{name} is no difference image of syndiff: give one")
+    try:
+        with warnings.catch_warnings():
+            # astropy only warns of wrong checksums, and of files that end too early.
+            warnings.simplefilter("error", AstropyUserWarning)
+            with fits.open(io.BytesIO(content), checksum=True) as hdus:
+                # Each is read, so that all checksums are.
+                fitted = hdus[0].header["KERNEL"] == "fitted"
+                names = (*_PLANES, "KERNEL") if fitted else _PLANES
+                held = {name: hdus[name].data for name in names}
+                planes = {
+                    name: np.ascontiguousarray(held[name], held[name].dtype.newbyteorder("="))
+                    for name in _PLANES
+                }
+                return planes, hdus[0].header.copy()
+    except (OSError, TypeError, ValueError, KeyError, AstropyUserWarning) as error:
+        raise RenderingError(
+            f"{name} is no complete FITS file ({error}): remove it and make it again"
+        ) from error
+
+
+def pack_difference(record: DifferenceRecord) -> memoryview:
+    """Return the bytes of a difference file.
+
+    Parameters
+    ----------
+    record : DifferenceRecord
+        What it holds.
+
+    Returns
+    -------
+    memoryview
+        The file.
     """
     from astropy.io import fits
 
@@ -86,7 +178,7 @@ def write_difference(place: Place, record: DifferenceRecord) -> None:
     hdus.append(fits.ImageHDU(quality, header=common + _bit_cards(), name="DQ"))
     if difference.kernel is not None:
         hdus.append(_kernel_table(difference.kernel))
-    place.write(pack_hdus(hdus))
+    return pack_hdus(hdus)
 
 
 def _embedded(plane: NDArray[Any], record: DifferenceRecord, outside: float) -> NDArray[Any]:

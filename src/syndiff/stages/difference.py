@@ -15,7 +15,12 @@ from syndiff.differences.difference import (
     DifferenceConfig,
     subtract_template,
 )
-from syndiff.differences.difference_file import DifferenceRecord, pack_residuals, write_difference
+from syndiff.differences.difference_file import (
+    DifferenceRecord,
+    pack_difference,
+    pack_residuals,
+    write_difference,
+)
 from syndiff.differences.difference_inputs import read_inputs
 from syndiff.differences.leftover import measure_leftover
 from syndiff.differences.matched_difference import MatchConfig, match_template, refine_background
@@ -23,7 +28,7 @@ from syndiff.differences.residuals import StarResiduals, find_stars, measure_res
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.ffi.dead_pixels import describe_dead
 from syndiff.layout import difference_name
-from syndiff.masks import DataQuality, format_quality
+from syndiff.masks import DataQuality, format_quality, spoilt_pixels
 from syndiff.plots import Plane, StarPoints, draw_residuals
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stages.stage import StageReport, clock
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from syndiff.ffi.observation import Observation
     from syndiff.settings import Settings
 
-__all__ = ["DifferenceJob", "KernelChoice", "difference_stage"]
+__all__ = ["DifferenceJob", "KernelChoice", "difference_stage", "subtract"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +53,6 @@ KernelChoice = Literal["fitted", "none"]
 BRIGHT_MAG, FAINT_MAG = 9.0, 14.0
 """TESS magnitudes of the stars that the report sums up: not saturated, not lost in noise."""
 
-_TRUSTED = DataQuality.REPLACED_STAR | DataQuality.TESS_STRAP
-# Flags of pixels that are as good as others: their light is right.
 _SPOILT_REACH_PX = 3
 # As far as a kernel hands light on.
 _LEAST_SIGNIFICANCE = 3.0
@@ -116,15 +119,12 @@ def difference_stage(
         If something can't be read, fitted or written.
     """
     with clock() as seconds:
-        config = MatchConfig()
-        pad_px = math.ceil(config.radius_px) if job.kernel == "fitted" else None
-        inputs = read_inputs(observation, job.template, settings, pad_px=pad_px)
-        places = _read_stars(job.stars, inputs)
-        record = _subtract(inputs, config, PurePosixPath(job.template).name)
+        record = subtract(job, settings, observation)
+        places = _read_stars(job.stars, record.inputs)
         stars = measure_residuals(
             record.difference,
             record.noise,
-            _is_spoilt(record.quality),
+            spoilt_pixels(record.quality),
             places or find_stars(record.difference, record.noise),
         )
         products = _write(job, record, stars)
@@ -138,12 +138,40 @@ def difference_stage(
     )
 
 
+def subtract(job: DifferenceJob, settings: Settings, observation: Observation) -> DifferenceRecord:
+    """Subtract a template from an FFI; nothing is written.
+
+    Parameters
+    ----------
+    job : DifferenceJob
+        What to subtract from what.
+    settings : Settings
+        Where the data root is.
+    observation : Observation
+        The FFI, as `read_ffi` reads it.
+
+    Returns
+    -------
+    DifferenceRecord
+        The difference.
+
+    Raises
+    ------
+    SyndiffError
+        If something can't be read or fitted.
+    """
+    config = MatchConfig()
+    pad_px = math.ceil(config.radius_px) if job.kernel == "fitted" else None
+    inputs = read_inputs(observation, job.template, settings, pad_px=pad_px)
+    return _subtract(inputs, config, PurePosixPath(job.template).name)
+
+
 def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> DifferenceRecord:
     """Return the difference with its noise and flags."""
     from scipy.ndimage import binary_dilation
 
     ffi, planes = inputs.ffi, inputs.template
-    spoilt = _is_spoilt(planes.quality) | ffi.saturated | ~np.isfinite(ffi.image)
+    spoilt = spoilt_pixels(planes.quality) | ffi.saturated | ~np.isfinite(ffi.image)
     excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
     try:
         found = _fit(inputs, excluded, config)
@@ -188,13 +216,6 @@ def _fit(inputs: DifferenceInputs, excluded: NDArray[np.bool_], config: MatchCon
     return refine_background(found, noise, excluded=excluded, mesh_px=config.mesh_px)
 
 
-def _is_spoilt(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Tell where flags say that light isn't right; saturated stars that were replaced are."""
-    replaced = (quality & DataQuality.REPLACED_STAR) != 0
-    trusted = np.where(replaced, _TRUSTED | DataQuality.SATURATED_IN_PS1, _TRUSTED)
-    return np.asarray((quality & ~trusted) != 0)
-
-
 def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int32]:
     """Return the template's flags with those of the FFI and of the kernel's reach."""
     from scipy.ndimage import binary_dilation
@@ -233,7 +254,7 @@ def _write(job: DifferenceJob, record: DifferenceRecord, stars: StarResiduals) -
     image, table, figure = (
         Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
     )
-    write_difference(image, record)
+    write_difference(image, pack_difference(record))
     table.write(pack_residuals(record, stars))
     figure.write(_figure(record, stars))
     return str(image), str(table), str(figure)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syndiff import __version__
+from syndiff import __version__, values
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.ffi.frame import Frame
@@ -18,6 +18,7 @@ from syndiff.fits_images import Room, card_text, pack_hdus, packed_size
 from syndiff.kernels.planes import tally_pixels
 from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
+from syndiff.storage import Place
 from syndiff.templates.template import MIN_COVERAGE, Template
 from syndiff.templates.template_content import (
     GZIP_MAGIC,
@@ -28,12 +29,12 @@ from syndiff.templates.template_content import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from astropy.io import fits
     from numpy.typing import NDArray
 
     from syndiff.sky.displacement import Shift
-    from syndiff.storage import Place
     from syndiff.window import Window
 
 __all__ = [
@@ -249,12 +250,12 @@ def read_header(place: Place) -> fits.Header | None:
     return header
 
 
-def read_template(place: Place) -> tuple[Template, fits.Header]:
+def read_template(path: str | Path | Place) -> tuple[Template, fits.Header]:
     """Read a template file.
 
     Parameters
     ----------
-    place : Place
+    path : str, Path or Place
         The file: as it was written, gzipped, or compressed by fpack without loss.
 
     Returns
@@ -266,6 +267,8 @@ def read_template(place: Place) -> tuple[Template, fits.Header]:
 
     Raises
     ------
+    ConfigError
+        If it is no path.
     RenderingError
         If a plane is missing or has lost digits, or the file is cut short or damaged.
     StorageError
@@ -274,6 +277,7 @@ def read_template(place: Place) -> tuple[Template, fits.Header]:
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
+    place = path if isinstance(path, Place) else Place.at(values.place(path))
     content = unpacked(place.read(), place)
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,320 @@
+"""The first thing in a notebook: a CCD, a field on it, its template."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from syndiff import values
+from syndiff.errors import ConfigError, RenderingError
+from syndiff.ffi.observation import read_observation
+from syndiff.images import TemplateImage
+from syndiff.layout import Detector
+from syndiff.pipeline import region, run_download, run_downsample, run_pipeline, run_process
+from syndiff.settings import Settings
+from syndiff.sky.mapping_files import read_mapping
+from syndiff.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from astropy.coordinates import SkyCoord
+
+    from syndiff.ffi.frame import Frame
+    from syndiff.pipeline import RunReport
+    from syndiff.stages.stage import Progress
+
+    Position: TypeAlias = SkyCoord | Window | str | Sequence[float]
+
+__all__ = ["Ccd", "Field", "open"]
+
+_OF_THE_FIELD = ("roi", "target", "size")
+_KNOWN = tuple(one.name for one in fields(Settings))
+
+
+def open(  # noqa: A001 - read as `syndiff.open`
+    ffi: str | Path | int,
+    camera: int | None = None,
+    ccd: int | None = None,
+    *,
+    data_root: str | Path = Settings.data_root,
+    **settings: Any,  # noqa: ANN401 - as `Settings` takes them
+) -> Ccd:
+    """Open a CCD: an FFI, and the folder that everything made of it is kept under.
+
+    Parameters
+    ----------
+    ffi : str, Path or int
+        An FFI; or the sector number of a CCD that is mapped in the data root, `camera` and `ccd`
+        with it.
+    camera, ccd : int, optional
+        1 to 4, with a sector number only.
+    data_root : str or Path
+        Folder or ``s3://`` URL that everything is kept under; need not exist for an FFI.
+    **settings : object
+        Any setting of `Settings` but the region of interest, for all templates of this CCD:
+        ``archive``, ``catalogue``, ``cores``, ``stars``, ...
+
+    Returns
+    -------
+    Ccd
+        The CCD; nothing is made yet.
+
+    Raises
+    ------
+    ConfigError
+        For a value or a setting that can't be used.
+    ObservationError
+        If the FFI can't be read.
+    MissingInputError
+        If the data root holds no mapping of the CCD.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> ffi = "tess2020019135923-s0020-3-3-0165-s_ffic.fits"
+    >>> ccd = syndiff.open(ffi, data_root="data")  # doctest: +SKIP
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")  # doctest: +SKIP
+    >>> field = ccd.around("14:20:00 +76:30:00", size=64)  # doctest: +SKIP
+    """
+    _refuse(settings, _OF_THE_FIELD, "give the region to `Ccd.around`")
+    chosen = _changed(Settings(), {"data_root": data_root, **settings})
+    if camera is None and ccd is None and not _is_number(ffi):
+        path = values.place(ffi)
+        return Ccd(read_observation(path).frame, chosen, path)
+    detector = Detector(*_numbers({"sector": ffi, "camera": camera, "ccd": ccd}))
+    return Ccd(read_mapping(chosen.layout(detector)).frame, chosen)
+
+
+def _is_number(value: object) -> bool:
+    return hasattr(value, "__index__")
+
+
+def _numbers(given: dict[str, object]) -> list[int]:
+    """Return sector, camera and CCD."""
+    found = []
+    for name, value in given.items():
+        try:
+            found.append(values.at_least_one(value))
+        except ConfigError as error:
+            raise ConfigError(
+                f"`{name}`: {error}: give an FFI, or three numbers, sector, camera and ccd"
+            ) from None
+    return found
+
+
+def _refuse(settings: dict[str, Any], names: Sequence[str], remedy: str) -> None:
+    """Raise for settings that have another place."""
+    for name in names:
+        if name in settings:
+            raise ConfigError(f"`{name}` can't be given here: {remedy}")
+
+
+def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Return settings with some of them changed; raise for a name that is none."""
+    for name in changes:
+        if name not in _KNOWN:
+            close = difflib.get_close_matches(name, _KNOWN, 1)
+            meant = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(_KNOWN)}"
+            raise ConfigError(f"`{name}` is no setting: {meant}")
+    return replace(settings, **changes)
+
+
+@dataclass(frozen=True, repr=False)
+class Ccd:
+    """A CCD of TESS in one sector, and where everything made of it is kept; see `syndiff.open`.
+
+    Parameters
+    ----------
+    frame : Frame
+        Its pixel grid.
+    settings : Settings
+        How and where templates are made.
+    ffi : str, optional
+        The FFI that it was opened with; None for a CCD of a mapped data root.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")  # doctest: +SKIP
+    >>> field = ccd.around((1000, 1000, 1064, 1064))  # doctest: +SKIP
+    """
+
+    frame: Frame
+    settings: Settings
+    ffi: str | None = None
+
+    @property
+    def detector(self) -> Detector:
+        """Sector, camera and CCD."""
+        return self.frame.detector
+
+    @property
+    def science(self) -> Window:
+        """The pixels that see the sky; ``ccd.around(ccd.science)`` is all of them."""
+        return self.frame.science
+
+    def around(self, position: Position, size: int | None = None) -> Field:
+        """Return a field of the CCD.
+
+        Parameters
+        ----------
+        position : SkyCoord, str, Window or sequence of numbers
+            The centre of a square on the sky: coordinates, text such as ``"14:20:00 +76:30:00"``
+            or ``"215.0, 76.5"``, or two numbers, degrees. Or FFI pixels: a `Window`, or x0, y0, x1,
+            y1 as numbers or text (0-based, half-open).
+        size : int, optional
+            Side of the square in TESS pixels, 64 if not given.
+
+        Returns
+        -------
+        Field
+            The field, as far as it lies on science pixels.
+
+        Raises
+        ------
+        ConfigError
+            If the position can't be read, or is not on the CCD.
+
+        Examples
+        --------
+        >>> from astropy.coordinates import SkyCoord
+        >>> field = ccd.around(SkyCoord(215.0, 76.5, unit="deg"), size=64)  # doctest: +SKIP
+        """
+        kind = "roi" if _is_window(position) else "target"
+        if kind == "roi" and size is not None:
+            raise ConfigError(
+                f"`size` {size!r} is the side of a square around a position on the sky, "
+                f"{position!r} says how large it is: leave it out"
+            )
+        # `roi` and `target` may be None in settings, here that's a mistake.
+        read = values.window(position) if kind == "roi" else values.position(position)
+        asked = _changed(self.settings, {kind: read, "size": size})
+        window = region(asked, self.frame)
+        return Field(self, window or self.science)
+
+    def __repr__(self) -> str:
+        source = f"FFI {self.ffi}" if self.ffi else "mapped in the data root"
+        return (
+            f"<Ccd {self.detector}, {source}\n data root {self.settings.data_root}, science pixels "
+            f'{self.science}\n .around("RA DEC", size=64) or .around((x0, y0, x1, y1)) gives a '
+            "field, whose .template() is made on demand>"
+        )
+
+
+def _is_window(position: object) -> bool:
+    """Tell whether something means FFI pixels, not a position on the sky."""
+    if isinstance(position, str):
+        return position.count(",") == 3
+    is_row = isinstance(position, list | tuple | np.ndarray)
+    return isinstance(position, Window) or (is_row and len(position) == 4)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, repr=False)
+class Field:
+    """A part of a CCD; `Ccd.around` gives one.
+
+    Parameters
+    ----------
+    ccd : Ccd
+        The CCD.
+    window : Window
+        Its FFI pixels.
+
+    Examples
+    --------
+    >>> field = ccd.around("14:20:00 +76:30:00", size=64)  # doctest: +SKIP
+    >>> template = field.template(stars="gaia", psf="prf")  # doctest: +SKIP
+    """
+
+    ccd: Ccd
+    window: Window
+
+    @property
+    def centre(self) -> SkyCoord:
+        """The sky at the pixel in its middle: around it, a square field is found again."""
+        from astropy.coordinates import SkyCoord
+
+        x, y = ((first + end) // 2 for first, end in self._sides())
+        return SkyCoord(*self.ccd.frame.pixel_to_sky(x, y), unit="deg")
+
+    def _sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        window = self.window
+        return (window.x0, window.x1), (window.y0, window.y1)
+
+    def template(
+        self,
+        *,
+        offset: Sequence[float] | str | None = None,
+        progress: Progress | None = None,
+        **settings: Any,  # noqa: ANN401 - as `Settings` takes them
+    ) -> TemplateImage:
+        """Return the field's template; what it lacks is mapped, downloaded and rendered.
+
+        Parameters
+        ----------
+        offset : (float, float), optional
+            dx, dy in TESS pixels that sources are shifted by; none if not given.
+        progress : callable, optional
+            Told after every task: stage, done, of how many.
+        **settings : object
+            Any setting of `Settings` but the region of interest and the data root, in place of what
+            the CCD was opened with. Those that change the image most: ``stars="gaia"`` puts back
+            stars that PS1 saturates, ``psf="prf"`` takes the measured response of TESS's pixels,
+            ``background`` and ``diffuse`` say what counts as light, ``oversample`` gives samples
+            within a pixel, ``follow`` names an FFI whose own pointing the template is to have.
+
+        Returns
+        -------
+        TemplateImage
+            The template. What was made before is kept and used.
+
+        Raises
+        ------
+        ConfigError
+            For a value that can't be used, or several templates.
+        SyndiffError
+            Whatever keeps the template from being made.
+
+        Examples
+        --------
+        >>> template = field.template(stars="gaia", offset=(0.25, -0.5))  # doctest: +SKIP
+        >>> template = field.template(psf_sigma=44, archive="stacks")  # doctest: +SKIP
+        """
+        _refuse(settings, _OF_THE_FIELD, "the field has its region, take another field")
+        _refuse(settings, ("data_root",), "give it to `syndiff.open`")
+        if offset is not None:
+            _refuse(settings, ("offsets",), "`offset` is given too, give one of them")
+            settings["offsets"] = offset if isinstance(offset, str) else [offset]
+        chosen = _changed(self.ccd.settings, {**settings, "roi": self.window})
+        if len(chosen.offsets) > 1 or len(chosen.follow) > 1:
+            raise ConfigError(
+                f"`offsets` {chosen.offsets}, `follow` {chosen.follow}: a field gives one template "
+                "at a time, call it for each"
+            )
+        report = self._make(chosen, progress)
+        if report.failure:
+            raise RenderingError(report.failure)
+        return TemplateImage._of(report.stages[-1].products[0], chosen, self.ccd.ffi)  # noqa: SLF001 - the data root is known here
+
+    def _make(self, settings: Settings, progress: Progress | None) -> RunReport:
+        """Run what is needed; what is there is kept."""
+        if self.ccd.ffi is not None:
+            return run_pipeline(self.ccd.ffi, settings, progress)
+        detector = self.ccd.detector
+        run_download(detector, settings, progress)
+        run_process(detector, settings, progress)
+        return run_downsample(detector, settings, progress)
+
+    def __repr__(self) -> str:
+        centre = self.centre.to_string("hmsdms", sep=":", precision=1)
+        width, height = (end - first for first, end in self._sides())
+        return (
+            f"<Field of {width} x {height} TESS pixels, window {self.window}, {self.ccd.detector}\n"
+            f' centre {centre}\n .template() or .template(stars="gaia") maps, downloads and '
+            "renders what is missing>"
+        )
