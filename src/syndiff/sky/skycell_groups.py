@@ -33,8 +33,9 @@ _EDGE_PX = 28
 """Where a skycell has no weight along its edges, as far as its overlaps are wide enough.
 
 Seven arcsec, or a quarter of the overlap: the edge cuts off the wings of stars nearer to it, stacks
-have a border without data, and the spline takes light from a cell beyond. Of a star 4" from an edge
-in an overlap of 25", 7e-5 of the peak stay instead of 2.5e-4. From 94" on, ramps are whole.
+have a border without data, and the spline takes light from a cell beyond. Three stars 4" from an
+edge, in overlaps of 25", err by up to 1.5e-4 of their peak instead of 2.5e-4. From 94" on, ramps
+are whole.
 """
 
 
