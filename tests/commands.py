@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,13 @@ def start(*arguments, **environment):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=take_interrupts,  # noqa: PLW1509 - it sets a signal only
     )
+
+
+def take_interrupts():
+    """Let a new process take Ctrl-C: what runs in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def template_path(root, *, dx=0.0, dy=0.0, roi=ROI):

@@ -14,21 +14,22 @@ def whole_arrays(sampled, area, flags):
     quality = flags.astype(np.int32)
     quality[coverage < LIMITS.full] |= LIMITS.partial
     quality[coverage < LIMITS.least] |= LIMITS.nothing
-    flux, deviation = sampled.flux * area, np.sqrt(sampled.variance) * area
-    flux[coverage < LIMITS.least] = np.nan
-    deviation[coverage < LIMITS.least] = np.nan
+    scaled = sampled.flux, np.sqrt(sampled.variance), sampled.faint, sampled.faint_error
+    flux, deviation, *faint = (
+        np.where(coverage < LIMITS.least, np.float32(np.nan), plane * area) for plane in scaled
+    )
     counts, masked = (
         np.rint(plane * area).astype(np.int32) for plane in (sampled.counted, sampled.flagged)
     )
-    return flux, deviation, coverage, counts, masked, quality
+    return flux, deviation, coverage, *faint, counts, masked, quality
 
 
 @pytest.mark.parametrize("shape", [(5, 37), (1, 1), (2, 64)])
 def test_planes_agree_with_passes_over_whole_arrays(shape):
     rng = np.random.default_rng(shape[1])
-    flux, variance, count, flagged = rng.gamma(1, 50, (4, *shape)).astype(np.float32)
+    flux, variance, count, flagged, *faint = rng.gamma(1, 50, (6, *shape)).astype(np.float32)
     coverage = rng.choice([-0.1, 0.0, 0.4999, 0.5, 0.998, 0.999, 1.0, 1.1], shape)
-    sampled = Sampled(flux, variance, count, flagged, coverage.astype(np.float32))
+    sampled = Sampled(flux, variance, count, flagged, coverage.astype(np.float32), *faint)
     sampled.counted[0, 0] = 2.5  # half: to the even number
     area = rng.choice([1.0, 0.25, 0.9], shape).astype(np.float32)
     area[0, 0] = 1
@@ -36,7 +37,7 @@ def test_planes_agree_with_passes_over_whole_arrays(shape):
     wanted = whole_arrays(Sampled(*(plane.copy() for plane in sampled)), area, flags)
     out = tuple(np.full(shape, -7, np.int32) for _ in range(3))
     finish_planes(sampled, area, flags, LIMITS, out)
-    found = sampled.flux, sampled.variance, sampled.coverage, *out
+    found = sampled.flux, sampled.variance, sampled.coverage, *sampled[-2:], *out
     for plane, right in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(plane, right)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from stackplanes import small_skycell
 
 from syndiff.config import ReductionConfig
+from syndiff.stacks.detection import Detection
 from syndiff.stacks.reduction import _split_band, asinh_decode, reduce_skycell
 from syndiff.stacks.stack_sums import sum_strips
 
@@ -48,7 +49,8 @@ def test_detected_undetected_left_out_and_level_are_all_the_light(shape, seed):
     planes = random_planes(rng, shape)
     sums = sum_strips({"r": planes}, CONFIG, 64)["r"]
     level = np.full([-(-n // 256) for n in shape], rng.normal(0, 3), np.float32)
-    light, left_out, left_out_count = _split_band(sums, random_mask(rng, shape), level)
+    detection = Detection(random_mask(rng, shape), (level,), (np.zeros_like(level),), 1.0)
+    light, left_out, left_out_count = _split_band(sums, detection, 0)
     pixels = light.counts.sum(dtype=float) + left_out_count.sum(dtype=float)
     total = light.light.sum(dtype=float) + left_out.sum() + light.faint.sum() + level[0, 0] * pixels
     flux = valid_flux(planes)

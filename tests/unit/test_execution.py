@@ -12,6 +12,7 @@ from pathlib import Path
 import dask
 import execution_tasks as tasks
 import pytest
+from commands import take_interrupts
 from distributed import LocalCluster
 
 from syndiff import execution
@@ -262,6 +263,7 @@ def run_script(tmp_path, text):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=take_interrupts,  # noqa: PLW1509 - it sets a signal only
     )
 
 

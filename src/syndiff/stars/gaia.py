@@ -127,7 +127,9 @@ def find_gaia_stars(
         If the service doesn't answer, or not with what was asked for.
     """
     grid = TileGrid(frame.science)
-    condition = _condition(adql_polygon(frame, grid.inputs(window or frame.science)))
+    # Whole tiles: regions beside one another ask the same.
+    tiles = grid.pixels(grid.covering(window or frame.science))
+    condition = _condition(adql_polygon(frame, tiles))
     folder = layout.gaia_results(digest([service.url.rstrip("/"), service.table]))
     place = folder / f"{digest(condition)}.npy"
     if not place.exists():
