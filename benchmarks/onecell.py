@@ -47,7 +47,7 @@ def reduce_once(inputs, atlas):
     reduction.detect_light = timed("detect", plain[1])
     try:
         files = timed("read, SHA-256, open", fetch_skycell)(archive, inputs.skycell, bands=BANDS)
-        sources, planes = _provenance(files), [_planes(files)]
+        sources, planes = _provenance(files, {}), [_planes(files)]
         del files
         # As the stage does it: nobody else holds the files.
         reduced = timed(
