@@ -43,8 +43,8 @@ MIN_COVERAGE = 0.5
 _TAPS = 12
 _KAISER_BETA = 12.0
 _WHOLE = 0.9998
-"""Coverage below which a pixel is flagged as covered in part. Where nothing is missing it is 0.99994
-and more; at 0.9996, beside a gap, pixels err by 1.7 %."""
+"""Coverage below which a pixel is flagged as covered in part. Where nothing is missing it is above
+0.9999; at 0.9996, beside a gap, pixels err by up to 1.7 %."""
 
 _LIMITS = Limits(
     np.float32(_WHOLE),
