@@ -58,6 +58,19 @@ It ends at `MAX_MEASURED_CUT` as a cosine. Cut off in full height, the noise of 
 """
 
 
+_SIZE = 2 * SAMPLES_PER_PX * REACH_PX
+"""Side of the transforms, in samples: twice what a response reaches, so that nothing wraps."""
+
+
+def _spectra(
+    nodes: NDArray[np.float64],
+) -> tuple[NDArray[np.complex128], NDArray[np.float64], NDArray[np.float64]]:
+    """Return responses' transforms and their frequencies along x and y, none negative."""
+    kx = scipy.fft.rfftfreq(_SIZE, 1 / SAMPLES_PER_PX)
+    ky = np.abs(scipy.fft.fftfreq(_SIZE, 1 / SAMPLES_PER_PX))
+    return scipy.fft.rfft2(nodes, s=(_SIZE, _SIZE)), kx, ky
+
+
 def taper(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return responses whose spectrum ends smoothly at the highest frequency that is kept.
 
@@ -71,15 +84,12 @@ def taper(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
     (ny, nx, n, n) float64
         The same without noise beyond, and with less of it just below.
     """
-    size = 2 * SAMPLES_PER_PX * REACH_PX
-    spectra = scipy.fft.rfft2(nodes, s=(size, size))
-    kx = scipy.fft.rfftfreq(size, 1 / SAMPLES_PER_PX)
-    ky = np.abs(scipy.fft.fftfreq(size, 1 / SAMPLES_PER_PX))
+    spectra, kx, ky = _spectra(nodes)
     fall_y, fall_x = (
         0.5 + 0.5 * np.cos(np.pi * np.clip((k - _TAPER) / (MAX_MEASURED_CUT - _TAPER), 0, 1))
         for k in (ky, kx)
     )
-    smooth = scipy.fft.irfft2(spectra * fall_y[:, None] * fall_x, s=(size, size))
+    smooth = scipy.fft.irfft2(spectra * fall_y[:, None] * fall_x, s=(_SIZE, _SIZE))
     return np.asarray(smooth[..., : nodes.shape[-2], : nodes.shape[-1]], np.float64)
 
 
@@ -99,16 +109,12 @@ def measured_cut(nodes: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]
     changes : (ny, nx, m, m) float64
         What lies beyond, in units of each response's peak.
     """
-    size = 2 * SAMPLES_PER_PX * REACH_PX
-    peaks = nodes.max(axis=(2, 3), keepdims=True)
-    spectra = scipy.fft.rfft2(nodes / peaks, s=(size, size))
-    kx = scipy.fft.rfftfreq(size, 1 / SAMPLES_PER_PX)
-    ky = np.abs(scipy.fft.fftfreq(size, 1 / SAMPLES_PER_PX))
+    spectra, kx, ky = _spectra(nodes / nodes.max(axis=(2, 3), keepdims=True))
     for cut in np.arange(0.5, MAX_MEASURED_CUT + 0.25, 0.25):
         # A frequency stands for its surroundings: half of those at the cut lie below it.
         below_y, below_x = (np.clip((cut - k) / kx[1] + 0.5, 0, 1) for k in (ky, kx))
         beyond = 1 - below_y[:, None] * below_x
-        changes = scipy.fft.irfft2(spectra * beyond, s=(size, size))
+        changes = scipy.fft.irfft2(spectra * beyond, s=(_SIZE, _SIZE))
         if np.abs(changes).max() <= CUT_TOLERANCE:
             break
     return float(cut), np.asarray(changes, np.float64)
