@@ -1,6 +1,6 @@
 """Classic name of `syndiff pipeline`."""
 
-from syndiff.cli import run
+from syndiff.commands.app import run
 
 if __name__ == "__main__":
     run("pipeline")

@@ -24,7 +24,7 @@ from test_template_file import SCENE
 
 from syndiff.kernels.sample import sample_field
 from syndiff.sky.displacement import Displacement, displacement_between
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.templates.template import (
     Template,
     follow_template,

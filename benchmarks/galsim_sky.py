@@ -23,7 +23,7 @@ from syndiff.simulation.grid import write_catalogue
 from syndiff.simulation.run import PS1_EPOCH_YEAR
 from syndiff.simulation.sky import Cap, make_sources
 from syndiff.simulation.sources import write_sources
-from syndiff.simulation.stackfile import StackHeader, choose_scaling, encode, write_stack_plane
+from syndiff.simulation.stack_writer import StackHeader, choose_scaling, encode, write_stack_plane
 from syndiff.sky.tessellation import Skycell
 from syndiff.window import Window
 

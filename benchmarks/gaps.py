@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.figures import isolated
 from benchmarks.stars import template
 from syndiff.masks import DataQuality, StackMask
-from syndiff.simulation import Simulation, TestStar, archive, plan_simulation, simulate
+from syndiff.simulation import Simulation, TestStar, plan_simulation, simulate, survey
 from syndiff.simulation.ffi import wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.simulation.sources import AB_MINUS_TESS_MAG
@@ -66,8 +66,8 @@ def _make(kind: str, folder: Path) -> None:
             lost[y : y + sides[0], x : x + sides[1]] = True
         mask[lost] |= np.uint16(StackMask.BLANK)
 
-    archive._mark_frame, archive._HALO_AT_CORE = mark, 0.0
-    archive._add_spikes = lambda *_: None
+    survey._mark_frame, survey._HALO_AT_CORE = mark, 0.0
+    survey._add_spikes = lambda *_: None
     plain = plan_simulation(kind="field", noise=False, size_px=SIDE_PX, seed=11)
     sky = replace(plain.sky, bright_mag=14.5, star_density=1.0, stars=_stars(kind, plain))
     wcs = wcs_of(plain.ffi.wcs_cards)

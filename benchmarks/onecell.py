@@ -18,7 +18,7 @@ from syndiff.stacks import reduction
 from syndiff.stacks.archive import fetch_skycell, open_archive
 from syndiff.stacks.atlas import Atlas
 from syndiff.stages.download import _planes, _provenance, _with_provenance
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.transport.attempt import ArchiveConfig
 
 IGNORED = 8575

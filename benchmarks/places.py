@@ -126,7 +126,7 @@ def compare(
     """Run the command on a sky and return its template and GalSim's truth."""
     from typer.testing import CliRunner
 
-    from syndiff.cli import app
+    from syndiff.commands.app import app
 
     words = ["pipeline", simulation.ffi, simulation.catalogue, "--archive", simulation.archive]
     words += ["--data-root", root, "--roi", sky.plan.field, "--background", "none", *options]

@@ -26,10 +26,10 @@ from benchmarks.skies import Product
 from syndiff.layout import Detector, Layout
 from syndiff.scenes.prf_files import read_prf_files
 from syndiff.scenes.prf_grid import SIDE, PrfGrid
-from syndiff.simulation.archive import StackConfig, write_skycell
 from syndiff.simulation.grid import small_catalogue, write_catalogue
 from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
 from syndiff.simulation.sources import unit_vectors
+from syndiff.simulation.survey import StackConfig, write_skycell
 from syndiff.sky.tessellation import Skycell
 from syndiff.window import Window
 

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from typer.testing import CliRunner
 
-from syndiff.cli import app
+from syndiff.commands.app import app
 from syndiff.layout import Detector, Layout
 from syndiff.window import Window
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from syndiff.ccd import Ccd, Field, open  # noqa: A004 - read as `syndiff.open`
-    from syndiff.differences.difference import subtract_template
+    from syndiff.differences.scaled import subtract_template
     from syndiff.errors import SyndiffError
     from syndiff.ffi.frame import Frame
     from syndiff.ffi.observation import Observation, read_observation
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from syndiff.pipeline import run_pipeline
     from syndiff.settings import Settings
     from syndiff.sky.tessellation import Skycell, Tessellation
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
     from syndiff.templates.template import Template
     from syndiff.templates.template_file import read_template
     from syndiff.window import Window
@@ -42,7 +42,7 @@ _HOMES = {
     "Frame": "ffi.frame",
     "Layout": "layout",
     "Observation": "ffi.observation",
-    "Place": "storage",
+    "Place": "storage.place",
     "Settings": "settings",
     "Skycell": "sky.tessellation",
     "SyndiffError": "errors",
@@ -54,7 +54,7 @@ _HOMES = {
     "read_observation": "ffi.observation",
     "read_template": "templates.template_file",
     "run_pipeline": "pipeline",
-    "subtract_template": "differences.difference",
+    "subtract_template": "differences.scaled",
 }
 
 __all__ = [

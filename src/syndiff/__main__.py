@@ -1,5 +1,5 @@
 """``python -m syndiff`` is the command line."""
 
-from syndiff.cli import run
+from syndiff.commands.app import run
 
 run()

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from syndiff import values
-from syndiff.differences.difference_file import (
+from syndiff.differences.inputs import read_ffi
+from syndiff.differences.products import (
     UNIT,
     pack_difference,
     read_difference,
     write_difference,
 )
-from syndiff.differences.difference_inputs import read_ffi
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.masks import spoilt_pixels
 from syndiff.settings import Settings
 from syndiff.stages.difference import DifferenceJob, subtract
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.templates.template_file import read_header, read_template
 from syndiff.window import Window
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 if TYPE_CHECKING:
     from syndiff.window import Window

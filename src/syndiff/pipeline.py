@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from syndiff.differences.difference_inputs import read_ffi
+from syndiff.differences.inputs import read_ffi
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.execution import open_executor
 from syndiff.ffi.observation import read_observation
@@ -23,7 +23,7 @@ from syndiff.pointing.following import (
 from syndiff.scenes.prf import response_for
 from syndiff.scenes.prf_files import keep_prf_grid
 from syndiff.scenes.scene_inputs import SceneJob
-from syndiff.sky.catalogue import find_catalogue, open_tessellation
+from syndiff.sky.chosen_tessellation import find_catalogue, open_tessellation
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stages.difference import difference_stage
@@ -33,10 +33,10 @@ from syndiff.stages.mapping import mapping_stage
 from syndiff.stages.process import process_stage
 from syndiff.stages.stage import StageReport, StageRun
 from syndiff.stars.coverage import check_coverage
-from syndiff.stars.files import read_star_file
 from syndiff.stars.gaia import GaiaService, find_gaia_stars
-from syndiff.stars.inputs import store_stars
-from syndiff.storage import Place
+from syndiff.stars.scene_stars import store_stars
+from syndiff.stars.star_files import read_star_file
+from syndiff.storage.place import Place
 from syndiff.transport.attempt import ArchiveConfig
 from syndiff.transport.connect import connect
 from syndiff.window import Window

@@ -58,7 +58,7 @@ def place(value: object) -> str:
     if isinstance(value, str | os.PathLike):
         text = os.fsdecode(value)
     else:
-        from syndiff.storage import Place
+        from syndiff.storage.place import Place
 
         if not isinstance(value, Place):
             raise ConfigError(f"{value!r} is no path or URL: give text or a pathlib.Path")

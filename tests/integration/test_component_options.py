@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 from typer.testing import CliRunner
 
-from syndiff.cli import app
+from syndiff.commands.app import app
 
 ROI = "1002,1002,1006,1006"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from syndiff.cli import app
+from syndiff.commands.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -32,7 +32,7 @@ from syndiff.simulation.ffi import example_cards, wcs_of
 from syndiff.simulation.grid import small_catalogue
 from syndiff.simulation.run import isolated_stars
 from syndiff.simulation.sky import SkyConfig
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 PAGE = Path(__file__).parents[2] / "docs" / "notebook.md"
 

@@ -9,9 +9,9 @@ import warnings
 import pytest
 from commands import ROI, invoke, pipeline, report, start, template_path
 
+from syndiff.commands.display import terminal
 from syndiff.errors import SyndiffWarning
 from syndiff.stacks.archive import stack_path
-from syndiff.terminal import terminal
 
 STAGES = ["mapping", "download", "process", "downsample"]
 

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from syndiff.packing import Shard, chunk_path, pack_group, unpack_array
+from syndiff.storage.zarr_groups import Shard, chunk_path, pack_group, unpack_array
 
 TYPES = st.sampled_from([np.int16, np.uint16, np.uint8, np.float32, np.float64])
 

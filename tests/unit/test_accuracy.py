@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from syndiff.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
 from syndiff.masks import DataQuality
 from syndiff.simulation import Simulation, plan_simulation
+from syndiff.simulation.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
 from syndiff.simulation.sky import Cap, make_sources
 from syndiff.simulation.sources import unit_vectors
 from syndiff.templates.template import Template

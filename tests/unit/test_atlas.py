@@ -19,7 +19,7 @@ from syndiff.layout import Detector
 from syndiff.sky.tessellation import Skycell
 from syndiff.stacks.atlas import FORMAT_VERSION, Atlas, AtlasKey
 from syndiff.stacks.reduction import ReducedSkycell
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 
 def same(a, b):

@@ -5,9 +5,9 @@ from smallsky import small_catalogue
 
 from syndiff.errors import GeometryError, MissingInputError
 from syndiff.layout import Detector, Layout
-from syndiff.sky.catalogue import find_catalogue, open_tessellation, read_tessellation
+from syndiff.sky.chosen_tessellation import find_catalogue, open_tessellation, read_tessellation
 from syndiff.sky.tessellation import Tessellation
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from syndiff.cli import app
-from syndiff.demo import Limit, plan_field, plan_stars, run_demo, serve
+from syndiff.commands.app import app
 from syndiff.errors import RenderingError
 from syndiff.ffi.observation import read_observation
 from syndiff.simulation import Simulation
+from syndiff.simulation.demo import Limit, plan_field, plan_stars, run_demo, serve
 
 
 def run(*arguments):
@@ -75,7 +75,9 @@ def test_the_ffi_holds_the_transient_and_its_noise(done):
 
 
 def test_less_than_promised_is_exit_code_1(done, monkeypatch):
-    monkeypatch.setattr("syndiff.demo.DemoReport.limits", (Limit("centroid, px", 0.02, 0.01),))
+    monkeypatch.setattr(
+        "syndiff.simulation.demo.DemoReport.limits", (Limit("centroid, px", 0.02, 0.01),)
+    )
     result = run(done[0])
     assert result.exit_code == 1
     assert "broken" in result.stdout

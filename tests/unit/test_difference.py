@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from syndiff.differences.difference import DifferenceConfig, subtract_template
+from syndiff.differences.scaled import DifferenceConfig, subtract_template
 from syndiff.errors import ConfigError, RenderingError
 
 NY, NX = 60, 80

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from syndiff.fits_images import Room, card_text, pack_hdus, packed_size
+from syndiff.storage.fits_images import Room, card_text, pack_hdus, packed_size
 
 
 def make_hdus(seed=0):

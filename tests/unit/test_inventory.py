@@ -10,7 +10,7 @@ from syndiff.config import ReductionConfig
 from syndiff.errors import AtlasError
 from syndiff.layout import Detector, Layout
 from syndiff.stacks.inventory import Inventory, InventoryEntry
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 MATCHED = ReductionConfig()
 SEP = ReductionConfig(detection="sep")

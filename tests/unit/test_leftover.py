@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from finestars import SCALE, crowd, draw, ffi
 
-from syndiff.differences.difference import (
+from syndiff.differences.leftover import measure_leftover
+from syndiff.differences.scaled import (
     MOST_LEFT,
     MOST_SCATTER,
     DifferenceConfig,
     subtract_template,
 )
-from syndiff.differences.leftover import measure_leftover
 
 SHAPE = (48, 48)
 

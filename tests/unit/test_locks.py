@@ -4,8 +4,8 @@ import fcntl
 
 import pytest
 
-from syndiff.locks import locked
-from syndiff.storage import Place
+from syndiff.storage.locks import locked
+from syndiff.storage.place import Place
 
 
 @pytest.fixture

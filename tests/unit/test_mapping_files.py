@@ -24,7 +24,7 @@ from syndiff.sky.mapping_files import (
     write_skycell_map,
 )
 from syndiff.sky.tessellation import Tessellation
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.window import Window
 
 REFERENCE = Reference("tess1.fits", "SPOC", "2020-01-01T00:00:00", "2020-01-01T00:30:00")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from finestars import SCALE, crowd, draw, ffi, fine_model
 
-from syndiff.differences.difference import subtract_template
-from syndiff.differences.matched_difference import MatchConfig, match_template, refine_background
+from syndiff.differences.matched import MatchConfig, match_template, refine_background
+from syndiff.differences.scaled import subtract_template
 from syndiff.errors import ConfigError, RenderingError
 
 SHAPE = (64, 72)

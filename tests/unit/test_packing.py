@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from syndiff.packing import Shard, chunk_path, pack_group, unpack_array
+from syndiff.storage.zarr_groups import Shard, chunk_path, pack_group, unpack_array
 
 
 @pytest.fixture

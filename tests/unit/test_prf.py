@@ -20,7 +20,7 @@ from syndiff.scenes.prf import (
     spectral_cut,
 )
 from syndiff.scenes.prf_cut import measured_cut
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.window import Window
 
 SCIENCE = Window(44, 0, 2092, 2048)

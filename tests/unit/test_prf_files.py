@@ -16,7 +16,7 @@ from syndiff.errors import (
 from syndiff.layout import Detector, Layout
 from syndiff.scenes.prf import PrfResponse
 from syndiff.scenes.prf_files import keep_prf_grid, prf_set, read_prf_files
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 FIRST = f"{STEM}-row0001-col0045.fits"
 INNER = f"{STEM}-row0513-col1069.fits"

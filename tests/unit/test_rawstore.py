@@ -13,7 +13,7 @@ from stackplanes import mask_like, plane_file, sky_like, small_skycell
 from syndiff.errors import AtlasError, CorruptDownloadError, StorageError
 from syndiff.stacks.archive import PLANES, Archive, ArchiveConfig, fetch_skycell, stack_path
 from syndiff.stacks.rawstore import RawStore
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 # More rows than two chunks hold, and not a multiple of them.
 SKYCELL = small_skycell(nx=101, ny=150)

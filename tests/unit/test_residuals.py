@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from finestars import draw
 
-from syndiff.differences.difference import Difference
 from syndiff.differences.residuals import find_stars, measure_residuals
+from syndiff.differences.scaled import Difference
 
 SHAPE = (40, 50)
 Y, X = np.arange(40.0), np.arange(50.0)

@@ -11,7 +11,7 @@ from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.ffi.tiles import EDGE_PX
 from syndiff.scenes.scene import AUX_PLANES, SceneStrip
 from syndiff.scenes.store import SCENE_FORMAT, SceneStore
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.window import Window
 
 SCIENCE = Window(44, 3, 44 + 150, 3 + 100)

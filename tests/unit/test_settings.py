@@ -13,7 +13,7 @@ from syndiff.errors import ConfigError
 from syndiff.layout import Detector
 from syndiff.masks import StackMask
 from syndiff.settings import Settings
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.window import Window
 
 DETECTOR = Detector(20, 3, 3)

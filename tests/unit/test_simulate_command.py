@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from syndiff.cli import app
+from syndiff.commands.app import app
 from syndiff.ffi.observation import read_observation
 from syndiff.layout import Detector
 from syndiff.simulation import Simulation, plan_simulation
@@ -101,7 +101,7 @@ def test_a_target_is_where_the_header_puts_it():
 def test_help_loads_no_heavy_library():
     code = (
         "import sys\n"
-        "from syndiff.cli import app\n"
+        "from syndiff.commands.app import app\n"
         "for command in ('simulate', 'demo'):\n"
         "    app([command, '--help'], standalone_mode=False)\n"
         "heavy = {'matplotlib', 'tesswcs', 'astropy', 'numba', 'numpy'} & set(sys.modules)\n"

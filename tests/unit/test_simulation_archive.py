@@ -8,16 +8,16 @@ from astropy.io import fits
 
 from syndiff.errors import ConfigError
 from syndiff.masks import StackMask
-from syndiff.simulation.archive import (
+from syndiff.simulation.grid import skycell_wcs
+from syndiff.simulation.profiles import PsfConfig
+from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
+from syndiff.simulation.survey import (
     NOISE_CORRELATION,
     StackConfig,
     render_light,
     warped_noise,
     write_skycell,
 )
-from syndiff.simulation.grid import skycell_wcs
-from syndiff.simulation.profiles import PsfConfig
-from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
 from syndiff.sky.tessellation import Skycell
 
 CELL = Skycell(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from syndiff.simulation.stackfile import (
+from syndiff.simulation.stack_writer import (
     POGSON,
     StackHeader,
     choose_scaling,

@@ -7,7 +7,7 @@ from startables import gaia
 
 from syndiff.errors import ConfigError
 from syndiff.stars.coverage import check_coverage
-from syndiff.stars.files import stars_of_table
+from syndiff.stars.star_files import stars_of_table
 from syndiff.window import Window
 
 FRAME = ccd_frame(20, 3, 3)

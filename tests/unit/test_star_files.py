@@ -11,7 +11,7 @@ from astropy.table import Table
 from startables import gaia
 
 from syndiff.errors import ConfigError
-from syndiff.stars.files import read_star_file, stars_of_table
+from syndiff.stars.star_files import read_star_file, stars_of_table
 
 KINDS = {"fits": "fits", "ecsv": "ascii.ecsv", "csv": "ascii.csv", "vot": "votable"}
 

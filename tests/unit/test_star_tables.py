@@ -9,7 +9,7 @@ from astropy.table import MaskedColumn, Table
 from startables import gaia, tic
 
 from syndiff.errors import ConfigError
-from syndiff.stars.files import stars_of_table
+from syndiff.stars.star_files import stars_of_table
 
 ARCSEC = 1 / 3600
 

@@ -9,7 +9,7 @@ from astropy.time import Time
 
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.stars.catalogue import StarCatalogue, tess_magnitude
-from syndiff.stars.files import read_star_file, stars_of_table
+from syndiff.stars.star_files import read_star_file, stars_of_table
 
 
 def gaia_like(**changes):

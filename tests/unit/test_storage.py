@@ -9,7 +9,7 @@ import pytest
 from servers import s3_server
 
 from syndiff.errors import StorageError
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 BUCKET = "storage-root"
 

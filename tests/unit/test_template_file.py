@@ -22,12 +22,12 @@ from onestar import (
 )
 
 from syndiff.errors import RenderingError, StorageError
-from syndiff.fits_images import Room
 from syndiff.masks import DataQuality
 from syndiff.scenes.prf import GaussianResponse
 from syndiff.scenes.scene import SceneRenderer
 from syndiff.sky.displacement import Shift
-from syndiff.storage import Place
+from syndiff.storage.fits_images import Room
+from syndiff.storage.place import Place
 from syndiff.templates.template import Template
 from syndiff.templates.template_file import (
     Followed,

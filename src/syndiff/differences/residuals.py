@@ -13,7 +13,7 @@ from syndiff.differences.peaks import find_peaks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from syndiff.differences.difference import Difference
+    from syndiff.differences.scaled import Difference
 
 __all__ = ["StarResiduals", "find_stars", "measure_residuals"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from syndiff.config import SceneConfig
     from syndiff.ffi.observation import Frame
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = [
     "GaussianResponse",

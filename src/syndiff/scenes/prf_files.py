@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from syndiff.layout import Detector
     from syndiff.stacks.archive import Archive
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
     from syndiff.transport.attempt import Download
 
 __all__ = ["PrfSet", "keep_prf_grid", "prf_set", "read_prf_files"]

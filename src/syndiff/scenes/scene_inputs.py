@@ -19,7 +19,7 @@ from syndiff.scenes.store import SCENE_FORMAT
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory
-from syndiff.stars.inputs import StarInput
+from syndiff.stars.scene_stars import StarInput
 from syndiff.window import Window
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
 

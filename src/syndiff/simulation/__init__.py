@@ -3,7 +3,6 @@
 Nothing here shares code with the stages that it tests.
 """
 
-from syndiff.simulation.archive import StackConfig
 from syndiff.simulation.ffi import FfiConfig, Transient
 from syndiff.simulation.prf import PrfConfig
 from syndiff.simulation.profiles import PsfConfig
@@ -16,6 +15,7 @@ from syndiff.simulation.run import (
     simulate,
 )
 from syndiff.simulation.sky import SkyConfig, TestGalaxy, TestStar
+from syndiff.simulation.survey import StackConfig
 
 __all__ = [
     "FfiConfig",

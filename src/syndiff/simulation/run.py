@@ -16,7 +16,6 @@ from syndiff.config import PsfModel
 from syndiff.errors import ConfigError, MissingInputError, StorageError
 from syndiff.execution import Executor, LocalExecutor
 from syndiff.layout import Detector
-from syndiff.simulation.archive import StackConfig, write_skycell
 from syndiff.simulation.ffi import (
     SCIENCE,
     FfiConfig,
@@ -45,6 +44,7 @@ from syndiff.simulation.sources import (
     write_sources,
     write_star_catalogue,
 )
+from syndiff.simulation.survey import StackConfig, write_skycell
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.sky.tessellation import Skycell
 from syndiff.window import Window

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from syndiff.config import digest
 from syndiff.errors import ConfigError, GeometryError, MissingInputError
-from syndiff.fits_images import card_text
 from syndiff.sky.pixelmap import Lattice, PixelMap, sky_to_pixel
 from syndiff.sky.sharing import sharing_of
+from syndiff.storage.fits_images import card_text
 from syndiff.window import Window
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import numpy as np
 from syndiff.errors import GeometryError, MissingInputError, ObservationError
 from syndiff.ffi.observation import Frame
 from syndiff.kernels.lattice import CELL_PX, index_cells
-from syndiff.locks import locked
 from syndiff.sky.footprint_files import direction_to_sky, write_footprint
 from syndiff.sky.mapping import Mapping, Member, Reference
 from syndiff.sky.pixelmap import LATTICE_STEP_PX, Lattice, PixelMap
 from syndiff.sky.tessellation import Skycell, Tessellation
+from syndiff.storage.locks import locked
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.layout import Layout
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = [
     "index_skycell",

@@ -12,7 +12,7 @@ import numpy as np
 from syndiff.config import digest
 from syndiff.errors import GeometryError
 from syndiff.sky.planar import convex_overlap, is_within
-from syndiff.sky.skycell_catalogue import read_catalogue
+from syndiff.sky.skycell_file import read_catalogue
 from syndiff.sky.skycell_table import (
     SkycellTable,
     corner_pixels,
@@ -161,7 +161,7 @@ class Tessellation:
         Parameters
         ----------
         content : bytes or str or Path
-            The CSV file's bytes, or its path; `skycell_catalogue.read_catalogue` tells its columns.
+            The CSV file's bytes, or its path; `skycell_file.read_catalogue` tells its columns.
 
         Returns
         -------

@@ -16,7 +16,7 @@ import numpy as np
 from syndiff import __version__
 from syndiff.config import digest
 from syndiff.errors import AtlasError, IncompleteAtlasError, StorageError
-from syndiff.packing import chunk_path, pack_group, unpack_array
+from syndiff.storage.zarr_groups import chunk_path, pack_group, unpack_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from syndiff.layout import Detector
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.reduction import ReducedSkycell
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = ["FORMAT_VERSION", "Atlas", "AtlasKey", "AtlasRecord"]
 

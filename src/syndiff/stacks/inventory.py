@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from syndiff.config import digest
 from syndiff.errors import AtlasError
-from syndiff.locks import locked
-from syndiff.storage import Place
+from syndiff.storage.locks import locked
+from syndiff.storage.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

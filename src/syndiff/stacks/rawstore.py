@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.errors import AtlasError, CorruptDownloadError, StorageError
-from syndiff.packing import Shard, chunk_path, pack_group
 from syndiff.stacks.archive import PLANES, Fetched, SkycellFiles
+from syndiff.storage.zarr_groups import Shard, chunk_path, pack_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.stackfile import StackFile
     from syndiff.stacks.stackheader import Plane
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = ["RawStore"]
 

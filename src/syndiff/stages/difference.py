@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from syndiff.differences.difference import (
-    MOST_SCATTER,
-    DifferenceConfig,
-    subtract_template,
-)
-from syndiff.differences.difference_file import (
+from syndiff.differences.inputs import read_inputs
+from syndiff.differences.leftover import measure_leftover
+from syndiff.differences.matched import MatchConfig, match_template, refine_background
+from syndiff.differences.products import (
     DifferenceRecord,
     pack_difference,
     pack_residuals,
     write_difference,
 )
-from syndiff.differences.difference_inputs import read_inputs
-from syndiff.differences.leftover import measure_leftover
-from syndiff.differences.matched_difference import MatchConfig, match_template, refine_background
 from syndiff.differences.residuals import StarResiduals, find_stars, measure_residuals
+from syndiff.differences.scaled import (
+    MOST_SCATTER,
+    DifferenceConfig,
+    subtract_template,
+)
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.ffi.dead_pixels import describe_dead
 from syndiff.layout import difference_name
@@ -32,15 +32,15 @@ from syndiff.masks import DataQuality, format_quality, spoilt_pixels
 from syndiff.plots import Plane, StarPoints, draw_residuals
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stages.stage import StageReport, clock
-from syndiff.stars.files import read_star_file
-from syndiff.storage import Place
+from syndiff.stars.star_files import read_star_file
+from syndiff.storage.place import Place
 from syndiff.window import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from syndiff.differences.difference import Difference
-    from syndiff.differences.difference_inputs import DifferenceInputs
+    from syndiff.differences.inputs import DifferenceInputs
+    from syndiff.differences.scaled import Difference
     from syndiff.ffi.observation import Observation
     from syndiff.settings import Settings
 

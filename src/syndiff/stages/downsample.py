@@ -12,8 +12,6 @@ from syndiff.config import MAX_SAMPLES, digest
 from syndiff.errors import ConfigError, GeometryError, ObservationError, RenderingError
 from syndiff.ffi.detector_flags import flag_detector
 from syndiff.ffi.pixels import read_ffi_pixels
-from syndiff.fits_images import Room
-from syndiff.locks import locked
 from syndiff.masks import DataQuality, format_quality
 from syndiff.pointing.following import (
     check_detector,
@@ -28,6 +26,8 @@ from syndiff.scenes.store import SceneStore
 from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.stages.stage import StageReport, clock
+from syndiff.storage.fits_images import Room
+from syndiff.storage.locks import locked
 from syndiff.templates.template import Template, follow_template, sample_template
 from syndiff.templates.template_file import (
     SIZE_CARD,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from syndiff.scenes.store import StoredScene
     from syndiff.sky.displacement import Displacement
     from syndiff.stages.stage import StageRun
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = ["downsample_stage"]
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.ffi.tiles import MARGIN_PX, TileGrid
-from syndiff.locks import locked
 from syndiff.pointing.following import doubt_about
-from syndiff.sky.catalogue import find_catalogue, open_tessellation
+from syndiff.sky.chosen_tessellation import find_catalogue, open_tessellation
 from syndiff.sky.mapping import Mapping, Reference, map_frame, refuse_other_frame
 from syndiff.sky.mapping_files import (
     read_unlocked,
@@ -18,6 +17,7 @@ from syndiff.sky.mapping_files import (
     write_skycell_map,
 )
 from syndiff.stages.stage import StageReport, clock, run_tasks
+from syndiff.storage.locks import locked
 
 if TYPE_CHECKING:
     from syndiff.ffi.frame import Frame
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from syndiff.layout import Layout
     from syndiff.sky.tessellation import Skycell, Tessellation
     from syndiff.stages.stage import StageRun
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
     from syndiff.window import Window
 
 __all__ = ["mapping_stage"]

@@ -14,7 +14,6 @@ import numpy as np
 from syndiff.config import BANDS
 from syndiff.errors import RenderingError
 from syndiff.ffi.tiles import MARGIN_PX, TileGrid
-from syndiff.locks import locked
 from syndiff.scenes.combine import (
     CombineConfig,
     Contribution,
@@ -25,12 +24,13 @@ from syndiff.scenes.combine import (
 from syndiff.scenes.metadata import write_scene_metadata
 from syndiff.scenes.scene_inputs import SceneInputs, SceneJob
 from syndiff.scenes.store import SceneStore
-from syndiff.sky.catalogue import read_tessellation
+from syndiff.sky.chosen_tessellation import read_tessellation
 from syndiff.sky.pixelmap import PixelMap
 from syndiff.sky.sharing import Sharing, sharing_of
 from syndiff.stages.stage import StageReport, clock, release_memory, run_tasks
-from syndiff.stars.inputs import write_replaced_stars
 from syndiff.stars.replacement import known_cells
+from syndiff.stars.scene_stars import write_replaced_stars
+from syndiff.storage.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from syndiff.config import DEFAULT_GAIA_TAP, digest
 from syndiff.errors import ArchiveUnavailableError, ConfigError
 from syndiff.ffi.tiles import TileGrid
 from syndiff.stars.catalogue import StarCatalogue
-from syndiff.stars.files import stars_of_table
+from syndiff.stars.star_files import stars_of_table
 from syndiff.transport.attempt import ArchiveConfig, TransientError
 from syndiff.transport.service import WebService
 

@@ -12,7 +12,7 @@ from syndiff.errors import RenderingError
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = ["GZIP_MAGIC", "check_lossless", "refuse_other_product", "unpacked"]
 

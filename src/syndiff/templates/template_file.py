@@ -14,11 +14,11 @@ from syndiff import __version__, values
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.errors import RenderingError
 from syndiff.ffi.frame import Frame
-from syndiff.fits_images import Room, card_text, pack_hdus, packed_size
 from syndiff.kernels.planes import tally_pixels
 from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
-from syndiff.storage import Place
+from syndiff.storage.fits_images import Room, card_text, pack_hdus, packed_size
+from syndiff.storage.place import Place
 from syndiff.templates.template import MIN_COVERAGE, Template
 from syndiff.templates.template_content import (
     GZIP_MAGIC,

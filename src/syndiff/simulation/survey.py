@@ -16,7 +16,7 @@ from syndiff.simulation.grid import skycell_border, skycell_wcs
 from syndiff.simulation.profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
 from syndiff.simulation.sky import Cap
 from syndiff.simulation.sources import ZERO_POINT, Sources, unit_vectors
-from syndiff.simulation.stackfile import (
+from syndiff.simulation.stack_writer import (
     StackHeader,
     choose_scaling,
     encode,

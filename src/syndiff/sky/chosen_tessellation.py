@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from syndiff.errors import GeometryError, MissingInputError
 from syndiff.sky.tessellation import Tessellation
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 
 if TYPE_CHECKING:
     from syndiff.layout import Layout

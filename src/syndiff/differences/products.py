@@ -11,18 +11,18 @@ import numpy as np
 
 from syndiff import __version__
 from syndiff.errors import RenderingError, StorageError
-from syndiff.fits_images import card_text, pack_hdus
 from syndiff.masks import DataQuality
+from syndiff.storage.fits_images import card_text, pack_hdus
 
 if TYPE_CHECKING:
     from astropy.io import fits
     from numpy.typing import NDArray
 
-    from syndiff.differences.difference import Difference
-    from syndiff.differences.difference_inputs import DifferenceInputs
+    from syndiff.differences.inputs import DifferenceInputs
     from syndiff.differences.matching import VaryingKernel
     from syndiff.differences.residuals import StarResiduals
-    from syndiff.storage import Place
+    from syndiff.differences.scaled import Difference
+    from syndiff.storage.place import Place
 
 __all__ = [
     "DifferenceRecord",

@@ -188,7 +188,7 @@ def subtract_template(
     pixels tell to a fifth of a pixel's noise everywhere (`order_told`); of a higher one if that
     lowers the scatter by a fifth and is told to 0.7 of a pixel's noise. Pixels are clipped by their
     residual in units of the uncertainty, against the median absolute deviation of all.
-    `match_template` of `matched_difference` fits a kernel besides.
+    `match_template` of `differences.matched` fits a kernel besides.
     """
     config = config or DifferenceConfig()
     for name, plane in (("uncertainty", uncertainty), ("template", template)):

@@ -14,7 +14,7 @@ from syndiff.settings import Settings, flag_of, option_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from syndiff.terminal import Terminal
+    from syndiff.commands.display import Terminal
 
 __all__ = ["Camera", "Catalogue", "Ccd", "Ffi", "Sector", "Verbose", "shown", "takes"]
 
@@ -60,7 +60,7 @@ def shown(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
     Terminal
         Takes progress and the report.
     """
-    from syndiff.terminal import terminal
+    from syndiff.commands.display import terminal
 
     with terminal(verbose, as_json=as_json) as found:
         yield found

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from syndiff.storage import Place
+    from syndiff.storage.place import Place
 
 __all__ = ["locked"]
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syndiff.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
 from syndiff.config import TESS_ZERO_POINT
-from syndiff.differences.difference import subtract_template
+from syndiff.differences.scaled import subtract_template
 from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.execution import LocalExecutor, available_cores
 from syndiff.ffi.observation import read_observation
@@ -31,9 +30,10 @@ from syndiff.simulation import (
     plan_simulation,
     simulate,
 )
+from syndiff.simulation.accuracy import clean_pixels, compare_box, compare_field, flux_ratios
 from syndiff.simulation.ffi import E_PER_S_PER_FLUX, wcs_of
 from syndiff.simulation.grid import small_catalogue
-from syndiff.storage import Place
+from syndiff.storage.place import Place
 from syndiff.templates.template import MIN_COVERAGE
 from syndiff.templates.template_file import read_template
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from syndiff.accuracy import BoxAccuracy, FieldAccuracy, FluxRatio
     from syndiff.config import Background
+    from syndiff.simulation.accuracy import BoxAccuracy, FieldAccuracy, FluxRatio
     from syndiff.sky.tessellation import Skycell
     from syndiff.stages.stage import Progress
     from syndiff.templates.template import Template

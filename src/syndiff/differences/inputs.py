@@ -18,13 +18,13 @@ from syndiff.errors import (
 )
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import read_ffi_pixels
-from syndiff.locks import locked
 from syndiff.scenes.metadata import SceneRecord
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.displacement import displacement_between
 from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
-from syndiff.storage import Place
+from syndiff.storage.locks import locked
+from syndiff.storage.place import Place
 from syndiff.templates.template import Template, follow_template
 from syndiff.templates.template_file import (
     read_header,

@@ -12,15 +12,15 @@ import typer
 from typer.core import TyperCommand
 
 from syndiff import __version__
+from syndiff.commands.options import Camera, Catalogue, Ccd, Ffi, Sector, Verbose, shown, takes
 from syndiff.config import parse_pixel, parse_target
 from syndiff.layout import Detector
-from syndiff.options import Camera, Catalogue, Ccd, Ffi, Sector, Verbose, shown, takes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from syndiff.commands.display import Terminal
     from syndiff.settings import Settings
-    from syndiff.terminal import Terminal
 
 __all__ = ["app", "run"]
 
@@ -374,7 +374,7 @@ def demo(
 ) -> None:
     """Simulate a small sky, make its templates, compare them with the truth. No network."""
     with shown(verbose, as_json=False) as terminal:
-        from syndiff.demo import run_demo
+        from syndiff.simulation.demo import run_demo
 
         report = run_demo(directory, terminal.progress)
         terminal.show_demo(report)

@@ -33,10 +33,10 @@ from syndiff.settings import Settings, flag_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from syndiff.demo import DemoReport
     from syndiff.pipeline import DriftReport, RunReport
     from syndiff.pointing.drift import Drift
     from syndiff.simulation import Simulation
+    from syndiff.simulation.demo import DemoReport
     from syndiff.stages.stage import StageReport
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_PARTIAL", "EXIT_USAGE", "Terminal", "terminal"]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.differences.clipped_fit import MAD_TO_SIGMA, Clipping
-from syndiff.differences.difference import (
+from syndiff.differences.matching import Taps, VaryingKernel, fit_kernel
+from syndiff.differences.mesh import mesh_background
+from syndiff.differences.peaks import find_peaks
+from syndiff.differences.scaled import (
     Difference,
     DifferenceConfig,
     check_scale,
     subtract_template,
 )
-from syndiff.differences.matching import Taps, VaryingKernel, fit_kernel
-from syndiff.differences.mesh import mesh_background
-from syndiff.differences.peaks import find_peaks
 from syndiff.errors import ConfigError, RenderingError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Bytes and Zarr groups at a place, FITS files of images, locks."""
