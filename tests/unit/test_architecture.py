@@ -19,21 +19,9 @@ GROUND = {
 }
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
-PACKAGES = tuple(
-    [
-        "storage",
-        "transport",
-        "kernels",
-        "ffi",
-        "sky",
-        "stacks",
-        "stars",
-        "scenes",
-        "templates",
-        "pointing",
-        "differences",
-        "stages",
-    ]
+PACKAGES = (
+    *("storage", "transport", "kernels", "ffi", "sky", "stacks", "stars", "scenes", "templates"),
+    *("pointing", "differences", "stages"),
 )
 """From the bottom up: each may import those before it. The simulation has a rule of its own."""
 STAGES = {
