@@ -12,7 +12,7 @@ import typer
 from syndiff.commands.app import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = {
     "pipeline.py": "pipeline",
     "pancakes_v2.py": "mapping",
