@@ -195,6 +195,15 @@ def test_headers_tell_what_the_documentation_promises(written):
     assert read_template(written[0])[1]["PSFSIGMA"] == 40.0
 
 
+def test_every_header_counts_the_axes_of_its_wcs_first(written):
+    """Without WCSAXES, verifiers take the WCS of the empty primary HDU for one of 0 axes."""
+    with fits.open(io.BytesIO(written[0].read())) as hdus:
+        for hdu in hdus[:-1]:
+            keywords = list(hdu.header)
+            assert hdu.header["WCSAXES"] == 2
+            assert keywords.index("WCSAXES") < min(map(keywords.index, ("CTYPE1", "CRPIX1")))
+
+
 def test_bits_are_named(written):
     with fits.open(io.BytesIO(written[0].read())) as hdus:
         header = hdus["DQ"].header

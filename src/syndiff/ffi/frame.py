@@ -111,7 +111,9 @@ class Frame:
         """
         from astropy.io.fits import Header
 
-        return Header.fromstring(self.cards, sep="\n")
+        # In an HDU without pixels WCSAXES alone tells how many axes the others are of.
+        axes = "WCSAXES =                    2 / number of WCS axes"
+        return Header.fromstring(f"{axes}\n{self.cards}", sep="\n")
 
     @property
     def digest(self) -> str:
