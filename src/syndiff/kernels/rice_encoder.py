@@ -1,4 +1,9 @@
-"""Rice compression of 16-bit rows, for the simulator's files (the pipeline only decodes)."""
+"""Rice compression of 16-bit rows, for the simulator's files (the pipeline only decodes).
+
+The codes are cfitsio's. astropy, which calls it row by row, takes 3.6 times as long: 0.46 core-s
+instead of 0.13 of the 1.9 of a simulated skycell of 1600 px; the demo's skies take 18.8 with it
+instead of 14.7.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
