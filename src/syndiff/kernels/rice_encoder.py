@@ -64,6 +64,7 @@ def encode_rows(plane: NDArray[np.int16], out: NDArray[np.uint8], ends: NDArray[
                 zigzag[i] = 2 * difference if difference >= 0 else -2 * difference - 1
                 total += zigzag[i]
                 last = value
+            # cfitsio's choice, to the bit: as many low bits as half the mean code has.
             mean = max(0, total - n // 2 - 1) // n
             low = 0
             while mean >> (low + 1) > 0:
@@ -77,12 +78,14 @@ def encode_rows(plane: NDArray[np.int16], out: NDArray[np.uint8], ends: NDArray[
             else:
                 _put(out, state, low + 1, _FS_BITS)
                 for i in range(n):
+                    # zeros, a one bit, the low bits; the last 15 zeros or fewer go with the rest.
                     zeros = zigzag[i] >> low
                     while zeros >= 16:
                         _put(out, state, 0, 16)
                         zeros -= 16
                     stop = 1 << low
                     _put(out, state, stop | (zigzag[i] & (stop - 1)), zeros + 1 + low)
+        # A row ends with a whole byte.
         if state[2] > 0:
             _put(out, state, 0, 8 - state[2])
         ends[j] = state[0]

@@ -53,6 +53,8 @@ def _add_part(
     """Add a cell to those of the nine nodes from (row, column) on that `out` has from `top` on."""
     for plane in range(values.size):
         value = np.float64(values[plane])
+        # The same products in the same order as `_add_all`'s: a node holds the same bits in any
+        # part of the grid.
         for j in range(max(0, top - row), min(3, out.shape[1] - row)):
             for i in range(max(0, -column), min(3, out.shape[2] - column)):
                 out[plane, row + j, column + i] += value * wx[i] * wy[j]
