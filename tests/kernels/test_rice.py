@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from numba import config as numba_config
 from stackplanes import compressed, sky_like
 
-from syndiff.kernels.rice import SPARE_BYTES, decode_rows
-from syndiff.kernels.rice_lanes import LANES
+from syndiff.kernels.rice import LANES, SPARE_BYTES, decode_rows
 
 # Only without the compiler: NumPy's scalars warn where 64 bits wrap around, as they should here.
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -108,13 +107,13 @@ def encode(row, blocksize, kinds):
     return pack(row[0], blocks)
 
 
-def run_kernel(rows, nx, blocksize, spare, in_lanes):
+def run_kernel(rows, nx, blocksize, spare):
     """Run the kernel on rows of bytes laid out back to back; returns its verdict and the DN."""
     lengths = np.array([len(row) for row in rows], np.int64)
     starts = 7 + np.cumsum(lengths) - lengths
     data = ending_at_a_guard(b"\xff" * 7 + b"".join(rows) + spare * SPARE_BYTES)
     guarded = np.full((len(rows) + 2, nx), 12345, np.int16)
-    bad = decode_rows(data, starts, lengths, blocksize, guarded[1:-1], in_lanes)
+    bad = decode_rows(data, starts, lengths, blocksize, guarded[1:-1])
     assert (guarded[[0, -1]] == 12345).all()
     return bad, guarded[1:-1]
 
@@ -132,14 +131,14 @@ def ending_at_a_guard(octets):
 
 
 def decode(rows, nx, blocksize=32, spare=b"\xff"):
-    """Decode rows by fours and, more often than there are lanes, in lanes; both must agree."""
-    bad, dn = run_kernel(rows, nx, blocksize, spare, False)
-    if not numba_config.DISABLE_JIT:
-        times = 1 + -(-LANES // len(rows))
-        verdict, copies = run_kernel(rows * times, nx, blocksize, spare, True)
-        assert verdict == bad
-        if bad < 0:
-            np.testing.assert_array_equal(copies, np.tile(dn, (times, 1)))
+    """Decode rows one by one and, more often than there are lanes, together; both must agree."""
+    bad, dn = run_kernel(rows, nx, blocksize, spare)
+    assert len(rows) < LANES
+    times = 1 + -(-LANES // len(rows))
+    verdict, copies = run_kernel(rows * times, nx, blocksize, spare)
+    assert verdict == bad
+    if bad < 0:
+        np.testing.assert_array_equal(copies, np.tile(dn, (times, 1)))
     return bad, dn
 
 
@@ -308,18 +307,18 @@ def test_corrupt_monotonous_rows(filler, length):
 
 @pytest.mark.parametrize("kind", [1, 14])
 def test_corrupt_codes_that_run_far_past_the_end(kind):
-    """32 pixels of zeros, each the longest step that the fast path can take: 64 + 1 + f bits."""
-    bad, _ = decode([bytes([0, 0, kind << 4])] * 4, 1000, 1000, spare=b"\0")
-    assert bad == 0
+    """32 pixels of zeros, each the longest step that the fast path can take: 51 + 1 + f bits."""
+    for blocksize in (32, 1000):
+        bad, _ = decode([bytes([0, 0, kind << 4])] * 4, 1000, blocksize, spare=b"\0")
+        assert bad == 0
 
 
-@pytest.mark.skipif(bool(numba_config.DISABLE_JIT), reason="Python code has no vectors")
 def test_lanes_of_all_sorts_at_once():
     """Each row has kinds of its own; a long code or a raw block makes all of them go slowly."""
     image = sky_like((LANES, 700))
     image[3, 100:300] = image[7, :] = -5
     rows = [encode(row, 32, [0, 9, 9 + q % 5, 12, 13]) for q, row in enumerate(image.tolist())]
-    bad, dn = run_kernel(rows, 700, 32, b"\xff", True)
+    bad, dn = run_kernel(rows, 700, 32, b"\xff")
     assert bad == -1
     np.testing.assert_array_equal(dn, image)
 
@@ -346,8 +345,8 @@ def test_releases_the_gil():
     starts = np.tile(np.cumsum(lengths[:4]) - lengths[:4], 5000)
     data = np.frombuffer(b"".join(rows) + b"\0" * SPARE_BYTES, np.uint8)
     out = np.empty((len(lengths), 2000), np.int16)
-    decode_rows(data, starts[:8], lengths[:8], 32, out[:8], False)
-    thread = threading.Thread(target=decode_rows, args=(data, starts, lengths, 32, out, False))
+    decode_rows(data, starts[:8], lengths[:8], 32, out[:8])
+    thread = threading.Thread(target=decode_rows, args=(data, starts, lengths, 32, out))
     ticks = 0
     thread.start()
     while thread.is_alive():

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from syndiff.storage.fits_images import Room, card_text, pack_hdus, packed_size
+from syndiff.storage.fits_images import card_text, pack_hdus, packed_size
 
 
 def make_hdus(seed=0):
@@ -42,15 +42,6 @@ def through_astropy(hdus):
 
 def test_bytes_are_those_of_astropy():
     assert bytes(pack_hdus(make_hdus())) == through_astropy(make_hdus())
-
-
-def test_memory_is_used_again():
-    room = Room()
-    wanted = bytes(pack_hdus(make_hdus(1)))
-    room.of(len(wanted) + 5)[:] = 255
-    first = np.frombuffer(pack_hdus(make_hdus(1), room), np.uint8)
-    assert bytes(first) == wanted
-    assert np.shares_memory(first, pack_hdus(make_hdus(2), room))
 
 
 def test_size_is_known_before():

@@ -26,7 +26,6 @@ from syndiff.masks import DataQuality
 from syndiff.scenes.prf import GaussianResponse
 from syndiff.scenes.scene import SceneRenderer
 from syndiff.sky.displacement import Shift
-from syndiff.storage.fits_images import Room
 from syndiff.storage.place import Place
 from syndiff.templates.template import Template
 from syndiff.templates.template_file import (
@@ -121,12 +120,12 @@ def test_planes_are_read_as_written(written):
 
 def test_a_table_that_files_have_in_common_changes_nothing(frame, tmp_path):
     window, place = Window(100, 50, 112, 59), Place.at(tmp_path) / "template.fits"
-    inputs, room = inputs_table(SCENE), Room()
+    inputs = inputs_table(SCENE)
     for seed, offset in enumerate([(0.37, -0.21), (0.0, 0.5)]):
         template, record = random_template(window.shape, seed), record_of(frame, window, offset)
         write_template(place, template, record, "d")
         alone = place.read()
-        write_template(place, template, record, "d", room=room, inputs=inputs)
+        write_template(place, template, record, "d", inputs=inputs)
         assert place.read() == alone
 
 

@@ -294,6 +294,8 @@ class _Design:
 
     def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
         samples, places = self._samples(pixels)
+        # The kernel's weight of tap m is sum_t c[t, m] P_t(x, y): the unknown c[t, m] multiplies
+        # the product of polynomial t at the pixel and the sample under the tap.
         products = _products(places, self.terms)
         varied = products[:, :, None] * samples[:, None, :]
         return np.hstack(
@@ -302,6 +304,7 @@ class _Design:
 
     def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
         samples, places = self._samples(pixels)
+        # As `rows(pixels) @ values`, without the rows: a hundred numbers a pixel, not thousands.
         size = samples.shape[1] * len(self.terms)
         weights = _products(places, self.terms) @ values[:size].reshape(len(self.terms), -1)
         smooth = _products(places, self.smooth) @ values[size:]
@@ -313,6 +316,8 @@ class _Design:
         """Return the samples that the kernel reaches, (n, m), and the pixels' places, -1 to 1."""
         y, x = np.divmod(self.flat[pixels], self.fine_model.shape[1])
         phases, pad = self.fine_model.phases, self.fine_model.pad_px
+        # The samples as one line of numbers: where a tap's lies from pixel (0, 0), and how far on
+        # the pixel is, add up. [phase y, phase x, row, column] with `pad` pixels before the first.
         fine, _, height, width = phases.shape
         phase_y, phase_x, down, across = self.taps.cells.T
         steps = ((phase_y * fine + phase_x) * height + down + pad) * width + across + pad
@@ -330,6 +335,7 @@ _PRIOR_VARIATION = 0.3
 
 def _prior(taps: Taps, terms: NDArray[np.int64], smooth: int, scale: float) -> Prior:
     """Return what is known of the weights before; nothing of the background."""
+    # Normal, around the kernel that leaves the template as it is: scale in the middle, 0 elsewhere.
     distance = np.hypot(*taps.places.T)
     width = _PRIOR_WIDTH * np.exp(-0.5 * (distance / _PRIOR_REACH_PX) ** 2) + _PRIOR_FLOOR
     widths = np.outer(np.where(terms.sum(1) == 0, 1.0, _PRIOR_VARIATION), width).ravel() * scale

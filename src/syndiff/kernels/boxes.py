@@ -90,6 +90,13 @@ def sum_boxes(
     Every sum is taken in an order that depends on the pixels' places only: column by column in a
     box, box row by box row in a cell. So strips of any even length give the same bits.
     """
+    # Boxes of 2 x 2 pixels, and what is summed on from them; so many rows of each a row of boxes:
+    #
+    #     pixels   row 2 b, 2 b + 1     0.25"    read
+    #     boxes    row b                0.5"     flux, counts
+    #              row b >> 1           1"       variance
+    #              row b >> 2           2"       usable pixels, mask bits
+    #              row b >> 4           8"       flagged pixels
     rows, nx = strip.image.shape
     flux = np.empty(nx, np.float32)
     variance = np.empty(nx, np.float32)
@@ -112,6 +119,7 @@ def sum_boxes(
             )
             look_up(strip.image_values, strip.image[j + q], values[0, q])
             look_up(strip.variance_values, strip.variance[j + q], values[1, q])
+        # The last row of an odd number: the one below it is none, and counts as without data.
         if j + 1 == rows:
             values[:, 1] = np.nan
         below = strip.mask[min(j + 1, rows - 1)]
@@ -150,6 +158,7 @@ def _collect_bits(
     They are ORed into 2" cells, flagged pixels counted in 8" cells, and 2" cells with bits of
     `left_out` set in `spotted`.
     """
+    # A row without flags, as most are, ends here: a loop of vectors.
     bits = np.uint16(0)
     for i in range(mask.size):
         bits |= mask[i]

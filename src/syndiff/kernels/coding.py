@@ -51,9 +51,11 @@ def encode_asinh(
                 continue
             value = np.float64(x[j, i]) + rest
             code = np.rint(steps * np.arcsinh(value / scale))
+            # "not <=" is true of NaN too, ahead of a cast that would make some number of it.
             if not abs(code) <= 32767:
                 return False
             out[j, i] = np.int16(code)
+            # What the code stands for, by its bit pattern: a negative one wraps to 32768 and up.
             rest = value - scale * sinh[np.uint16(out[j, i])]
     return True
 

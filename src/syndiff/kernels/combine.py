@@ -63,6 +63,7 @@ def weigh_codes(
         codes, row, lacks = patterns[j], total[j], invalid[j]
         row[:] = 0
         for i in range(row.size):
+            # Pattern 0 is light 0: one "or" of all bands tells that most cells have none.
             is_lit = np.uint16(0)
             for k in range(bands.size):
                 is_lit |= codes[i, k]
@@ -203,6 +204,7 @@ def raise_flags(
         row, target = mask[j], out[j]
         for i in range(nx):
             target[i] = flag if row[i] & anywhere else np.uint8(0)
+        # Four rows of 2" cells share a row of 8" cells: bands are or-ed once for the four.
         if j % 4 == 0:
             beside[:] = 0
             for band in range(left_out.shape[0]):
@@ -318,6 +320,16 @@ def guess_lost(
     out : (ny, nx) float32
         Set where a way from a bright rim leads to; must be 0.
     """
+    # A hole is filled like a pond from its rim, a ring of cells a turn:
+    #
+    #     * * * * *        * light outside    a ring's guess is `growth` times the brightest of the
+    #     * 1 1 1 *                           cells around it that light or the ring before gave;
+    #     * 1 2 1 *                           a dark rim begins no ring, so an empty hole stays dark
+    #     * 1 1 1 *
+    #     * * * * *
+    #
+    # A turn's guesses are kept apart until all are made: else they would feed on each other, and
+    # depend on the order of the cells.
     row, column = cells
     least, growth, most = limits
     fresh = np.empty(row.size, np.float32)
@@ -332,6 +344,7 @@ def guess_lost(
             if brightest > (least if turn == 1 else 0.0):
                 guess = growth * brightest
                 fresh[k] = min(most, guess)
+        # Cells without a guess move up in the list, which the next turn looks at alone.
         still = 0
         for k in range(left):
             if fresh[k] > 0:

@@ -45,6 +45,8 @@ def convolve_varying(
         target = out[y]
         target[:] = 0
         for m in range(taps.shape[0]):
+            # The tap's weight along the row, sum_k (sum_j c[j, k] P_j(y)) P_k(x): what is in
+            # brackets is one number for the row, so all loops over x are plain sums of rows.
             weight[:] = 0
             for k in range(orders):
                 factor = 0.0

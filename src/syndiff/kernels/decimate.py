@@ -69,7 +69,15 @@ def split_light(boxes: Boxes, weights: NDArray[np.float32], out: CoarseSums) -> 
     """
     rows, columns = boxes.flux.shape
     height, width = out.light.shape
-    # the last twelve box rows of detected light, with the spline's reach on either side
+    # A 2" cell takes twelve box rows, four of its own and four on either side, so that each row
+    # of boxes goes into three rows of cells. A ring holds the last twelve; a step brings four:
+    #
+    #     box row   4J-4 ... 4J-1 | 4J ... 4J+3 | 4J+4 ... 4J+7 | 4J+8 ... 4J+11
+    #     cell J    [---------------  12 rows  ----------------]
+    #     cell J+1                [----------------  12 rows  -----------------]
+    #
+    # Rows are summed first, column by column, then columns: 60 products a cell, not 144.
+    # Four columns of padding on either side are the spline's reach.
     ring = np.zeros((12, 4 * width + 8), np.float32)
     column_sums = np.empty(4 * width + 8, np.float32)
     # of the rows of an 8" cell so far, column by column
@@ -123,6 +131,8 @@ def _split_row(
         flux, count, lit = boxes.flux[row, part], boxes.counts[row, part], is_light[part]
         target, rest, total = light[4:][part], faint[part], counts[part]
         for i in range(rest.size):
+            # Dark: all of x is undetected. Lit: all is light. In extended light (2) its pedestal,
+            # undetected light as around it, stays below.
             x = flux[i] - height * np.float32(count[i])
             below = foot * np.float32(count[i]) if lit[i] == 2 else np.float32(0)
             target[i] = x - below if lit[i] != 0 else np.float32(0)
@@ -226,6 +236,7 @@ def scatter_light(
     """
     rows, columns = out.shape
     for k in range(light.size):
+        # A box reaches its own 2" cell and those beside it; weights count from box 4 I - 4 on.
         J = box_row[k] >> 2
         I = box_column[k] >> 2
         for a in range(max(J - 1, 0), min(J + 2, rows)):

@@ -107,6 +107,8 @@ def mesh_sums(
         for I in range(level.shape[1]):
             part = slice(64 * I, min(64 * I + 64, columns))
             flux, count, marked = cell_flux[j, part], cell_count[j, part], detected[j, part]
+            # Values chosen, not branches taken: so the loop becomes vectors. Sums of a stretch of
+            # 64 in float32, which the mesh cell's, in float64, are made of.
             light, pixels = np.float32(0), 0
             for i in range(flux.size):
                 is_dark = marked[i] == 0
@@ -134,6 +136,7 @@ def sum_dark(
         Added to.
     """
     rows, columns = flux.shape
+    # Three columns more: the last block may reach beyond the edge, where nothing is.
     light = np.zeros(columns + 3, np.float32)
     noise = np.zeros(columns + 3, np.float32)
     for j in range(rows):
@@ -209,11 +212,14 @@ def median(samples: NDArray[np.float32]) -> np.float32:
     By halving the range in which it lies: to count what lies below takes vectors, where a partition
     waits for each comparison (measured: six times as fast for 1000 numbers).
     """
-    # as whole numbers of the same order
+    # The bits of floats, read as whole numbers, are in order where the sign is +; where it is -,
+    # larger numbers are lower. To invert all bits but the sign of the latter puts both in order.
+    # (That is why no NaN may be among them: it would count as beyond infinity.)
     keys = samples.view(np.int32)
     for i in range(keys.size):
         keys[i] ^= (keys[i] >> 31) & 0x7FFFFFFF
     half = (keys.size - 1) >> 1
+    # As int64: the sum of two of 32 bits would overflow. At most 32 turns.
     low, high = np.int64(keys.min()), np.int64(keys.max())
     while low < high:
         middle = (low + high) >> 1
@@ -221,6 +227,7 @@ def median(samples: NDArray[np.float32]) -> np.float32:
             high = middle
         else:
             low = middle + 1
+    # For an even number, the upper of the two middle ones: the same value, or the next larger one.
     following = low
     if keys.size % 2 == 0 and _count_up_to(keys, np.int32(low)) == half + 1:
         following = np.int64(0x7FFFFFFF)
@@ -292,7 +299,11 @@ def matched_filter(
     sum(k f) / sqrt(sum(k^2 v)) with noise taken as independent from cell to cell.
     """
     rows, columns = flux.shape
-    # one column of nothing on either side
+    # Three rows at hand, taken in turn (row j in slot j % 3), one column of nothing on either side:
+    #
+    #     row j - 1   slot c   1 2 1        weights of the signal; those of the variance are their
+    #     row j       slot b   2 4 2        squares, 1 4 1, 4 16 4, 1 4 1
+    #     row j + 1   slot a   1 2 1        read just before row j is done
     f = np.zeros((3, columns + 2), np.float32)
     v = np.zeros((3, columns + 2), np.float32)
     signal = np.empty(columns, np.float32)

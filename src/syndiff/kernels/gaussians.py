@@ -48,6 +48,7 @@ def add_round(image: F64, stars: F64, floor: float, work: F64) -> None:
         contrast = flux / (2.0 * math.pi * sigma * sigma * floor)
         if contrast <= 1.0:
             continue
+        # Where exp(-r^2 / 2 sigma^2) falls to the floor's part of the peak; 1 px for the pixel.
         reach = sigma * math.sqrt(2.0 * math.log(contrast)) + 1.0
         x0, x1 = max(0, math.ceil(x - reach)), min(nx, math.floor(x + reach) + 1)
         y0, y1 = max(0, math.ceil(y - reach)), min(ny, math.floor(y + reach) + 1)
@@ -91,6 +92,8 @@ def add_elliptical(image: F64, blobs: F64, floor: float) -> None:
         hx, hy = math.sqrt(limit * xx), math.sqrt(limit * yy)
         x0, x1 = max(0, math.ceil(x - hx)), min(nx, math.floor(x + hx) + 1)
         y0, y1 = max(0, math.ceil(y - hy)), min(ny, math.floor(y + hy) + 1)
+        # The inverse covariance. With q = (a dx^2 + 2 b dx dy + c dy^2) / 2, a step of one pixel
+        # in x multiplies exp(-q) by exp(-a (dx + 1/2) - b dy), and that by exp(-a).
         a, b, c = yy / det, -xy / det, xx / det
         growth = math.exp(-a)
         for j in range(y0, y1):
@@ -133,6 +136,7 @@ def add_integrated(image: F64, blobs: F64, level: float, nodes: F64, weights: F6
         peak = flux / (2.0 * math.pi * math.sqrt(det))
         hy = math.sqrt(limit * yy) + 0.5
         y0, y1 = max(0, math.ceil(y - hy)), min(ny, math.floor(y + hy) + 1)
+        # Half the inverse covariance, its factors of 2 moved: q = a dx^2 + b dx dy + c dy^2.
         a, b, c = 0.5 * yy / det, -xy / det, 0.5 * xx / det
         growth = math.exp(-2.0 * a)
         for j in range(y0, y1):

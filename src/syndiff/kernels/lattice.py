@@ -71,10 +71,13 @@ def index_cells(
     x0, y0, x1, y1, columns = window
     for J in range(out.shape[0]):
         j = J // cells
+        # A node lies at the centre of a cell's first pixel, the cell's own centre half a cell less
+        # half a pixel on from there.
         t = (J - j * cells + 0.5 - 0.5 / CELL_PX) / cells
         for I in range(out.shape[1]):
             i = I // cells
             s = (I - i * cells + 0.5 - 0.5 / CELL_PX) / cells
+            # Half a pixel on, so that pixel k is what lies from k to k + 1.
             x = _blend(node_x, i, j, s, t) + 0.5
             y = _blend(node_y, i, j, s, t) + 0.5
             out[J, I] = -1

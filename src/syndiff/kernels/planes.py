@@ -146,6 +146,7 @@ def tally_pixels(
         row, flags = flux[j], quality[j]
         for i in range(left, right):
             finite += np.isfinite(row[i])
+        # Runs of equal flags, each counted when it ends.
         last, length = 0, 0
         for i in range(left, right):
             # Neighbours have the same flags mostly: a number that only grows needs no memory.

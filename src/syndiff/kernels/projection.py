@@ -31,6 +31,8 @@ def _polynomial(coefficients: FloatArray, u: float, v: float) -> Any:
     n = coefficients.shape[0]
     value = slope_u = slope_v = 0.0
     for p in range(n - 1, -1, -1):
+        # Horner, and its derivative by the product's rule: of f = f v + c, f' = f' v + f, taken
+        # before f changes.
         row = row_v = 0.0
         for q in range(n - 1 - p, -1, -1):
             row_v = row_v * v + row

@@ -34,6 +34,7 @@ def subtract_rings(
     Rings 0 to ``last - 3`` are subtracted, where their median is above the level. Medians are those
     of numpy's `median`, halves of sums of two taken in single precision.
     """
+    # Cells sorted by ring, by counting: how many each has, where each begins, then into place.
     first = np.zeros(last + 2, np.int64)
     for j in range(rings.shape[0]):
         for i in range(rings.shape[1]):
@@ -50,6 +51,8 @@ def subtract_rings(
                 end[ring] += 1
     values = np.empty(len(cells), np.float32)
     for plane in planes:
+        # Light of a star falls outwards. Rings are gone through from the star on, until two in
+        # turn are not above the level: what is bright beyond that is something else.
         level, fading = 0.0, 0
         far = first[max(0, last - 2)]
         if far < len(cells):
@@ -87,6 +90,8 @@ def _median(plane: F32, cells: I64, values: F32) -> float:
 @njit(cache=True, nogil=True)
 def _nth(values: F32, count: int, wanted: int) -> float:
     """Return the value of a rank, with no larger one before it and no smaller one behind it."""
+    # Quickselect (Hoare 1961): after a turn, low..j is no larger than the pivot, i..high no
+    # smaller; the wanted rank lies in one of them, or between them, where all equal the pivot.
     low, high = 0, count - 1
     while low < high:
         pivot = values[(low + high) // 2]

@@ -64,6 +64,13 @@ def sample_constant(
     taps in x run along memory too. No sum is taken in another order than it is written: a pixel is
     bitwise the same in any window.
     """
+    # Pixel x takes samples step x to step x + n - 1 of the line. With step = 4, side by side:
+    #
+    #     line        0 1 2 3 4 5 6 7 8 9 ...
+    #     phase 0     0       4       8              tap t of pixel x is
+    #     phase 1       1       5       9            phases[t % step, x + t // step],
+    #     phase 2         2       6                  so that pixels side by side take
+    #     phase 3           3       7              what lies side by side
     ny, nx = out.shape
     n = taps_x.size
     width = step * (nx - 1) + n
@@ -233,6 +240,7 @@ def sample_field(
             k, t, x = node[i], part[i], places.x + i + places.beside_x
             column = (x - (shift_x[k] * (1.0 - t) + shift_x[k + 1] * t)) * step
             row = (y - (shift_y[k] * (1.0 - t) + shift_y[k + 1] * t)) * step
+            # The sample to the left and above, and how far past it: which taps, and their weights.
             left, top = np.floor(column), np.floor(row)
             _blend_taps(table, column - left, across)
             _blend_taps(table, row - top, down)

@@ -65,6 +65,8 @@ def _depth(u: float, v: float, rectangle: Floats) -> float:
     least = _least_distance(u, v, rectangle)
     if least <= 0.0:
         return 0.0
+    # Distances in units of the least: each ratio is 0 to 1, so no power over- or underflows to
+    # harm, and the sum of the four powers is 1 to 4.
     a, b = least / (u - rectangle[0]), least / (rectangle[2] - u)
     c, d = least / (v - rectangle[1]), least / (rectangle[3] - v)
     a, b, c, d = a * a, b * b, c * c, d * d
@@ -79,6 +81,7 @@ def _enter_planes(x: float, y: float, planes: Floats, unions: Floats, places: Fl
     """
     inside = 0
     for g in range(planes.shape[0]):
+        # Gnomonic planes: straight lines stay straight, so one goes onto another by a matrix.
         scale = 1.0 / (planes[g, 2, 0] * x + planes[g, 2, 1] * y + planes[g, 2, 2])
         u = (planes[g, 0, 0] * x + planes[g, 0, 1] * y + planes[g, 0, 2]) * scale
         v = (planes[g, 1, 0] * x + planes[g, 1, 1] * y + planes[g, 1, 2]) * scale
@@ -94,6 +97,7 @@ def _enter_planes(x: float, y: float, planes: Floats, unions: Floats, places: Fl
 @njit(cache=True, nogil=True)
 def _group_share(g: int, inside: int, places: Floats, unions: Floats, width: float) -> float:
     """Return the share of group g among the `inside` groups that hold the point."""
+    # On a border that no group is inside of, the ramps between its skycells alone decide.
     if places[g, 2] <= 0.0:
         return 1.0 if inside == 0 else 0.0
     if inside == 1:
@@ -122,6 +126,8 @@ def _evident_share(g: int, places: Floats, width: float) -> float:
         other = places[t, 2]
         if t == g or other <= 0.0:
             continue
+        # A depth is SHALLOWEST of the least distance to all of it, and a ramp spans +- `width` of
+        # the difference of depths at most: beyond that it is 0 or 1 whatever they are exactly.
         if SHALLOWEST * other - own >= width:
             return 0.0
         is_far_ahead = is_far_ahead and SHALLOWEST * own - other >= width
@@ -188,7 +194,8 @@ def _precedence(g: int, places: Floats, width: float) -> float:
             continue
         both = own + other
         ratio = both / width
-        # A smooth minimum of the ramp's width and the overlap's.
+        # A smooth minimum of the ramp's width and the overlap's. It is below `both`, so the ramp
+        # has come to 0 where the own depth is 0, on the border, however narrow the overlap.
         reach = both / np.sqrt(np.sqrt(1.0 + ratio * ratio * ratio * ratio))
         product *= _smoothstep(0.5 + (own - other) / (2.0 * reach))
         if product == 0.0:
@@ -290,6 +297,18 @@ def share_lit(
     shift_u, shift_v = planes[0, 0, 2], planes[0, 1, 2]
     middle_u = 0.5 * (ramps[0, 0, 1] + ramps[0, 1, 0])
     middle_v = 0.5 * (ramps[0, 2, 1] + ramps[0, 3, 0])
+    # Within its group (no turn: pixels only shift) a share is a product of one in u and one in v:
+    # each is looked up where the other is 1. The groups' shares come on top, where others are:
+    #
+    #     a row of cells    |. . . . . . . . . . . . . . . . . . . . . . . . . . . . . . .|
+    #     other unions               begin [= = = = = = = = = = = = = =] end
+    #     long stretches    |-------128-------|-------128-------|-------128-------|
+    #                         not met            evident: 0 or 1   |16|16|16|16|     not evident
+    #     cell by cell                                                |. .|   where 16 aren't, too
+    #
+    # A stretch is evident if what both its ends tell holds for all between (`_evident_stretch`):
+    # 2 points in place of 128. Depths of single cells, four divisions and two square roots a group,
+    # are left for the few where shares really change.
     for i in range(x.size):
         across[i] = _ramp_share(x[i] + shift_u, middle_v, bounds[0], ramps[0])
     for j in range(y.size):
@@ -364,6 +383,7 @@ def mark_lost(
             u = (plane[0, 0] * x[i] + plane[0, 1] * y[j] + plane[0, 2]) * scale
             v = (plane[1, 0] * x[i] + plane[1, 1] * y[j] + plane[1, 2]) * scale
             if weighty[0] < u < weighty[2] and weighty[1] < v < weighty[3]:
+                # An eighth: 8 pixels to a cell. A last cell that is narrower ends with the skycell.
                 column = min(int((u - bounds[0]) * 0.125), invalid.shape[1] - 1)
                 row = min(int((v - bounds[1]) * 0.125), invalid.shape[0] - 1)
                 lost[j, i] |= invalid[row, column]
@@ -545,5 +565,6 @@ def _share_of_valid(weights: Floats, bits: NDArray[np.int64], band: int) -> floa
         total += (weights[k, 0] + RESERVE * gone * weights[k, 1]) * (1 - (bits[k] >> band & 1))
     if gone == 0.0 or total == 0.0:
         return -1.0
+    # The same term as in the sum: shares of all valid skycells add up to 1 but for rounding.
     own = (weights[0, 0] + RESERVE * gone * weights[0, 1]) * (1 - (bits[0] >> band & 1))
     return float(own / total)

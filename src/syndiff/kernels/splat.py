@@ -53,6 +53,8 @@ def _add_part(
     """Add a cell to those of the nine nodes from (row, column) on that `out` has from `top` on."""
     for plane in range(values.size):
         value = np.float64(values[plane])
+        # The same products in the same order as `_add_all`'s: a node holds the same bits in any
+        # part of the grid.
         for j in range(max(0, top - row), min(3, out.shape[1] - row)):
             for i in range(max(0, -column), min(3, out.shape[2] - column)):
                 out[plane, row + j, column + i] += value * wx[i] * wy[j]
@@ -120,25 +122,16 @@ def splat_cells(
     Notes
     -----
     Of a cell at the border the nodes in `out` get their part, so that they hold what they would
-    hold in any larger grid.
+    hold in any larger grid. A cell's three weights along an axis, its place ``d`` from the nearest
+    node (-1/2 to 1/2)::
+
+        node        nearest - 1       nearest       nearest + 1
+        weight     (1/2 - d)^2 / 2   3/4 - d^2     (1/2 + d)^2 / 2      their sum is 1
     """
-    planes, ny, nx = values.shape
-    rows, columns = out.shape[1], out.shape[2]
-    # A B-spline reaches a node and a half.
-    low_x = origin[0] + (first[1] - 1.5) / nodes_per_px
-    low_y = origin[1] + (first[0] + top - 1.5) / nodes_per_px
-    bounds = np.array(
-        [
-            low_x,
-            low_y,
-            low_x + (columns + 2) / nodes_per_px,
-            low_y + (rows - top + 2) / nodes_per_px,
-        ]
-    )
-    # A lattice node is the centre of a PS1 pixel, a cell's centre lies between pixels.
-    shift = 0.5 - 0.5 / (64 // per_square)
-    part = 1.0 / per_square  # a power of two, so that nothing is rounded
-    x0, y0, x_first, y_first = origin[0], origin[1], first[1] + 1, first[0] + 1
+    _, ny, nx = values.shape
+    bounds = _reached(origin, nodes_per_px, first, top, out.shape[1:])
+    # Not the arrays: references to them would be counted at each square.
+    grid = origin[0], origin[1], nodes_per_px, first[1] + 1, first[0] + 1, top
     squares = (nx + per_square - 1) // per_square
     lit = np.empty((per_square, squares * per_square), np.uint8)
     for row in range((ny + per_square - 1) // per_square):
@@ -146,42 +139,92 @@ def splat_cells(
         for column in range(squares):
             if _misses(lattice_x, lattice_y, row, column, bounds):
                 continue
+            # Most rows of squares miss a row of tiles: only what is looked at is marked.
             if not is_marked:
                 _mark_lit(values, row * per_square, lit)
                 is_marked = True
-            xa, xb = lattice_x[row, column], lattice_x[row, column + 1]
-            xc, xd = lattice_x[row + 1, column], lattice_x[row + 1, column + 1]
-            ya, yb = lattice_y[row, column], lattice_y[row, column + 1]
-            yc, yd = lattice_y[row + 1, column], lattice_y[row + 1, column + 1]
-            start = column * per_square
-            for m in range(per_square):
-                if _is_dark(lit[m], start, start + per_square):
-                    continue
-                j = row * per_square + m
-                t = (m + shift) * part
-                x_left, x_right = xa + (xc - xa) * t, xb + (xd - xb) * t
-                y_left, y_right = ya + (yc - ya) * t, yb + (yd - yb) * t
-                for k in range(per_square):
-                    i = start + k
-                    if not lit[m, i]:
-                        continue
-                    s = (k + shift) * part
-                    u = (x_left + (x_right - x_left) * s - x0) * nodes_per_px
-                    v = (y_left + (y_right - y_left) * s - y0) * nodes_per_px
-                    nearest_u, nearest_v = np.floor(u + 0.5), np.floor(v + 0.5)
-                    a, b = int(nearest_u) - x_first, int(nearest_v) - y_first
-                    d, e = u - nearest_u, v - nearest_v
-                    wx0, wx2 = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
-                    wy0, wy2 = 0.5 * (0.5 - e) ** 2, 0.5 * (0.5 + e) ** 2
-                    wx = wx0, 1.0 - wx0 - wx2, wx2
-                    wy = wy0, 1.0 - wy0 - wy2, wy2
-                    if a < 0 or b < top or a + 3 > columns or b + 3 > rows:
-                        _add_part(values[:, j, i], wx, wy, a, b, top, out)
-                        continue
-                    for plane in range(planes):
-                        value = np.float64(values[plane, j, i])
-                        if value != 0:
-                            _add_all(value, wx, wy, np.uint64(a), np.uint64(b), out[plane])
+            corners = (
+                *(lattice_x[row, column], lattice_x[row, column + 1]),
+                *(lattice_x[row + 1, column], lattice_x[row + 1, column + 1]),
+                *(lattice_y[row, column], lattice_y[row, column + 1]),
+                *(lattice_y[row + 1, column], lattice_y[row + 1, column + 1]),
+            )
+            place = row * per_square, column * per_square, per_square
+            _splat_square(values, lit, place, corners, grid, out)
+
+
+@njit(cache=True, nogil=True)
+def _reached(
+    origin: NDArray[np.float64],
+    nodes_per_px: int,
+    first: NDArray[np.int64],
+    top: int,
+    shape: tuple[int, int],
+) -> NDArray[np.float64]:
+    """Return x0, y0, x1, y1 of the places, in TESS pixels, whose cells reach the nodes of `out`."""
+    # A B-spline reaches a node and a half.
+    low_x = origin[0] + (first[1] - 1.5) / nodes_per_px
+    low_y = origin[1] + (first[0] + top - 1.5) / nodes_per_px
+    high_x = low_x + (shape[1] + 2) / nodes_per_px
+    high_y = low_y + (shape[0] - top + 2) / nodes_per_px
+    return np.array([low_x, low_y, high_x, high_y])
+
+
+@njit(cache=True, nogil=True)
+def _splat_square(
+    values: NDArray[np.float32],
+    lit: NDArray[np.uint8],
+    place: tuple[int, int, int],
+    corners: tuple[float, float, float, float, float, float, float, float],
+    grid: tuple[float, float, int, int, int, int],
+    out: NDArray[np.float64],
+) -> None:
+    """Add the cells of one lattice square.
+
+    `place` is its first row and column of cells, and how many they are; `corners` are x, then y, at
+    the lattice nodes a b below c d; `grid` is the origin's x and y, nodes along a pixel, column
+    and row of the node right and above of out[:, 0, 0], and the first row to add to.
+    """
+    xa, xb, xc, xd, ya, yb, yc, yd = corners
+    first_j, start, per_square = place
+    planes, rows, columns = out.shape
+    # A lattice node is the centre of a PS1 pixel, a cell's centre lies between pixels.
+    shift = 0.5 - 0.5 / (64 // per_square)
+    part = 1.0 / per_square  # a power of two, so that nothing is rounded
+    x0, y0, nodes_per_px, x_first, y_first, top = grid
+    for m in range(per_square):
+        if _is_dark(lit[m], start, start + per_square):
+            continue
+        j = np.uint64(first_j + m)
+        # Along y once a row, along x for each cell: the same place from either neighbour square.
+        t = (m + shift) * part
+        x_left, x_right = xa + (xc - xa) * t, xb + (xd - xb) * t
+        y_left, y_right = ya + (yc - ya) * t, yb + (yd - yb) * t
+        for k in range(per_square):
+            i = np.uint64(start + k)
+            if not lit[m, i]:
+                continue
+            s = (k + shift) * part
+            u = (x_left + (x_right - x_left) * s - x0) * nodes_per_px
+            v = (y_left + (y_right - y_left) * s - y0) * nodes_per_px
+            nearest_u, nearest_v = np.floor(u + 0.5), np.floor(v + 0.5)
+            a, b = int(nearest_u) - x_first, int(nearest_v) - y_first
+            wx, wy = _spline(u - nearest_u), _spline(v - nearest_v)
+            if a < 0 or b < top or a + 3 > columns or b + 3 > rows:
+                _add_part(values[:, j, i], wx, wy, a, b, top, out)
+                continue
+            for plane in range(planes):
+                value = np.float64(values[plane, j, i])
+                if value != 0:
+                    _add_all(value, wx, wy, np.uint64(a), np.uint64(b), out[plane])
+
+
+@njit(cache=True, nogil=True)
+def _spline(d: float) -> tuple[float, float, float]:
+    """Return the weights of the three nodes around a place, `d` from the middle one."""
+    before, after = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
+    # The middle one from the others, not from 3/4 - d^2: they sum to 1 to the last bit.
+    return before, 1.0 - before - after, after
 
 
 @njit(cache=True, nogil=True)

@@ -121,7 +121,7 @@ def _reduction_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     bits = np.uint16(0)
     packed = _array("u2", 2, is_readonly=True)
     yield bigendian.unpack_rows, (packed, index_1, bits, words_2)
-    yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2, True)
+    yield rice.decode_rows, (bytes_1, index_1, index_1, 0, short_2)
     aside = boxes.LeftOutBoxes(index_i4, index_i4, single_1, _array("u1", 1))
     yield boxes.sum_boxes, (rows, 0, bits, bits, sums, aside)
     yield boxes.add_pairs, (single_1, single_1)

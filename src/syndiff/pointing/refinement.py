@@ -297,6 +297,7 @@ def _columns(
         field = displacement.moved(*shift)
         return follow_flux(scene, origin=origin, window=window, displacement=field)
 
+    # Central differences, whose error goes with h^2.
     h, middle = np.float32(_STEP_PX), flux(0.0, 0.0)
     right, left = flux(_STEP_PX, 0.0), flux(-_STEP_PX, 0.0)
     up, down = flux(0.0, _STEP_PX), flux(0.0, -_STEP_PX)
@@ -360,6 +361,8 @@ def _fit_block(matrix: FloatArray, target: FloatArray) -> tuple[float, ...] | No
     norms = np.linalg.norm(matrix, axis=0)
     if not (norms > 0).all():
         return None
+    # Columns of length 1: light, slopes and curvatures are of different units and sizes, which the
+    # condition must not tell of.
     matrix = matrix / norms
     kept = np.ones(len(target), np.bool_)
     for _ in range(_CLIP_ROUNDS):
@@ -374,9 +377,11 @@ def _fit_block(matrix: FloatArray, target: FloatArray) -> tuple[float, ...] | No
         pulls = target - matrix @ values
         scatter = _MAD_TO_SIGMA * float(np.median(np.abs(pulls[kept])))
         clipped = np.abs(pulls) <= _CLIP * scatter
+        # Without noise half of the pulls can be 0: everything else would be clipped.
         if scatter == 0 or np.array_equal(clipped, kept):
             break
         kept = clipped
+    # The median knows nothing of the wings that clipping left, the rms does.
     scatter = max(scatter, float(np.sqrt((pulls[kept] ** 2).mean())))
     values, errors = values / norms, scatter * np.sqrt(np.diag(covariance)) / norms
     scale = values[0]

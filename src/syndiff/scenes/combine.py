@@ -219,11 +219,7 @@ def combine(
     put = None
     if stars is not None and isinstance(light, _PlaneLight):
         put = _replace(light.planes, reduced, stars, config)
-    if put is not None:
-        invalid[put.known] &= ~_bits_of(reduced.bands)
-        # What was left out there is put back.
-        flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
-        flags |= put.flags
+        _accept(put, reduced.bands, invalid, flags)
     noise_flux = _cell_noise(reduced)
     total, bright = light.weigh(invalid, _BRIGHT_SIGMAS * noise_flux)
     lacking = {**holes, skycell.name: invalid} if invalid.any() else holes
@@ -237,39 +233,84 @@ def combine(
         least=_RIM_SIGMAS * noise_flux,
     )
     flags[hidden] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
-    full = _full_counts(skycell)
-    plain = _at_coarse_centres(sharing, full.shape)
-    shares = np.stack([plain] * len(BANDS))
-    noise = np.ones_like(plain)
-    doubts = np.zeros((len(DOUBTS), *full.shape), np.float32)
+    coarse = _Coarse.where_all_is_there(sharing, _full_counts(skycell))
+    # Flags where the plain share is 0 are about to go; a lost cell may get a share of its own.
     own_flags = flags[lost.row, lost.column]
     kernels.take_share(share, total, flags)
     if lost.row.size:
-        weights, more_noise = _stand_ins(reduced, bright)
-        there = light.at(lost.row, lost.column)
-        kernels.stand_in(lost.row, lost.column, there, lost.shares, bits, weights, total)
         flags[lost.row, lost.column] = _flags_of_lost(own_flags, bits, lost)
-        changes = lost.shares - share[lost.row, lost.column]
-        shares += _coarse_changes(lost, changes, flags.shape)
-        noise += _coarse_changes(lost, more_noise[None, bits] - 1, flags.shape)[0]
-        _doubt_lost(doubts, lost, (there, changes, bits), total)
-        # Stars are put back whole: bands that others have here are the others' part of them.
-        share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
-    doubts[0] += _coarse_sums(hidden, share[hidden] * hidden_flux, full.shape)
-    doubts[0] += speckled_light(total, _lost_pixels(reduced, full), shares)
-    counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
-    coarse = _coarse_planes(reduced, shares, full, counted)
-    coarse[0] *= noise
-    coarse[3] = plain * full
-    coarse[5:7] = plain * left_out_light(reduced, config.background, config.diffuse_arcsec)
-    coarse[-len(DOUBTS) :] = doubts
+        there = light.at(lost.row, lost.column)
+        _share_anew(lost, (there, bits), _stand_ins(reduced, bright), share, total, coarse=coarse)
+    coarse.doubts[0] += _coarse_sums(hidden, share[hidden] * hidden_flux, coarse.full.shape)
+    coarse.doubts[0] += speckled_light(total, _lost_pixels(reduced, coarse.full), coarse.shares)
+    planes = _coarse_planes(reduced, coarse, config)
     if put is None:
-        return Contribution(total, coarse, flags, None, None)
+        return Contribution(total, planes, flags, None, None)
     total += share * put.added
-    coarse[[0, 4]] *= _to_coarse(np.stack([~put.cut, ~put.known]))
+    planes[[0, 4]] *= _to_coarse(np.stack([~put.cut, ~put.known]))
     errors = _share_errors(put, share)
-    coarse[-1] = put_back_light(errors, full.shape)
-    return Contribution(total, coarse, flags, put, errors)
+    planes[-1] = put_back_light(errors, coarse.full.shape)
+    return Contribution(total, planes, flags, put, errors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Coarse:
+    """What is summed up on 8" cells while a skycell's light is shared; all but `full` change."""
+
+    full: FloatPlane
+    """(n8y, n8x) PS1 pixels in each cell."""
+    plain: FloatPlane
+    """(n8y, n8x) the skycell's share if all skycells had valid data."""
+    shares: FloatPlane
+    """(4, n8y, n8x) its share of each band."""
+    noise: FloatPlane
+    """(n8y, n8x) variance over that of the usual weights on the bands."""
+    doubts: FloatPlane
+    """(len(DOUBTS), n8y, n8x) light that may be wrong."""
+
+    @classmethod
+    def where_all_is_there(cls, sharing: Sharing, full: FloatPlane) -> _Coarse:
+        """Return it as it is where no skycell lacks data: the same share in every band."""
+        plain = _at_coarse_centres(sharing, full.shape)
+        shares = np.stack([plain] * len(BANDS))
+        doubts = np.zeros((len(DOUBTS), *full.shape), np.float32)
+        return cls(full, plain, shares, np.ones_like(plain), doubts)
+
+
+def _accept(
+    put: Replacement,
+    bands: tuple[str, ...],
+    invalid: NDArray[np.uint8],
+    flags: NDArray[np.uint8],
+) -> None:
+    """Take note of stars that are put back: data are known there, and no light is left out."""
+    invalid[put.known] &= ~_bits_of(bands)
+    flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
+    flags |= put.flags
+
+
+def _share_anew(
+    lost: LostCells,
+    found: tuple[FloatPlane, NDArray[np.uint8]],
+    stand_ins: tuple[FloatPlane, FloatPlane],
+    share: FloatPlane,
+    total: FloatPlane,
+    *,
+    coarse: _Coarse,
+) -> None:
+    """Give lost cells their shares, band by band; `share`, `total` and `coarse` are modified.
+
+    `found` is their light by band, and the bands they lack; `stand_ins` is from `_stand_ins`.
+    """
+    (there, bits), (weights, more_noise) = found, stand_ins
+    kernels.stand_in(lost.row, lost.column, there, lost.shares, bits, weights, total)
+    changes = lost.shares - share[lost.row, lost.column]
+    # On 8" cells plain shares are taken at centres: what lost 2" cells change is added to that.
+    coarse.shares[:] += _coarse_changes(lost, changes, total.shape)
+    coarse.noise[:] += _coarse_changes(lost, more_noise[None, bits] - 1, total.shape)[0]
+    _doubt_lost(coarse.doubts, lost, (there, changes, bits), total)
+    # Stars are put back whole: bands that others have here are the others' part of them.
+    share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
 
 
 def _flags_of_lost(
@@ -546,12 +587,12 @@ def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
-def _coarse_planes(
-    reduced: ReducedSkycell, shares: FloatPlane, full: FloatPlane, counted: tuple[FloatPlane, float]
-) -> FloatPlane:
-    """Return `COARSE_PLANES` of a skycell, all but the complete counts and what is left out."""
+def _coarse_planes(reduced: ReducedSkycell, coarse: _Coarse, config: CombineConfig) -> FloatPlane:
+    """Return `COARSE_PLANES` of a skycell."""
+    full, shares = coarse.full, coarse.shares
     planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
     valid = np.zeros((len(BANDS), *full.shape), np.float32)
+    counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
     detected, undetected = counted[0], np.float32(counted[1])
     for k, band in enumerate(reduced.bands):
         b = BANDS.index(band)
@@ -563,6 +604,11 @@ def _coarse_planes(
         planes[1] += taken * reduced.count[k]
         planes[2] += taken * reduced.flagged[k]
         valid[b] = reduced.count[k]
+    planes[0] *= coarse.noise
+    planes[3] = coarse.plain * full
     for weight, share, count in zip(_WEIGHTS, shares, valid, strict=True):
         planes[4] += np.float32(weight) * share * (full - count)
+    left_out = left_out_light(reduced, config.background, config.diffuse_arcsec)
+    planes[5:7] = coarse.plain * left_out
+    planes[-len(DOUBTS) :] = coarse.doubts
     return planes

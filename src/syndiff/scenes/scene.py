@@ -413,6 +413,14 @@ class SceneRenderer:
 
         What the response holds beyond their Nyquist frequency is folded back, as sampling does.
         """
+        # At n samples a side, waves k and k - n are the same numbers: their transforms add up.
+        #
+        #     kept     -highest [.. a ..] -n/2 [...... b ......] n/2 [.. c ..] highest
+        #     folded                      -n/2 [. c . b ..  b . a .] n/2       a + n, c - n
+        #
+        # In x, k >= 0 alone is stored, since T(-kx, -ky) is the conjugate of T(kx, ky): a comes
+        # from c turned round (`negative`), and what c adds is below 0. In y rows are 0 ... highest,
+        # then -highest ... -1.
         transfer: NDArray[Any] = self._corner_response(row, column, self._patch(row, column))
         samples = self._side_px * AUX_SAMPLES_PER_PX
         half, highest = samples // 2, self._kx.size - 1
@@ -422,6 +430,7 @@ class SceneRenderer:
         negative = np.roll(transfer[::-1], 1, axis=0).conj()
         folding = np.arange(half, highest + 1)
         columns[:, samples - folding] += negative[:, folding]
+        # kx = samples, if it is kept at all, is kx = 0 once more.
         columns[:, :1] += transfer[:, samples : samples + 1].sum(axis=1, keepdims=True)
         out = np.zeros((samples, half + 1), transfer.dtype)
         for first in range(0, highest + 1, samples):

@@ -170,6 +170,7 @@ def sharing_of(tessellation: Tessellation, skycell: Skycell) -> Sharing:
         [[tessellation.row(skycell.name)], tessellation.overlapping_rows(skycell)]
     )
     numbers, first, groups = np.unique(of_all.number[rows], return_index=True, return_inverse=True)
+    # `unique` sorts by number; groups are wanted as they are met, this skycell's own as number 0.
     order = np.argsort(first)
     rank = np.argsort(order)
     heads = tessellation.table.take(rows[first[order]])
@@ -411,6 +412,8 @@ def _bits_of(sharing: Sharing, k: int, given: Bits) -> _InvalidCells:
     nx, ny = sharing.skycell.nx - 0.5, sharing.skycell.ny - 0.5
     corners = np.array([[-0.5, nx, nx, -0.5], [-0.5, -0.5, ny, ny], [1.0, 1.0, 1.0, 1.0]])
     turned = sharing.planes[sharing.groups[k]] @ corners
+    # The corners of the skycell among the other's cells: a projection keeps it convex, so the cells
+    # between their extremes hold all of it; one more on either side for rounding.
     places = (turned[:2] / turned[2] - [[u0], [v0]]) / CELL_PX
     columns, rows = (
         slice(*np.clip([np.floor(p.min()) - 1, np.ceil(p.max()) + 1], 0, n).astype(int).tolist())

@@ -278,11 +278,11 @@ class _RiceRows:
     blocksize: int
 
     def read(self, j0: int, out: NDArray[Any]) -> None:
-        from syndiff.kernels.rice import IN_LANES, decode_rows
+        from syndiff.kernels.rice import decode_rows
 
         starts, lengths = self.starts[j0 : j0 + len(out)], self.lengths[j0 : j0 + len(out)]
         octets, origin = self._with_spare(int(starts.min()), int((starts + lengths).max()))
-        bad = decode_rows(octets, starts - origin, lengths, self.blocksize, out, IN_LANES)
+        bad = decode_rows(octets, starts - origin, lengths, self.blocksize, out)
         if bad >= 0:
             reason = f"its codes don't fill its {lengths[bad]} bytes"
             _fail(self.image, f"row {j0 + bad}", f"RICE_1: {reason}")

@@ -26,7 +26,6 @@ from syndiff.scenes.store import SceneStore
 from syndiff.sky.mapping import Reference
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.stages.stage import StageReport, clock
-from syndiff.storage.fits_images import Room
 from syndiff.storage.locks import locked
 from syndiff.templates.template import Template, follow_template, sample_template
 from syndiff.templates.template_file import (
@@ -96,11 +95,6 @@ class _Request:
         One for all: memory that is given back and asked for again costs a quarter more.
         """
         return Template.blank(self.window, self.oversample)
-
-    @functools.cached_property
-    def room(self) -> Room:
-        """Memory for one template's file, for the same reason."""
-        return Room()
 
     @functools.cached_property
     def inputs(self) -> fits.BinTableHDU:
@@ -371,8 +365,7 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
         frame, window = request.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
     _flag_detector(canvas.quality, request.window, record.offset, request)
-    room, inputs = request.room, request.inputs
-    write_template(job.place, canvas, record, job.digest, room=room, inputs=inputs)
+    write_template(job.place, canvas, record, job.digest, inputs=request.inputs)
     return ""
 
 

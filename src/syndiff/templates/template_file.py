@@ -17,7 +17,7 @@ from syndiff.ffi.frame import Frame
 from syndiff.kernels.planes import tally_pixels
 from syndiff.layout import Detector
 from syndiff.masks import DataQuality, format_bits
-from syndiff.storage.fits_images import Room, card_text, pack_hdus, packed_size
+from syndiff.storage.fits_images import card_text, pack_hdus, packed_size
 from syndiff.storage.place import Place
 from syndiff.templates.template import MIN_COVERAGE, Template
 from syndiff.templates.template_content import (
@@ -167,7 +167,6 @@ def write_template(
     record: TemplateRecord,
     digest: str,
     *,
-    room: Room | None = None,
     inputs: fits.BinTableHDU | None = None,
 ) -> None:
     """Write a template file, whole or not at all.
@@ -182,8 +181,6 @@ def write_template(
         Where they come from.
     digest : str
         Digest of everything the template depends on.
-    room : Room, optional
-        Memory to put the file together in.
     inputs : BinTableHDU, optional
         What `inputs_table` makes of ``record.scene``, for files that have it in common.
 
@@ -212,7 +209,7 @@ def write_template(
         hdus.append(fits.ImageHDU(plane, header=header, name=name))
     hdus.append(inputs_table(record.scene) if inputs is None else inputs)
     hdus[0].header[SIZE_CARD] = packed_size(hdus)
-    place.write(pack_hdus(hdus, room))
+    place.write(pack_hdus(hdus))
 
 
 def read_header(place: Place) -> fits.Header | None:
