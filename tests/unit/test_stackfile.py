@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 import obstore
 import pytest
-import zarr
 from astropy.io import fits
 from stackplanes import (
     CDELT,
@@ -27,7 +26,7 @@ from stackplanes import (
 )
 
 from syndiff.errors import CorruptDownloadError
-from syndiff.stacks.stackfile import StackFile, open_stackfile
+from syndiff.stacks.stackfile import open_stackfile
 
 SKYCELL = small_skycell()
 DN = sky_like(SKYCELL.shape)
@@ -224,35 +223,6 @@ def test_any_buffer_will_do(tmp_path):
         ]
     for buffer in buffers:
         np.testing.assert_array_equal(opened(buffer).rows(0, SKYCELL.ny), DN)
-
-
-def test_a_kept_plane_is_the_same(plane, tmp_path):
-    stack = opened(plane_file(plane, RAW[plane], SKYCELL), plane)
-    kept = zarr.create_array(tmp_path / "kept.zarr", data=stack.rows(0, SKYCELL.ny))
-    for array in (kept, kept[:]):
-        options = {"source": "kept.zarr", "plane": plane, "band": "y", "skycell": SKYCELL}
-        again = StackFile.from_array(stack.header_text, array, **options)
-        np.testing.assert_array_equal(again.rows(5, 30), RAW[plane][5:30])
-        assert again.header_text == stack.header_text
-        assert repr(again.header) == repr(stack.header)
-        assert (again.shape, again.exptime_s, again.mjd_obs) == (
-            stack.shape,
-            stack.exptime_s,
-            stack.mjd_obs,
-        )
-        if plane != "mask":
-            np.testing.assert_array_equal(again.value_table(), stack.value_table())
-
-
-def test_a_kept_plane_of_another_kind_is_refused():
-    text = opened(plane_file("image", DN, SKYCELL)).header_text
-    options = {"source": "kept.zarr", "plane": "image", "band": "y", "skycell": SKYCELL}
-    with pytest.raises(CorruptDownloadError, match=r"kept.zarr: kept plane is uint16 of shape"):
-        StackFile.from_array(text, BITS, **options)
-    with pytest.raises(CorruptDownloadError, match=r"shape \(36, 301\), expected int16"):
-        StackFile.from_array(text, DN[1:], **options)
-    with pytest.raises(CorruptDownloadError, match=r"kept.zarr: FPA.FILTERID is 'y.00000'"):
-        StackFile.from_array(text, DN, **(options | {"band": "r"}))
 
 
 def test_rows_out_of_range(plane):

@@ -482,13 +482,13 @@ class SceneInputs:
 
 def _describe_band(band: str, state: str, record: AtlasRecord | None) -> dict[str, Any]:
     """Return one row of the inputs: where a band came from, or why it isn't there."""
-    found = record.meta["bands"].get(band) if record is not None else None
-    image = found["files"]["image"] if found is not None else {}
+    found = record.meta.bands.get(band) if record is not None else None
+    image = found.files.get("image") if found is not None else None
     return {
         "band": band,
-        "source": image.get("source", ""),
-        "sha256": image.get("sha256", ""),
-        "mjd_obs": found["mjd_obs"] if found is not None else None,
-        "exptime_s": found["exptime_s"] if found is not None else None,
+        "source": image.source if image is not None else "",
+        "sha256": image.sha256 if image is not None else "",
+        "mjd_obs": found.mjd_obs if found is not None else None,
+        "exptime_s": found.exptime_s if found is not None else None,
         "state": "absent" if record is not None and found is None else state,
     }

@@ -8,7 +8,6 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from syndiff.errors import CorruptDownloadError
 from syndiff.stacks.cards import Cards
 from syndiff.stacks.fitstiles import Rows, find_image, open_rows
 from syndiff.stacks.floats import code_values, is_coded
@@ -31,7 +30,7 @@ __all__ = ["StackFile", "open_stackfile"]
 class StackFile:
     """One plane of a skycell in one band.
 
-    Made by `open_stackfile` or `from_array`, never directly. Reading holds no more than the rows
+    Made by `open_stackfile`, never directly. Reading holds no more than the rows
     asked for; the file's bytes are referred to, not copied.
 
     Parameters
@@ -48,58 +47,6 @@ class StackFile:
         self.header_text = header_text
         self._about = about
         self._rows = rows
-
-    @classmethod
-    def from_array(
-        cls,
-        header_text: str,
-        array: Any,  # noqa: ANN401
-        *,
-        source: str,
-        plane: Plane,
-        band: str,
-        skycell: "Skycell",
-        allow_mixed: bool = False,
-    ) -> "StackFile":
-        """Return the same object over a plane that was kept losslessly.
-
-        Parameters
-        ----------
-        header_text : str
-            `header_text` of the plane that was kept.
-        array : (ny, nx) int16 or uint16 array
-            All its rows as `rows` returned them: DN, or the bits of a mask. Anything with a shape
-            and a dtype that can be sliced by rows (NumPy, Zarr); not copied.
-        source : str
-            Path of the kept plane, for messages.
-        plane : {"image", "variance", "mask"}
-            Which of the three files of a band.
-        band : str
-            One letter.
-        skycell : Skycell
-            The pixel grid that it must have.
-        allow_mixed : bool
-            As for `open_stackfile`.
-
-        Returns
-        -------
-        StackFile
-            Equal in every value to the one that was kept.
-
-        Raises
-        ------
-        CorruptDownloadError
-            If the header or the array's shape or dtype are not what they should be.
-        """
-        expected = Expected(source, plane, band, skycell, allow_mixed)
-        about = read_stackheader(Cards(header_text, source), expected)
-        dtype = _dtype(plane)
-        if tuple(array.shape) != about.shape or np.dtype(array.dtype) != dtype:
-            raise CorruptDownloadError(
-                f"{source}: kept plane is {array.dtype} of shape {tuple(array.shape)}, expected "
-                f"{dtype} of shape {about.shape}: remove it and fetch the file again"
-            )
-        return cls(header_text, about, _ArrayRows(array))
 
     @property
     def plane(self) -> Plane:
@@ -281,7 +228,7 @@ def _dtype(plane: Plane) -> "np.dtype[Any]":
 
 
 class _ArrayRows:
-    """Rows of a plane that was kept losslessly."""
+    """Rows of a plane whose values were coded anew."""
 
     def __init__(self, array: Any) -> None:  # noqa: ANN401
         self.array = array

@@ -219,7 +219,7 @@ class _Worker:
         reduced = atlas.read(key, with_left_out=False)
         stars = self._inputs.stars
         placed = stars.place(skycell, reduced.meta) if stars is not None else None
-        if reduced.meta["invalid_cells"]:
+        if reduced.meta.invalid_cells:
             plane = functools.partial(getattr, reduced)
             self._keep_invalid(skycell.name, _lacking(plane, placed))
         made = combine(
@@ -245,7 +245,7 @@ class _Worker:
                 continue
             if self._inputs.state(name) != "reduced":
                 holes[name] = (1 << len(BANDS)) - 1
-            elif self._inputs.atlas_record(self._tessellation[name]).meta["invalid_cells"]:
+            elif self._inputs.atlas_record(self._tessellation[name]).meta.invalid_cells:
                 holes[name] = self._invalid_of(self._tessellation[name])
         return holes
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff.config import digest
-from syndiff.errors import MissingInputError
+from syndiff.errors import MissingInputError, RenderingError
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stars.catalogue import StarCatalogue
 from syndiff.stars.skycell_stars import PlacedStars, ReplacedStar, StarFinder, julian_year
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from syndiff.scenes.combine import Contribution
     from syndiff.sky.mapping import Mapping, Reference
     from syndiff.sky.tessellation import Skycell
+    from syndiff.stacks.provenance import Provenance
 
 __all__ = ["TESS_BRIGHT_MAG", "StarInput", "store_stars", "write_replaced_stars"]
 
@@ -144,22 +145,32 @@ class StarInput:
             self._digests[skycell.name] = digest([self.year, self.near(skycell).digest])
         return self._digests[skycell.name]
 
-    def place(self, skycell: Skycell, meta: dict[str, Any]) -> PlacedStars:
+    def place(self, skycell: Skycell, meta: Provenance) -> PlacedStars:
         """Return the stars near a skycell on its pixels.
 
         Parameters
         ----------
         skycell : Skycell
             The skycell.
-        meta : dict
+        meta : Provenance
             Of its reduction; tells when its stacks were taken.
 
         Returns
         -------
         PlacedStars
             At both epochs.
+
+        Raises
+        ------
+        RenderingError
+            If a stack doesn't tell when it was taken.
         """
-        epochs = [band["mjd_obs"] for band in meta["bands"].values()]
+        epochs = [band.mjd_obs for band in meta.bands.values() if band.mjd_obs is not None]
+        if len(epochs) < len(meta.bands):
+            raise RenderingError(
+                f"{skycell.name}: a stack has no MJD-OBS, so the motion of stars since is not "
+                "known: give files that have it, or go on without `stars`"
+            )
         ps1_year = julian_year(float(np.mean(epochs)))
         return PlacedStars.of(self.near(skycell), skycell, ps1_year=ps1_year, ffi_year=self.year)
 
