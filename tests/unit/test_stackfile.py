@@ -310,7 +310,7 @@ def test_a_file_without_an_image():
         ({"HIERARCH FPA.ZP": 24.5}, r"FPA.ZP is 24.5, expected 25.0"),
         ({"HIERARCH FPA.ZP": "high"}, "FPA.ZP is 'high', expected a finite number"),
         ({"EXPTIME": 0.0}, "EXPTIME is 0.0, expected 0.1 to 1e\\+07 s"),
-        ({"EXPTIME": -3}, "EXPTIME is -3.0, expected 0.1 to 1e\\+07 s"),
+        ({"EXPTIME": -3}, "EXPTIME is -3, expected 0.1 to 1e\\+07 s"),
         ({"EXPTIME": 1e-9}, "EXPTIME is 1e-09, expected 0.1"),
         ({"EXPTIME": True}, "EXPTIME is True, expected a finite number"),
         ({"MJD-OBS": "later"}, "MJD-OBS is 'later', expected a finite number"),
@@ -371,7 +371,7 @@ def test_a_card_that_cannot_be_parsed():
     broken = data[:place] + b"EXPTIME = 5 0 0 'x".ljust(80) + data[place + 80 :]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        assert_refused(broken, "EXPTIME is 'unreadable', expected a FITS card")
+        assert_refused(broken, "EXPTIME holds what is no FITS value")
 
 
 @pytest.mark.parametrize(
