@@ -2,12 +2,11 @@
 
 from astropy.io import fits
 
+from syndiff.constants import CARD_LENGTH
 from syndiff.errors import WrongFileError
 from syndiff.storage.checked_cards import CheckedCards
 
-__all__ = ["CARD_LENGTH", "Cards"]
-
-CARD_LENGTH = 80
+__all__ = ["Cards"]
 
 
 class Cards(CheckedCards):

@@ -12,12 +12,12 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.constants import CARD_LENGTH, FITS_BLOCK
 from syndiff.errors import CorruptDownloadError
-from syndiff.stacks.cards import CARD_LENGTH, Cards
+from syndiff.stacks.cards import Cards
 
 __all__ = ["Rows", "StoredImage", "find_image", "open_rows"]
 
-_FITS_BLOCK = 2880
 _ANY = range(1 << 40)
 _GZIP_WBITS = 31
 _METHODS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
@@ -134,18 +134,18 @@ def find_image(data: Any, source: str) -> StoredImage:  # noqa: ANN401
 def _header_text(octets: NDArray[np.uint8], start: int, source: str) -> tuple[str, int]:
     """Return the cards of the header that begins at `start` and where its data begin."""
     lines: list[str] = []
-    for block in range(start, octets.size - _FITS_BLOCK + 1, _FITS_BLOCK):
-        octets_of_block = octets[block : block + _FITS_BLOCK].tobytes()
+    for block in range(start, octets.size - FITS_BLOCK + 1, FITS_BLOCK):
+        octets_of_block = octets[block : block + FITS_BLOCK].tobytes()
         text = octets_of_block.decode("latin-1")
         if not (text.isascii() and text.isprintable()):
             raise CorruptDownloadError(
                 f"{source}: header block at byte {block} holds bytes that are not printable "
                 "ASCII: fetch the file again"
             )
-        cards = [text[i : i + CARD_LENGTH].rstrip() for i in range(0, _FITS_BLOCK, CARD_LENGTH)]
+        cards = [text[i : i + CARD_LENGTH].rstrip() for i in range(0, FITS_BLOCK, CARD_LENGTH)]
         if "END" in cards:
             lines += cards[: cards.index("END")]
-            return "\n".join(lines), block + _FITS_BLOCK
+            return "\n".join(lines), block + FITS_BLOCK
         lines += cards
     raise CorruptDownloadError(
         f"{source} is truncated: it has {octets.size} bytes and no END of the header that begins "
@@ -163,7 +163,7 @@ def _data_size(cards: Cards) -> int:
         return 0
     pixels = cards.integer("PCOUNT", _ANY, 0) + math.prod(axes)
     size = bits // 8 * cards.integer("GCOUNT", _ANY, 1) * pixels
-    return -(-size // _FITS_BLOCK) * _FITS_BLOCK
+    return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
 def open_rows(image: StoredImage, kind: Literal["image", "variance", "mask"]) -> Rows:

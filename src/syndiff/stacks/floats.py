@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import WrongFileError
 from syndiff.stacks.cards import Cards
 from syndiff.stacks.fitstiles import StoredImage
@@ -126,7 +127,7 @@ def _asinh(cards: Cards, values: NDArray[Any]) -> tuple[float, float]:
     if not sample.size:
         return 0.0, 1.0
     middle = float(np.median(sample))
-    noise = 1.4826 * float(np.median(np.abs(sample - middle)))
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(sample - middle)))
     return middle, noise or max(1e-6 * abs(middle), 1e-6)
 
 

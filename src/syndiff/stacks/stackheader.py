@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.constants import ZERO_POINT
 from syndiff.stacks.cards import Cards
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ BLANK = 32767
 
 ASINH_MAG = 2.5 / math.log(10.0)
 """1.0857362: the survey's asinh scaling is in magnitudes of base-10 logarithms."""
-
-ZERO_POINT = 25.0
-"""AB zero point of linear / EXPTIME."""
 
 WCS_TOLERANCE_PX = 0.01
 

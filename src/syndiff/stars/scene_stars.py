@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from syndiff.config import digest
+from syndiff.constants import ZERO_POINT
 from syndiff.errors import MissingInputError, RenderingError
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stars.catalogue import StarCatalogue
@@ -356,7 +357,7 @@ def write_replaced_stars(layout: Layout, content: SceneStars) -> None:
     table = Table(columns)
     for name, unit in units.items():
         table[name].unit = unit
-    table.meta = {"epoch": content.year, "zero_point": 25.0, "magnitude_system": "AB"}
+    table.meta = {"epoch": content.year, "zero_point": ZERO_POINT, "magnitude_system": "AB"}
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
     layout.replaced_stars.write(text.getvalue().encode())

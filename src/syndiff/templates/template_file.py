@@ -12,6 +12,7 @@ import numpy as np
 
 from syndiff import __version__, values
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.constants import FITS_BLOCK, ZERO_POINT
 from syndiff.errors import RenderingError
 from syndiff.ffi.frame import Frame
 from syndiff.kernels.planes import tally_pixels
@@ -79,7 +80,7 @@ _STATES = (
 
 _SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)")
 
-_HEADER_BYTES = 40 * 2880
+_HEADER_BYTES = 40 * FITS_BLOCK
 """More than a primary header takes."""
 
 
@@ -329,7 +330,7 @@ def _common_header(record: TemplateRecord) -> fits.Header:
         ("YMIN", window.y0, "first FFI row, 0-based"),
         ("YMAX", window.y1, "one past the last FFI row"),
         ("OVERSAMP", record.oversample, "samples per TESS pixel and axis"),
-        ("PHOTZP", 25.0, "magnitude of flux 1"),
+        ("PHOTZP", ZERO_POINT, "magnitude of flux 1"),
         ("PHOTSYS", "AB", "magnitude system"),
     ):
         header[key] = (value, comment)
