@@ -2,7 +2,6 @@
 
 from astropy.io import fits
 
-from syndiff.constants import CARD_LENGTH
 from syndiff.errors import WrongFileError
 from syndiff.storage.checked_cards import CheckedCards
 
@@ -14,8 +13,8 @@ class Cards(CheckedCards):
 
     Parameters
     ----------
-    text : str
-        The cards, separated by newlines; blanks at their ends may be left out.
+    header : Header
+        The header.
     source : str
         URL or path, for messages.
     """
@@ -24,7 +23,6 @@ class Cards(CheckedCards):
     remedy = "give the right file, or fetch it again"
     missing_texts = frozenset({"", "nan"})
 
-    def __init__(self, text: str, source: str) -> None:
-        cards = (line.ljust(CARD_LENGTH) for line in text.split("\n"))
-        self.header = fits.Header.fromstring("".join(cards))
-        super().__init__(source, {0: self.header})
+    def __init__(self, header: fits.Header, source: str) -> None:
+        self.header = header
+        super().__init__(source, {0: header})

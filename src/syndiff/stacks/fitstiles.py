@@ -51,8 +51,8 @@ class StoredImage:
     ----------
     octets : (n,) uint8 array
         The whole file; read-only.
-    header_text : str
-        The HDU's cards without END and without trailing blanks, separated by newlines.
+    cards : Cards
+        The header, with checked answers.
     start, end : int
         First byte of the HDU's data, and the one after its last.
     index : int
@@ -62,16 +62,11 @@ class StoredImage:
     """
 
     octets: NDArray[np.uint8]
-    header_text: str
+    cards: Cards
     start: int
     end: int
     index: int
     source: str
-
-    @cached_property
-    def cards(self) -> Cards:
-        """The header, with checked answers."""
-        return Cards(self.header_text, self.source)
 
     def check_whole(self) -> None:
         """Check that the file doesn't end before the image does.
@@ -114,11 +109,11 @@ def find_image(data: Any, source: str) -> StoredImage:  # noqa: ANN401
     octets.flags.writeable = False
     end, index = 0, 0
     while end < octets.size:
-        text, start = _header_text(octets, end, source)
-        cards = Cards(text, source)
+        header, start = _read_header(octets, end, source)
+        cards = Cards(header, source)
         end = start + _data_size(cards)
         if cards.get("ZIMAGE") is True or (end > start and "TFIELDS" not in cards.header):
-            return StoredImage(octets, text, start, end, index, source)
+            return StoredImage(octets, cards, start, end, index, source)
         index += 1
     if end > octets.size:
         raise CorruptDownloadError(
@@ -131,8 +126,8 @@ def find_image(data: Any, source: str) -> StoredImage:  # noqa: ANN401
     )
 
 
-def _header_text(octets: NDArray[np.uint8], start: int, source: str) -> tuple[str, int]:
-    """Return the cards of the header that begins at `start` and where its data begin."""
+def _read_header(octets: NDArray[np.uint8], start: int, source: str) -> tuple[fits.Header, int]:
+    """Return the header that begins at `start` and where its data begin."""
     lines: list[str] = []
     for block in range(start, octets.size - FITS_BLOCK + 1, FITS_BLOCK):
         octets_of_block = octets[block : block + FITS_BLOCK].tobytes()
@@ -142,10 +137,11 @@ def _header_text(octets: NDArray[np.uint8], start: int, source: str) -> tuple[st
                 f"{source}: header block at byte {block} holds bytes that are not printable "
                 "ASCII: fetch the file again"
             )
-        cards = [text[i : i + CARD_LENGTH].rstrip() for i in range(0, FITS_BLOCK, CARD_LENGTH)]
-        if "END" in cards:
-            lines += cards[: cards.index("END")]
-            return "\n".join(lines), block + FITS_BLOCK
+        cards = [text[i : i + CARD_LENGTH] for i in range(0, FITS_BLOCK, CARD_LENGTH)]
+        ends = [card.rstrip() == "END" for card in cards]
+        if any(ends):
+            lines += cards[: ends.index(True)]
+            return fits.Header.fromstring("".join(lines)), block + FITS_BLOCK
         lines += cards
     raise CorruptDownloadError(
         f"{source} is truncated: it has {octets.size} bytes and no END of the header that begins "

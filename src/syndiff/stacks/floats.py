@@ -48,7 +48,7 @@ def is_coded(image: StoredImage) -> bool:
     return bool(image.cards.get(f"{z}BITPIX") == 16)
 
 
-def code_values(image: StoredImage, expected: Expected) -> tuple[str, NDArray[Any]]:
+def code_values(image: StoredImage, expected: Expected) -> tuple[Cards, NDArray[Any]]:
     """Return values as the survey would have coded them.
 
     Parameters
@@ -60,7 +60,7 @@ def code_values(image: StoredImage, expected: Expected) -> tuple[str, NDArray[An
 
     Returns
     -------
-    header_text : str
+    cards : Cards
         The header with the cards of the codes.
     array : (ny, nx) int16 or uint16
         DN of an image or variance, NaN as `BLANK`; or the bits of a mask.
@@ -82,12 +82,12 @@ def code_values(image: StoredImage, expected: Expected) -> tuple[str, NDArray[An
     if values.shape != shape:
         raise WrongFileError(f"{image.source}: its pixels have shape {values.shape}, not {shape}")
     if expected.plane == "mask":
-        return _text(image.cards, {"BZERO": 32768.0, "BSCALE": 1.0}), _bits(values, image.source)
+        return _coded(image.cards, {"BZERO": 32768.0, "BSCALE": 1.0}), _bits(values, image.source)
     asinh, cards = _asinh(image.cards, values), {}
     if image.cards.get("BOFFSET") is None:
         cards = {"BOFFSET": asinh[0], "BSOFTEN": asinh[1], LINEAR: True}
     codes, scaling = _codes(values, asinh, _limits(image.cards, expected, asinh), bool(cards))
-    return _text(image.cards, cards | scaling | {"BLANK": BLANK}), codes
+    return _coded(image.cards, cards | scaling | {"BLANK": BLANK}), codes
 
 
 def _values(image: StoredImage) -> NDArray[Any]:
@@ -174,15 +174,15 @@ def _ends(rows: NDArray[np.float64]) -> tuple[float, ...]:
     return (float(some.min()), float(some.max())) if some.size else ()
 
 
-def _text(cards: Cards, changes: dict[str, object]) -> str:
+def _coded(cards: Cards, changes: dict[str, object]) -> Cards:
     """Return a header with the cards of 16-bit codes."""
     header = cards.header.copy()
     z = "Z" if cards.get("ZIMAGE") is True else ""
     for key, value in {f"{z}BITPIX": 16, **changes}.items():
         header[key] = value
     header.remove("ZBLANK", ignore_missing=True)
-    text = header.tostring(sep="\n", endcard=False, padding=False)
-    return "\n".join(line.rstrip() for line in text.split("\n"))
+    # With the digits that a file would have.
+    return Cards(fits.Header.fromstring(header.tostring()), cards.source)
 
 
 def _refuse(source: str, reason: str) -> NoReturn:
