@@ -27,6 +27,7 @@ from benchmarks.skies import Run as _Run
 from benchmarks.uncertainty import COUNTS_TO_24, EMPTY_MAG, SEEDS, Found, measure_star_fields
 from benchmarks.uncertainty import table as uncertainty_table
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.constants import ZERO_POINT
 from syndiff.scenes.standing_in import stand_in_weights
 from syndiff.simulation import (
     Simulation,
@@ -37,7 +38,6 @@ from syndiff.simulation import (
 )
 from syndiff.simulation.ffi import wcs_of
 from syndiff.simulation.grid import small_catalogue
-from syndiff.simulation.sky import ZERO_POINT
 
 MAGS = tuple(range(15, 24))
 """Centres of the magnitude bins of the flux ratios."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.skies import Product
+from syndiff.constants import ZERO_POINT
 from syndiff.simulation import Simulation, SimulationConfig, plan_simulation
 from syndiff.simulation.ffi import wcs_of
-from syndiff.simulation.sky import ZERO_POINT
 from syndiff.window import Window
 
 BINS = tuple(range(15, 23))

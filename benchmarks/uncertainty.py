@@ -22,11 +22,11 @@ import numpy as np
 from scipy.ndimage import binary_erosion, minimum_filter
 
 from benchmarks.skies import Product, Run, run_command
+from syndiff.constants import ZERO_POINT
 from syndiff.simulation import Simulation, SimulationConfig, TestStar, plan_simulation, simulate
 from syndiff.simulation.ffi import FfiConfig, wcs_of, write_ffi
 from syndiff.simulation.grid import small_catalogue
 from syndiff.simulation.pointing import repointed
-from syndiff.simulation.sky import ZERO_POINT
 from syndiff.window import Window
 
 MAGS = tuple(range(16, 22))

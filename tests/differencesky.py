@@ -4,11 +4,12 @@ import numpy as np
 from astropy.io import fits
 from commands import DETECTOR, invoke
 from finestars import SCALE, TEMPLATE_SIGMA, crowd, draw, ffi
+from sceneorigin import scene_origin
 
-from syndiff.config import SceneConfig
+from syndiff.config import ReductionConfig, SceneConfig
 from syndiff.ffi.tiles import EDGE_PX, TILE_PX
 from syndiff.layout import Layout
-from syndiff.scenes.metadata import write_scene_metadata
+from syndiff.scenes.metadata import SceneMetadata, TileRow, write_scene_metadata
 from syndiff.scenes.scene import SceneStrip
 from syndiff.scenes.store import SceneStore
 from syndiff.simulation.ffi import SCIENCE, FfiConfig, example_cards, shifted, write_ffi
@@ -53,19 +54,23 @@ def make_root(root, stars):
 def write_scene(layout, stars, digest="0123456789abcdef"):
     """Write a scene of one tile."""
     strip = draw_strip(stars)
-    about = dict(zip(("sector", "camera", "ccd"), (20, 3, 3), strict=True))
-    response = {"model": "gaussian", "sigma_px": 40.0, "reach_px": 3.6}
-    about |= {"ffi": "reference.fits", "response": response}
     config = SceneConfig(background="none").to_dict()
-    about |= {"config": config, "reduction": {"ignore_mask_bits": 0}}
+    origin = scene_origin(config=config, reduction=ReductionConfig(0))
     store = SceneStore(layout.scene, SCIENCE)
-    store.create(digest, about)
+    store.create(digest, origin)
     inputs = np.array([7], np.uint64)
     store.write(TILE.y0, range(TILE.x0, TILE.x1), strip, inputs)
-    names = [member.skycell.name for member in read_mapping(layout).members]
-    held = [AROUND_ROI.x0, AROUND_ROI.y0, AROUND_ROI.x1, AROUND_ROI.y1]
-    parts = {"windows": [held], "parts": [names], "tiles": [[TILE.y0, TILE.x0, f"{7:016x}", 0]]}
-    content = {**about, **parts, "digest": digest, "mapped": len(names), "skycells": []}
+    names = tuple(member.skycell.name for member in read_mapping(layout).members)
+    content = SceneMetadata(
+        **vars(origin),
+        digest=digest,
+        parts=(names,),
+        tiles=(TileRow(TILE.y0, TILE.x0, f"{7:016x}", 0),),
+        mapped=len(names),
+        stars=None,
+        skycells=(),
+        windows=((AROUND_ROI.x0, AROUND_ROI.y0, AROUND_ROI.x1, AROUND_ROI.y1),),
+    )
     write_scene_metadata(layout, content)
 
 

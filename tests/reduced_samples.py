@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from syndiff.stacks.provenance import BandOrigin, FileOrigin, Provenance
+
 NAME = "skycell.2556.082"
 
 
@@ -34,7 +36,9 @@ def make_fields(bands=("r", "i", "z", "y"), seed=1, name=NAME):
         mask=integers(np.uint16, *yx2),
         valid=integers(np.uint8, *yx2),
         noise_correlation=1.5 + 1e-16 * seed,
-        meta={"r": {"exptime_s": 640.1, "mjd_obs": None, "sha256": ["ab", "cd"]}},
+        meta=Provenance(
+            {"r": BandOrigin(640.1, None, 3, {"image": FileOrigin("https://a/b.fits", "ab", 9)})}
+        ),
     )
 
 

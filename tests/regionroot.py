@@ -19,6 +19,7 @@ from syndiff.sky.mapping_files import write_mapping
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory, InventoryEntry
+from syndiff.stacks.provenance import BandOrigin, Provenance
 from syndiff.stages.downsample import downsample_stage
 from syndiff.stages.process import process_stage
 from syndiff.stages.stage import StageRun
@@ -88,12 +89,10 @@ def starry_skycell(cell, seed):
     valid = dark.valid.copy()
     if seed % 3 == 1:
         valid[20:60, 30:50] = rng.choice([0, 3], 2)[0]
-    exposure = {"mjd_obs": 55500.0, "exptime_s": 900.0, "files": {"image": {}}}
-    meta = {
-        "bands": dict.fromkeys(BANDS, exposure),
-        "absent_bands": [],
-        "invalid_cells": int((valid != 15).sum()),
-    }
+    meta = Provenance(
+        dict.fromkeys(BANDS, BandOrigin(900.0, 55500.0, 0)),
+        invalid_cells=int((valid != 15).sum()),
+    )
     return replace(dark, light=np.stack([light] * 4), valid=valid, meta=meta)
 
 

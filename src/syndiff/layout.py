@@ -238,8 +238,13 @@ class Layout:
         return self.atlas_root / "skycells.zarr"
 
     @property
-    def raw(self) -> Place:
-        """The lossless planes of ``--keep-raw``, shared like the atlas."""
+    def stack_files(self) -> Place:
+        """The archive's files that `keep_raw` keeps, as the archive has them."""
+        return self.data_root / "ps1_stack_files"
+
+    @property
+    def old_planes(self) -> Place:
+        """What earlier versions kept in their place; it is not read any more."""
         return self.atlas_root / "raw.zarr"
 
     @property

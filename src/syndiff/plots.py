@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ Stretch = Literal["light", "signed", "fraction"]
 
 _DPI = 150
 _ALONE = {"color": "k", "marker": "x"}
-_MAD_TO_SIGMA = 1.4826
-# Standard deviation over median absolute deviation of a normal distribution.
 
 
 @dataclass(frozen=True)
@@ -327,7 +326,7 @@ def _look(plane: Plane) -> tuple[str, Any]:
     if plane.stretch == "fraction":
         return "viridis", Normalize(min(math.floor(10 * low) / 10, 0.9), 1)
     if plane.stretch == "signed":
-        noise = _MAD_TO_SIGMA * float(np.median(np.abs(known - middle)))
+        noise = MAD_TO_SIGMA * float(np.median(np.abs(known - middle)))
         reach = 5 * noise or 1.0
         return "RdBu_r", Normalize(-reach, reach)
     # Linear over the fainter half of the pixels, logarithmic above.

@@ -144,7 +144,7 @@ class Settings:
     refine : bool
         Whether the stars of those FFIs decide where they look, not their WCS alone.
     keep_raw : bool
-        Keep the stack planes losslessly too.
+        Keep the stack files too, as they came.
     allow_mixed : bool
         Take stack files that contradict each other, as the image's header says.
     allow_partial : bool
@@ -298,7 +298,7 @@ class Settings:
     refine: bool = _setting(
         False, "Let the stars of each FFI correct where its WCS looks.", values.switch
     )
-    keep_raw: bool = _setting(False, "Keep the stack planes losslessly too.", values.switch)
+    keep_raw: bool = _setting(False, "Keep the stack files too, as they came.", values.switch)
     allow_mixed: bool = _setting(
         False,
         "Take files of one stack that contradict each other: the image's header counts.",

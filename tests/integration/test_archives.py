@@ -1,6 +1,7 @@
 """Archives of every kind, and what becomes of a run when they lack files or break."""
 
 import functools
+import json
 import shutil
 import time
 from pathlib import Path
@@ -70,6 +71,19 @@ def without(server, *names, **which):
     """Take files off a server."""
     for path in paths_of(*names, **which):
         del server.files[path]
+
+
+def atlas_content(root):
+    """All arrays of an atlas and the digests of its records, without the writers' random names."""
+    atlas = root / "ps1_skycells_zarr" / "skycells.zarr"
+    content = {}
+    for path in (path for path in atlas.glob("*/*/**/*") if path.is_file()):
+        skycell, digest, *parts = path.relative_to(atlas).parts
+        if parts == ["complete.json"]:
+            content[skycell, digest] = json.loads(path.read_text())["content_digest"]
+        elif len(parts) > 2:
+            content[skycell, digest, *parts[1:]] = path.read_bytes()
+    return content
 
 
 def states(root, **which):
@@ -267,7 +281,21 @@ class TestFailed:
         assert "8 of 8 skycells failed" in line
 
 
-class TestKeptPlanes:
+class TestKeptFiles:
+    def test_a_run_without_network_from_them(self, small_sky, server, tmp_path):
+        """Bytes, names, folders are the archive's; the atlas made of them is bitwise the same."""
+        first, second = tmp_path / "first", tmp_path / "second"
+        content = report(*pipeline(small_sky, first, archive=server.url), "--keep-raw")
+        kept = first / "ps1_stack_files"
+        assert any(f"kept in {kept}" in note for note in content["stages"]["download"]["notes"])
+        files = {str(path.relative_to(kept)): path for path in kept.rglob("*") if path.is_file()}
+        assert {name: path.read_bytes() for name, path in files.items()} == server.files
+        asked = server.hits.total()
+        invoke(*pipeline(small_sky, second, archive=kept))
+        assert server.hits.total() == asked
+        assert atlas_content(second) == atlas_content(first)
+        assert same_planes(read_planes(second), read_planes(first))
+
     def test_reduced_again_without_the_server(self, small_sky, server, tmp_path):
         command = pipeline(small_sky, tmp_path, archive=server.url)
         invoke(*command, "--keep-raw")
@@ -276,10 +304,33 @@ class TestKeptPlanes:
         stages = report(*command, *bits)["stages"]
         assert stages["download"]["counts"]["skycells reduced now"] == 8
         assert server.hits.total() == asked
-        kept = template_path(tmp_path).read_bytes()
         assert read_header(tmp_path)["LEFTOUT"] == "SAT,STARCORE"
-        # The same as if it had been fetched
         invoke(*pipeline(small_sky, tmp_path / "fetched"), *bits)
-        fetched = read_planes(tmp_path / "fetched")
-        assert same_planes(read_planes(tmp_path), fetched)
-        assert kept == template_path(tmp_path).read_bytes()
+        assert same_planes(read_planes(tmp_path), read_planes(tmp_path / "fetched"))
+
+    def test_what_is_lost_of_them_is_fetched_again(self, small_sky, server, tmp_path):
+        """Also for skycells that are in the atlas already; what is whole is not fetched again."""
+        command = (*pipeline(small_sky, tmp_path, archive=server.url), "--keep-raw")
+        invoke(*command)
+        folder = tmp_path / "ps1_stack_files" / "0001" / "001"
+        lost = next(folder.glob("*.i.unconv.fits"))
+        content = lost.read_bytes()
+        lost.unlink()
+        asked = server.hits.total()
+        stages = report(*command)["stages"]
+        assert server.hits.total() == asked + 12
+        assert lost.read_bytes() == content
+        assert not stages["download"]["skipped"]
+        assert report(*command)["stages"]["download"]["skipped"]
+        assert server.hits.total() == asked + 12
+
+    def test_planes_of_an_earlier_version_are_told(self, small_sky, finished, tmp_path):
+        root = tmp_path / "data"
+        shutil.copytree(finished, root)
+        old = root / "ps1_skycells_zarr/raw.zarr/skycell.0001.001/r/complete.json"
+        old.parent.mkdir(parents=True)
+        old.write_text("{}")
+        notes = report(*pipeline(small_sky, root))["stages"]["download"]["notes"]
+        (line,) = (note for note in notes if "raw.zarr" in note)
+        assert "earlier version" in line
+        assert "remove it" in line

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from syndiff.storage.zarr_groups import Shard, chunk_path, pack_group, unpack_array
+from syndiff.storage.zarr_groups import chunk_path, pack_group, unpack_array
 
 TYPES = st.sampled_from([np.int16, np.uint16, np.uint8, np.float32, np.float64])
 
@@ -27,19 +27,4 @@ def test_one_chunk(array):
     content = objects[f"a/{chunk_path(array.ndim)}"]
     unpacked = unpack_array(content, array.shape, array.dtype.str)
     np.testing.assert_array_equal(unpacked, array, strict=True)
-    np.testing.assert_array_equal(open_packed(objects)["a"][...], array, strict=True)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    hnp.arrays(np.int16, st.tuples(st.integers(1, 40), st.integers(1, 5))),
-    st.integers(1, 12),
-    st.data(),
-)
-def test_any_rows_of_a_shard(array, shard_rows, data):
-    objects = pack_group({"a": array}, {}, shard_rows=shard_rows)
-    first = data.draw(st.integers(0, array.shape[0]))
-    last = data.draw(st.integers(first, array.shape[0]))
-    shard = Shard(objects["a/c/0/0"], array.shape, "<i2", shard_rows)
-    np.testing.assert_array_equal(shard[first:last], array[first:last], strict=True)
     np.testing.assert_array_equal(open_packed(objects)["a"][...], array, strict=True)

@@ -15,7 +15,8 @@ PACKAGE = Path(syndiff.__file__).parent
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 GROUND = {
-    *("config", "errors", "layout", "masks", "settings", "storage.place", "values", "window"),
+    *("config", "constants", "errors", "layout", "masks", "settings", "storage.place"),
+    *("storage.records", "values", "window"),
 }
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}

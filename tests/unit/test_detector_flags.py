@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from syndiff.ffi.detector_flags import FULL_WELL_E, flag_detector, strap_columns
+from syndiff.constants import FULL_WELL_E
+from syndiff.ffi.detector_flags import flag_detector, strap_columns
 from syndiff.masks import DataQuality
 from syndiff.window import Window
 

@@ -83,8 +83,15 @@ def test_an_unknown_state_is_refused():
         InventoryEntry("s.1.1", "done", "k")
 
 
-@pytest.mark.parametrize("change", [{"format_version": 7}, {"skycells": [{"name": "x"}]}, None])
-def test_another_format_is_refused(place, change):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 7}, "has format 7, this version reads 2"),
+        ({"skycells": [{"name": "x"}]}, r"attributes.skycells\[0\] has no 'absent_bands'"),
+        (None, "it has no 'attributes'"),
+    ],
+)
+def test_another_format_is_refused(place, change, message):
     fill(place)
     metadata = Inventory.read(place, MATCHED).place / "zarr.json"
     content = json.loads(metadata.read())
@@ -93,5 +100,5 @@ def test_another_format_is_refused(place, change):
     else:
         content["attributes"] |= change
     metadata.write(json.dumps(content).encode())
-    with pytest.raises(AtlasError, match=r"is not an inventory that this syndiff reads .*remove"):
+    with pytest.raises(AtlasError, match=f"{message}.*remove it"):
         Inventory.read(place, MATCHED)

@@ -251,7 +251,13 @@ def test_truncated_master_map_is_noticed(mapping, layout):
 @pytest.mark.parametrize(
     ("card", "value", "message"),
     [
-        ("MAPVERS", 7, r"it has format 7, this is 2"),
+        (
+            "MAPVERS",
+            1,
+            r"has format 1, this version reads 2: map again with `syndiff mapping",
+        ),
+        ("MAPVERS", 7, r"has format 7, this version reads 2: map again"),
+        ("MARGIN", "wide", r"MARGIN is 'wide', expected a whole number"),
         ("CRPIX1", 25.0, r"its header is not that of sector 20 camera 3 ccd 3"),
         ("CTYPE1", "RA---SIN", r"CTYPE1 is 'RA---SIN'"),
         ("SCIX1", 900, r"science window"),

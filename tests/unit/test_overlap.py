@@ -9,6 +9,7 @@ from syndiff.config import ReductionConfig
 from syndiff.execution import LocalExecutor
 from syndiff.layout import Detector, Layout
 from syndiff.sky.tessellation import Tessellation
+from syndiff.stacks.provenance import Provenance
 from syndiff.stages import download
 from syndiff.stages.download import DownloadJob
 from syndiff.transport.attempt import ArchiveConfig
@@ -29,7 +30,7 @@ class Atlas:
         return False
 
     def write(self, *_, **__):
-        return SimpleNamespace(bands=tuple("rizy"), content_digest="1", meta={"bands": {}})
+        return SimpleNamespace(bands=tuple("rizy"), content_digest="1", meta=Provenance())
 
 
 class Stage:
@@ -56,7 +57,7 @@ class Stage:
         assert self.next_is_fetched.wait(PATIENCE_S), "nothing is fetched meanwhile"
         with self.lock:
             self.reducing -= 1
-        return SimpleNamespace(meta={})
+        return SimpleNamespace(meta=Provenance())
 
     def provenance(self, *_):
         with self.lock:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from syndiff.storage.zarr_groups import Shard, chunk_path, pack_group, unpack_array
+from syndiff.storage.zarr_groups import chunk_path, pack_group, unpack_array
 
 
 @pytest.fixture
@@ -40,41 +40,12 @@ def test_the_groups_metadata_come_last():
     assert list(objects) == ["a/c/0", "b/c/0", "a/zarr.json", "b/zarr.json", "zarr.json"]
 
 
-@pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
-def test_zarr_reads_a_shard(store, rows):
-    array = np.random.default_rng(rows).integers(-9, 9, (rows, 33)).astype(np.int16)
-    group = store(pack_group({"a": array}, {}, shard_rows=64))
-    assert group["a"].chunks == (64, 33)
-    np.testing.assert_array_equal(group["a"][...], array)
-
-
-@pytest.mark.parametrize(("first", "last"), [(0, 64), (60, 70), (0, 200), (199, 200), (5, 5)])
-def test_rows_of_a_shard(first, last):
-    array = np.random.default_rng(3).integers(0, 65536, (200, 33)).astype(np.uint16)
-    content = pack_group({"a": array}, {}, shard_rows=64)["a/c/0/0"]
-    shard = Shard(content, (200, 33), "<u2", 64)
-    np.testing.assert_array_equal(shard[first:last], array[first:last])
-    assert shard[first:last].dtype == np.uint16
-    assert shard.shape == (200, 33)
-
-
 def test_damage_shows():
     array = np.random.default_rng(3).integers(0, 99, (100, 33)).astype(np.int16)
-    content = bytearray(pack_group({"a": array}, {}, shard_rows=64)["a/c/0/0"])
+    content = bytearray(pack_group({"a": array}, {})["a/c/0/0"])
     content[len(content) // 2] ^= 4
-    shard = Shard(bytes(content), (100, 33), "<i2", 64)
     with pytest.raises(ValueError, match=r"."):
-        shard[0:100]
-
-
-@pytest.mark.parametrize(
-    ("cut", "message"), [(slice(0, 10), "hold no index of 2"), (slice(0, -16), "past the end")]
-)
-def test_truncation_shows(cut, message):
-    array = np.random.default_rng(3).integers(0, 99, (100, 33)).astype(np.int16)
-    content = pack_group({"a": array}, {}, shard_rows=64)["a/c/0/0"][cut]
-    with pytest.raises(ValueError, match=message):
-        Shard(content, (100, 33), "<i2", 64)
+        unpack_array(bytes(content), (100, 33), "<i2")
 
 
 def test_another_size_shows():

@@ -216,7 +216,7 @@ def test_ps1_is_taken_out():
 def test_cuts_follow_the_sharpest_response(core, cut):
     response = PrfResponse(prf_grid(replace(USUAL, core_px=core)))
     assert response.cut == cut
-    assert response.provenance["discarded"] < 2e-5
+    assert response.discarded < 2e-5
 
 
 def test_what_a_cut_of_measured_responses_discards_is_what_it_says():
@@ -256,8 +256,8 @@ def test_noise_is_cut_off_and_told(amount, caplog):
     with caplog.at_level("INFO", "syndiff.scenes"):
         response = PrfResponse(with_noise(amount))
     assert response.cut == 1.5
-    assert response.provenance["discarded"] == pytest.approx(2.7 * amount, rel=0.1)
-    assert f"up to {response.provenance['discarded']:.1e} of the peak (noise)" in caplog.text
+    assert response.discarded == pytest.approx(2.7 * amount, rel=0.1)
+    assert f"up to {response.discarded:.1e} of the peak (noise)" in caplog.text
 
 
 def test_a_third_of_the_noise_is_below_the_cut():
@@ -286,7 +286,7 @@ def test_structure_that_all_places_share_is_no_noise(sigma, refused):
     line = 0.5 * (erf((u + 0.5) / edge) - erf((u - 0.5) / edge))
     grid = with_noise(6e-3, np.tile(line * line[:, None], (5, 5, 1, 1)))
     if not refused:
-        assert PrfResponse(grid).provenance["discarded"] > 1e-2
+        assert PrfResponse(grid).discarded > 1e-2
         return
     with pytest.raises(
         ResponseError, match=r"of all places have beyond 1\.5 .* at most 0\.01 can be"
@@ -306,7 +306,7 @@ def test_wings_that_files_cut_off_end_smoothly():
     winged_samples = grid.samples + 1e-3 * peak
     winged = PrfResponse(replace(grid, samples=_unit(winged_samples)))
     assert winged.cut == 1.25
-    assert winged.provenance["discarded"] < 2e-5
+    assert winged.discarded < 2e-5
     image = image_at(winged, 812.0, 768.0)
     # 5 % of the light is in those wings; the rest is what it was but for 1e-4 of itself.
     unchanged = of_each_star(replace(prf_grid(), samples=_unit(winged_samples)), 812.0, 768.0)
@@ -325,6 +325,6 @@ def test_the_configuration_names_the_response(tmp_path):
         response_for(frame, config, place)
     place.write(prf_grid().pack())
     found = response_for(frame, config, place)
-    assert found.provenance["set"] == "tess2019107181902-prf-3-3"
+    assert found.record(6, 12).set == "tess2019107181902-prf-3-3"
     with pytest.raises(ResponseError, match=r"another run has replaced them; run `syndiff process"):
         response_for(frame, replace(config, prf_digest="0" * 16), place)

@@ -258,7 +258,7 @@ def test_masts_own_files_are_taken_as_they_are(ccd, lost):
     grid = read_prf_files(str(real("prf")), Detector(*ccd))
     response = PrfResponse(grid)
     assert response.cut == 1.5
-    assert response.provenance["discarded"] == pytest.approx(lost, rel=0.03)
+    assert response.discarded == pytest.approx(lost, rel=0.03)
     widths = 2 * np.sqrt((grid.samples > grid.samples.max((2, 3), keepdims=True) / 2).sum((2, 3)))
     assert 1.55 < np.median(widths) / np.sqrt(np.pi) / 9 < 1.75
 

@@ -9,6 +9,7 @@ from stackplanes import small_skycell
 
 from syndiff.config import BANDS, ReductionConfig
 from syndiff.errors import RenderingError
+from syndiff.stacks.provenance import BandOrigin
 from syndiff.stacks.reduction import asinh_decode, reduce_skycell, variance_decode
 
 CONFIG = ReductionConfig()
@@ -100,11 +101,7 @@ def test_shapes_and_types_are_the_contract():
     assert reduced.shape == (301, 279)
     assert reduced.bands == ("r", "i", "z")
     assert type(reduced.noise_correlation) is float
-    assert reduced.meta["bands"]["z"] == {
-        "exptime_s": 640.0,
-        "mjd_obs": 55800.5,
-        "absurd_pixels": 0,
-    }
+    assert reduced.meta.bands["z"] == BandOrigin(640.0, 55800.5, 0)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 32, 1000])
@@ -292,8 +289,8 @@ def test_absurd_pixels_are_as_blank_ones_and_counted(plane, value):
     target.table[ABSURD] = value
     target.array[places] = ABSURD
     found, expected = reduce_field(spoilt), reduce_field(blank)
-    assert [found.meta["bands"][band]["absurd_pixels"] for band in "ri"] == [0, 4]
-    assert expected.meta["bands"]["i"]["absurd_pixels"] == 0
+    assert [found.meta.bands[band].absurd_pixels for band in "ri"] == [0, 4]
+    assert expected.meta.bands["i"].absurd_pixels == 0
     for name in ("light", "left_out", "faint", "level", "variance", "count", "flagged", "mask"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     np.testing.assert_array_equal(found.valid, expected.valid)
@@ -305,7 +302,7 @@ def test_absurd_values_under_pixels_without_data_are_not_counted():
     planes["r"].variance.array[:3] = ABSURD
     planes["r"].image.array[:2] = BLANK
     planes["r"].mask.array[2] |= np.uint16(8)
-    assert reduce_field(planes).meta["bands"]["r"]["absurd_pixels"] == 0
+    assert reduce_field(planes).meta.bands["r"].absurd_pixels == 0
 
 
 def test_the_brightest_real_pixels_stay():
@@ -314,7 +311,7 @@ def test_the_brightest_real_pixels_stay():
     planes["y"].image.table[ABSURD] = 65535 / 30 * 10 ** (0.4 * (25 - 23.3))
     planes["y"].image.array[100, 100] = ABSURD
     reduced = reduce_field(planes)
-    assert reduced.meta["bands"]["y"]["absurd_pixels"] == 0
+    assert reduced.meta.bands["y"].absurd_pixels == 0
     light = asinh_decode(reduced.light[0], reduced.light_sigma[0])
     assert light[10:15, 10:15].sum() > 1e4
 

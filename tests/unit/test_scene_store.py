@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sceneorigin import scene_origin
 
 from syndiff.errors import MissingInputError, RenderingError, StorageError
 from syndiff.ffi.tiles import EDGE_PX
@@ -47,7 +48,7 @@ def marks(columns, value=7):
 @pytest.fixture
 def store(tmp_path):
     store = SceneStore(Place.at(tmp_path) / "scene.zarr", SCIENCE)
-    store.create("feed", {"ffi": "tess.fits"})
+    store.create("feed", scene_origin(ffi="tess.fits"))
     return store
 
 
@@ -60,7 +61,7 @@ def write_all(store):
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     store = SceneStore(Place.at(tmp_path_factory.mktemp("full")) / "scene.zarr", SCIENCE)
-    store.create("feed", {})
+    store.create("feed", scene_origin())
     write_all(store)
     return store
 
@@ -104,9 +105,9 @@ def test_tiles_count_once_they_are_marked(store):
 def test_the_same_scene_is_kept_and_another_removed(store):
     write_all(store)
     again = SceneStore(store._place, SCIENCE)
-    again.create("feed", {})
+    again.create("feed", scene_origin())
     assert (again.rendered() == 7).all()
-    again.create("beef", {})
+    again.create("beef", scene_origin())
     assert again.digest() == "beef"
     assert (again.rendered() == 0).all()
 
@@ -123,7 +124,7 @@ def test_a_store_that_was_not_finished_is_made_again(store):
     path.write(json.dumps(content).encode())
     again = SceneStore(store._place, SCIENCE)
     assert again.digest() is None
-    again.create("feed", {})
+    again.create("feed", scene_origin())
     assert again.digest() == "feed"
 
 

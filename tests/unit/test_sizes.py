@@ -49,7 +49,6 @@ def crowded(skycell, seed=1):
         mask=np.where(rng.random(yx2) < 0.1, 1 << 5, 0).astype(np.uint16),
         valid=np.full(yx2, 15, np.uint8),
         noise_correlation=1.5,
-        meta={},
     )
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 import obstore
 import pytest
-import zarr
 from astropy.io import fits
 from stackplanes import (
     CDELT,
@@ -27,7 +26,8 @@ from stackplanes import (
 )
 
 from syndiff.errors import CorruptDownloadError
-from syndiff.stacks.stackfile import StackFile, open_stackfile
+from syndiff.stacks.fitstiles import find_image
+from syndiff.stacks.stackfile import open_stackfile
 
 SKYCELL = small_skycell()
 DN = sky_like(SKYCELL.shape)
@@ -95,7 +95,6 @@ def test_rows_are_the_raw_ones(plane):
     np.testing.assert_array_equal(rows, RAW[plane])
     assert (stack.plane, stack.band, stack.shape) == (plane, "y", SKYCELL.shape)
     assert (stack.exptime_s, stack.mjd_obs) == (500.0, 55916.822668887)
-    assert stack.header["FPA.FILTERID"].strip() == "y.00000"
 
 
 @pytest.mark.parametrize(("j0", "j1"), [(0, 0), (0, 1), (3, 9), (30, 37), (36, 37), (37, 37)])
@@ -138,7 +137,7 @@ def test_rice_of_four_bytes_a_pixel(plane):
         content=compressed(dn.astype(np.int32), "RICE_1"),
         change={"ZBITPIX": 16},
     )
-    assert opened(data, plane).header["ZVAL2"] == 4
+    assert find_image(data, "x").cards.get("ZVAL2") == 4
     np.testing.assert_array_equal(opened(data, plane).rows(2, 30), RAW[plane][2:30])
 
 
@@ -226,35 +225,6 @@ def test_any_buffer_will_do(tmp_path):
         np.testing.assert_array_equal(opened(buffer).rows(0, SKYCELL.ny), DN)
 
 
-def test_a_kept_plane_is_the_same(plane, tmp_path):
-    stack = opened(plane_file(plane, RAW[plane], SKYCELL), plane)
-    kept = zarr.create_array(tmp_path / "kept.zarr", data=stack.rows(0, SKYCELL.ny))
-    for array in (kept, kept[:]):
-        options = {"source": "kept.zarr", "plane": plane, "band": "y", "skycell": SKYCELL}
-        again = StackFile.from_array(stack.header_text, array, **options)
-        np.testing.assert_array_equal(again.rows(5, 30), RAW[plane][5:30])
-        assert again.header_text == stack.header_text
-        assert repr(again.header) == repr(stack.header)
-        assert (again.shape, again.exptime_s, again.mjd_obs) == (
-            stack.shape,
-            stack.exptime_s,
-            stack.mjd_obs,
-        )
-        if plane != "mask":
-            np.testing.assert_array_equal(again.value_table(), stack.value_table())
-
-
-def test_a_kept_plane_of_another_kind_is_refused():
-    text = opened(plane_file("image", DN, SKYCELL)).header_text
-    options = {"source": "kept.zarr", "plane": "image", "band": "y", "skycell": SKYCELL}
-    with pytest.raises(CorruptDownloadError, match=r"kept.zarr: kept plane is uint16 of shape"):
-        StackFile.from_array(text, BITS, **options)
-    with pytest.raises(CorruptDownloadError, match=r"shape \(36, 301\), expected int16"):
-        StackFile.from_array(text, DN[1:], **options)
-    with pytest.raises(CorruptDownloadError, match=r"kept.zarr: FPA.FILTERID is 'y.00000'"):
-        StackFile.from_array(text, DN, **(options | {"band": "r"}))
-
-
 def test_rows_out_of_range(plane):
     stack = opened(plane_file(plane, RAW[plane], SKYCELL), plane)
     for j0, j1 in ((-1, 3), (5, 4), (30, 38)):
@@ -340,7 +310,7 @@ def test_a_file_without_an_image():
         ({"HIERARCH FPA.ZP": 24.5}, r"FPA.ZP is 24.5, expected 25.0"),
         ({"HIERARCH FPA.ZP": "high"}, "FPA.ZP is 'high', expected a finite number"),
         ({"EXPTIME": 0.0}, "EXPTIME is 0.0, expected 0.1 to 1e\\+07 s"),
-        ({"EXPTIME": -3}, "EXPTIME is -3.0, expected 0.1 to 1e\\+07 s"),
+        ({"EXPTIME": -3}, "EXPTIME is -3, expected 0.1 to 1e\\+07 s"),
         ({"EXPTIME": 1e-9}, "EXPTIME is 1e-09, expected 0.1"),
         ({"EXPTIME": True}, "EXPTIME is True, expected a finite number"),
         ({"MJD-OBS": "later"}, "MJD-OBS is 'later', expected a finite number"),
@@ -401,7 +371,7 @@ def test_a_card_that_cannot_be_parsed():
     broken = data[:place] + b"EXPTIME = 5 0 0 'x".ljust(80) + data[place + 80 :]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        assert_refused(broken, "EXPTIME is 'unreadable', expected a FITS card")
+        assert_refused(broken, "EXPTIME holds what is no FITS value")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Template files: read as they were written, with a header that tools understand."""
 
-import copy
 import gzip
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +20,17 @@ from onestar import (
     skycell_around,
     window_around,
 )
+from sceneorigin import scene_origin
 
+from syndiff.config import ReductionConfig
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
+from syndiff.scenes.metadata import (
+    BandRow,
+    PrfRecord,
+    SceneMetadata,
+    SkycellRow,
+)
 from syndiff.scenes.prf import GaussianResponse
 from syndiff.scenes.scene import SceneRenderer
 from syndiff.sky.displacement import Shift
@@ -42,36 +50,48 @@ SCIENCE = Window(44, 0, 2092, 2048)
 PLANES = ["FLUX_SUM", "COUNT", "MASK", "UNCERT", "COVERAGE", "DQ", "FAINT", "FAINTERR"]
 
 
-def band(name, state="reduced", **values):
-    found = {"source": f"https://archive/{name}.fits", "sha256": "ab" * 32, "mjd_obs": 55500.25}
-    return {"band": name, "state": state, "exptime_s": 640.5, **found, **values}
+def band(name, state="reduced", mjd_obs=55500.25):
+    if state == "absent":
+        return BandRow(name, "", "", None, None, state)
+    return BandRow(name, f"https://archive/{name}.fits", "ab" * 32, mjd_obs, 640.5, state)
 
 
-SCENE = {
-    "config": {"background": "matched", "psf_sigma_px": 40.0, "diffuse_arcsec": 0.0},
-    "reduction": {"ignore_mask_bits": 4096 | 32},
-    "response": {"model": "gaussian", "sigma_px": 40.0},
-    "ffi": "tess2019357164649-s0020-3-3-0165-s_ffic.fits",
-    "digest": "0123456789abcdef",
-    "sampled": "fedcba9876543210",
-    "mapped": 3,
-    "skycells": [
-        {
-            "name": "skycell.2556.082",
-            "state": "reduced",
-            "bands": [
-                band("r"),
-                band("i", mjd_obs=56000.75),
-                band("z", "absent", source="", sha256="", mjd_obs=None, exptime_s=None),
-            ],
-        },
-        {
-            "name": "skycell.2556.083",
-            "state": "absent",
-            "bands": [band("r", "absent", source="", sha256="", mjd_obs=None, exptime_s=None)],
-        },
-    ],
-}
+def row_of(name, state, *bands):
+    return SkycellRow(name, "science", state, "", "", "", None, None, bands)
+
+
+SCENE = SceneMetadata(
+    **vars(
+        scene_origin(
+            ffi="tess2019357164649-s0020-3-3-0165-s_ffic.fits",
+            reduction=ReductionConfig(4096 | 32),
+        )
+    ),
+    digest="0123456789abcdef",
+    parts=(),
+    tiles=(),
+    mapped=3,
+    stars=None,
+    skycells=(
+        row_of(
+            "skycell.2556.082",
+            "reduced",
+            band("r"),
+            band("i", mjd_obs=56000.75),
+            band("z", "absent"),
+        ),
+        row_of("skycell.2556.083", "absent", band("r", "absent")),
+    ),
+    windows=(),
+)
+
+
+def from_source(source):
+    """The scene with the r band of its first skycell from another address."""
+    first, *others = SCENE.skycells
+    moved = replace(first.bands[0], source=source)
+    first = replace(first, bands=(moved, *first.bands[1:]))
+    return replace(SCENE, skycells=(first, *others))
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +232,8 @@ def test_bits_are_named(written):
 
 def test_inputs_are_listed_whole(frame, tmp_path):
     """However long a source's name."""
-    scene = copy.deepcopy(SCENE)
     source = "/archive/" + "deep/" * 60 + "skycell.2556.082.stk.r.unconv.fits"
-    scene["skycells"][0]["bands"][0]["source"] = source
+    scene = from_source(source)
     place = Place.at(tmp_path) / "x.fits"
     window = Window(100, 50, 102, 52)
     write_template(place, random_template((2, 2)), record_of(frame, window, scene=scene), "d")
@@ -232,8 +251,7 @@ def test_inputs_are_listed_whole(frame, tmp_path):
 
 def test_sources_of_any_spelling_are_listed(frame, tmp_path):
     """FITS holds ASCII only; a folder may be called otherwise."""
-    scene = copy.deepcopy(SCENE)
-    scene["skycells"][0]["bands"][0]["source"] = "/Größe/a.fits"
+    scene = from_source("/Größe/a.fits")
     place = Place.at(tmp_path) / "t.fits"
     window = Window(0, 0, 2, 2)
     write_template(place, random_template((2, 2)), record_of(frame, window, scene=scene), "d")
@@ -243,7 +261,7 @@ def test_sources_of_any_spelling_are_listed(frame, tmp_path):
 
 def test_a_template_without_inputs_can_be_written(frame, tmp_path):
     place = Place.at(tmp_path) / "x.fits"
-    scene = {**SCENE, "skycells": []}
+    scene = replace(SCENE, skycells=())
     window = Window(100, 50, 102, 52)
     write_template(place, random_template((2, 2)), record_of(frame, window, scene=scene), "d")
     assert "MJD-OBS" not in read_header(place)
@@ -320,7 +338,7 @@ def test_a_template_that_follows_has_the_ffis_own_wcs(frame, tmp_path, name):
     told = {"FOLLOWS": name, "FFIBEG": dates[0], "FFIEND": dates[1], "FFIBTJD": 1859.6}
     told |= {"FFIQUAL": 2048, "SHIFTMAX": 0.31, "SHIFTROL": 4.5, "SHIFTSCL": 1.25, "REFORDER": 1}
     assert {key: header[key] for key in told} == told
-    assert header["FFI"] == SCENE["ffi"]
+    assert header["FFI"] == SCENE.ffi
 
 
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.37, -0.21), (-1.5, 0.8)])
@@ -354,22 +372,16 @@ def test_the_wcs_points_at_the_rendered_star(frame, tmp_path, offset):
 def test_measured_responses_are_named(frame, tmp_path):
     """However long the address is, and whatever letters it has."""
     window, place = Window(1044, 1000, 1050, 1004), Place.at(tmp_path) / "prf.fits"
-    response = {
-        "model": "prf",
-        "set": "tess2019107181902-prf-3-3",
-        "source": "/data/" + 9 * "long/" + "Übung/start_s0004/cam3_ccd3" + 9 * "/long",
-        "digest": "0123456789abcdef",
-        "cut": 1.25,
-        "discarded": 3.4e-6,
-        "seeing_variance_px2": 3.65,
-    }
-    record = record_of(frame, window, scene={**SCENE, "response": response})
+    source = "/data/" + 9 * "long/" + "Übung/start_s0004/cam3_ccd3" + 9 * "/long"
+    named = "tess2019107181902-prf-3-3", source, "0123456789abcdef"
+    response = PrfRecord("prf", *named, 1.25, 3.4e-6, 3.65, 6, 12, 7.0)
+    record = record_of(frame, window, scene=replace(SCENE, response=response))
     write_template(place, random_template(window.shape), record, "d")
     header = read_template(place)[1]
     assert header["PSFMODEL"] == "prf"
-    assert header["PRFDIR"] == response["source"].replace("Ü", "\\xdc")
-    assert header["PRFSET"] == response["set"]
-    assert header["PRFDIG"] == response["digest"]
+    assert header["PRFDIR"] == source.replace("Ü", "\\xdc")
+    assert header["PRFSET"] == response.set
+    assert header["PRFDIG"] == response.digest
     assert (header["PRFCUT"], header["PRFLOST"], header["PS1VAR"]) == (1.25, 3.4e-6, 3.65)
     assert "PSFSIGMA" not in header
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import RenderingError
 
 if TYPE_CHECKING:
@@ -14,10 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAD_TO_SIGMA", "ClippedFit", "Clipping", "Design", "Prior", "fit_clipped"]
-
-MAD_TO_SIGMA = 1.4826
-"""Standard deviation over median absolute deviation of a normal distribution."""
+__all__ = ["ClippedFit", "Clipping", "Design", "Prior", "fit_clipped"]
 
 _ROWS_AT_ONCE = 1 << 23
 # Numbers of the design held at a time, 64 MB.

@@ -309,7 +309,7 @@ class _Source:
         store = SceneStore(self.layout.scene, science)
         try:
             record = SceneRecord.read(self.layout, mapping, store)
-            found = record.under(self.held)["sampled"]
+            found = record.under(self.held).sampled
         except MissingInputError as error:
             raise self._missing(error) from error
         stated = self.header.get("SCENEDIG")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syndiff.differences.clipped_fit import MAD_TO_SIGMA, Clipping
+from syndiff.constants import MAD_TO_SIGMA
+from syndiff.differences.clipped_fit import Clipping
 from syndiff.differences.matching import Taps, VaryingKernel, fit_kernel
 from syndiff.differences.mesh import mesh_background
 from syndiff.differences.peaks import find_peaks

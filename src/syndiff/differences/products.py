@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from syndiff import __version__
+from syndiff.config import TESS_ZERO_POINT
+from syndiff.constants import DAY_S, FITS_BLOCK
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
 from syndiff.storage.fits_images import card_text, pack_hdus
@@ -35,7 +37,7 @@ __all__ = [
 UNIT = "electron/s"
 
 _PLANES = ("DIFF", "UNCERT", "MODEL", "BACKGROUND", "DQ")
-_HEADER_BYTES = 40 * 2880
+_HEADER_BYTES = 40 * FITS_BLOCK
 # More than a primary header takes.
 
 
@@ -213,7 +215,7 @@ def _common_header(record: DifferenceRecord) -> fits.Header:
         ("DATE-END", observation.date_end, "end of the exposure, UTC"),
         ("TSTART", observation.tstart, "[d] start, JD - 2457000"),
         ("TSTOP", observation.tstop, "[d] end, JD - 2457000"),
-        ("EXPOSURE", observation.exposure_s / 86400, "[d] time on source"),
+        ("EXPOSURE", observation.exposure_s / DAY_S, "[d] time on source"),
         ("DQUALITY", observation.quality, "quality flags of the FFI"),
     ):
         header[key] = (value, comment)
@@ -316,12 +318,13 @@ def pack_residuals(record: DifferenceRecord, stars: StarResiduals) -> bytes:
     inputs = record.inputs
     x, y = stars.x + inputs.held.x0, stars.y + inputs.held.y0
     ra, dec = inputs.observation.frame.pixel_to_sky(x, y)
+    magnitude = f"TESS magnitude of flux, 1 electron/s = {TESS_ZERO_POINT}"
     columns: dict[str, tuple[NDArray[Any], str | None, str, str]] = {
         "x": (x, "pix", ".3f", "FFI column, 0-based"),
         "y": (y, "pix", ".3f", "FFI row, 0-based"),
         "ra": (ra, "deg", ".6f", "by the FFI's WCS"),
         "dec": (dec, "deg", ".6f", "by the FFI's WCS"),
-        "mag": (stars.mag, "mag", ".3f", "TESS magnitude of flux, 1 electron/s = 20.44"),
+        "mag": (stars.mag, "mag", ".3f", magnitude),
         "flux": (stars.flux, UNIT, ".4g", "model in 5 x 5 pixels over its surroundings"),
         "aperture": (stars.aperture, None, ".2e", "difference in 5 x 5 pixels over flux"),
         "aperture_error": (stars.aperture_error, None, ".2e", "its standard deviation"),

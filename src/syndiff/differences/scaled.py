@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from syndiff.constants import ZERO_POINT
 from syndiff.differences.background import BEARABLE_VARIANCE, order_told, polynomials
 from syndiff.differences.clipped_fit import Clipping, fit_clipped
 from syndiff.differences.leftover import NOTHING_LEFT, Leftover
@@ -29,7 +30,6 @@ __all__ = [
     "subtract_template",
 ]
 
-TEMPLATE_ZERO_POINT = 25.0
 """AB magnitude of flux 1 in a template."""
 
 MOST_SCATTER = 1.3
@@ -138,7 +138,7 @@ class Difference:
     @property
     def zero_point(self) -> float:
         """AB magnitude of 1 unit of the image: ``25 + 2.5 log10(scale)``."""
-        return TEMPLATE_ZERO_POINT + 2.5 * math.log10(self.scale)
+        return ZERO_POINT + 2.5 * math.log10(self.scale)
 
     @property
     def zero_point_error(self) -> float:

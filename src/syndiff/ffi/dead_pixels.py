@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.constants import FRAME_S, FULL_WELL_E
 from syndiff.errors import ObservationError
 
 if TYPE_CHECKING:
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeadPixel", "check_alive", "count_dead", "describe_dead", "find_dead"]
 
-FULL_PIXEL_E_PER_S = 2e5 / 1.98
-"""Flux in a pixel at which it is full: 200,000 electrons in a frame of 1.98 s.
-
-TESS Instrument Handbook (Vanderspek et al. 2018); reached at T = 6.8.
-"""
+FULL_PIXEL_E_PER_S = FULL_WELL_E / FRAME_S
+"""Flux in a pixel at which it is full; reached at T = 6.8."""
 
 NEARLY_FULL = 0.8
 """Part of a full pixel from which it is no longer linear enough."""

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from syndiff.config import TESS_ZERO_POINT
+from syndiff.constants import FRAME_CYCLE_S, FULL_WELL_E
 from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
@@ -20,18 +21,7 @@ if TYPE_CHECKING:
 
     from syndiff.window import Window
 
-__all__ = ["FULL_WELL_E", "flag_detector", "strap_columns"]
-
-FULL_WELL_E = 2.0e5
-"""Electrons that a pixel holds.
-
-By "Saturation" in https://heasarc.gsfc.nasa.gov/docs/tess/telescope_information.html, after the
-TESS Instrument Handbook: a star of T = 5 brings 9e5 electrons to its brightest pixel, if 0.3 of its
-light falls there, and blooms over 5 rows; one of T = 2.5, ten times as bright, over 50.
-"""
-
-EXPOSURE_S = 2.0
-"""Charge is read out every 2 s, however long an FFI's cadence is."""
+__all__ = ["flag_detector", "strap_columns"]
 
 SIGMA_PX = 0.6
 """Width of the star's image, sharp as in the middle of a camera's field: with 0.35 of its light in
@@ -82,7 +72,7 @@ def flag_detector(
 
     Notes
     -----
-    A star of T sends ``2 s x 10^(0.4 (20.44 - T))`` electrons into an exposure, spread as a
+    A star of T sends ``2 s x 10^(0.4 (TESS_ZERO_POINT - T))`` electrons into a frame, spread as a
     Gaussian. Pixels that get more than `FULL_WELL_E` are saturated. What a column gets beyond what
     its saturated pixels hold runs along it and fills one pixel with each full well; the trail is
     drawn that long upwards and downwards, as the charge may go either way. Columns are the axis
@@ -104,7 +94,7 @@ def flag_detector(
 
 def _spoilt(x: float, y: float, tmag: float) -> Iterator[tuple[DataQuality, _Patch]]:
     """Yield the saturated pixels of one star and its bleed trails."""
-    electrons = EXPOSURE_S * 10 ** (0.4 * (TESS_ZERO_POINT - tmag))
+    electrons = FRAME_CYCLE_S * 10 ** (0.4 * (TESS_ZERO_POINT - tmag))
     rows, columns = (round(v) + np.arange(-_REACH_PX, _REACH_PX + 1) for v in (y, x))
     down, right = (_share(rows.astype(float) - y), _share(columns.astype(float) - x))
     image = electrons * np.outer(down, right)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from syndiff.constants import FITS_BLOCK
 from syndiff.errors import ObservationError, SkycellNotFoundError
 from syndiff.ffi.header_cards import REMEDY, HeaderCards, card_value
 from syndiff.transport.attempt import ArchiveConfig, DeniedError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FfiFile"]
 
-_BLOCK = 2880
 # FITS headers and data are padded to it.
 
 _UNPACKERS: dict[bytes, Callable[[Any], object]] = {
@@ -242,7 +242,7 @@ def _unpacked(raw: BinaryIO, path: Path | None = None) -> BinaryIO:
 def _walk(source: str, stream: BinaryIO) -> tuple[list[Header], bytes]:
     """Return the headers, and what comes after the last HDU."""
     headers: list[Header] = []
-    while block := stream.read(_BLOCK):
+    while block := stream.read(FITS_BLOCK):
         if not block.startswith(b"XTENSION" if headers else b"SIMPLE  ="):
             break  # the standard allows anything after the last HDU
         header = _rest_of_header(source, stream, block)
@@ -254,7 +254,7 @@ def _walk(source: str, stream: BinaryIO) -> tuple[list[Header], bytes]:
                 raise _truncated(
                     source, f"HDU {len(headers)} has less than its {size} bytes of data"
                 )
-            stream.seek(start + -(-size // _BLOCK) * _BLOCK)
+            stream.seek(start + -(-size // FITS_BLOCK) * FITS_BLOCK)
         headers.append(header)
     while stream.read(1 << 20):
         pass
@@ -278,8 +278,8 @@ def _rest_of_header(source: str, stream: BinaryIO, block: bytes) -> Header:
 
     text = bytearray(block)
     while not any(block[i : i + 8] == b"END     " for i in range(0, len(block), 80)):
-        block = stream.read(_BLOCK)
-        if len(block) < _BLOCK:
+        block = stream.read(FITS_BLOCK)
+        if len(block) < FITS_BLOCK:
             raise _truncated(source, "a header has no END")
         text += block
     try:

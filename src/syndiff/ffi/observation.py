@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from syndiff.constants import DAY_S, FRAME_S
 from syndiff.errors import ConfigError, ObservationError
 from syndiff.ffi.ffi_file import FfiFile
 from syndiff.ffi.frame import Frame
@@ -41,8 +42,7 @@ _COUNTS = {"electrons", "electron", "e-"}
 # Units of images, and how they are spelt.
 
 _READ_NOISE_E = 10.0
-_FRAME_S = 1.98
-# Read noise of a frame (7 to 11 electrons) and time on source in it: TESS Instrument Handbook.
+# Read noise of a frame, 7 to 11 electrons: TESS Instrument Handbook.
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Observation:
             return self._file.read_plane(self.uncertainty_hdu, self.frame.shape)
         counted = self.per_second() * self.exposure_s
         electrons = (self.read_image() if image is None else image) * np.float32(counted)
-        read_variance = np.float32(_READ_NOISE_E**2 * self.exposure_s / _FRAME_S)
+        read_variance = np.float32(_READ_NOISE_E**2 * self.exposure_s / FRAME_S)
         sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
         return np.asarray(sigma, np.float32)
 
@@ -318,7 +318,7 @@ _SPOC = _Dialect(
     stop="TSTOP",
     time_zero="BJDREFI",
     exposure="EXPOSURE",
-    exposure_unit_s=86400.0,
+    exposure_unit_s=float(DAY_S),
     unit="BUNIT",
     units=_RATES,
     science=_spoc_science,

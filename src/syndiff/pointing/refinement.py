@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import RenderingError
 from syndiff.templates.template import follow_flux
 
@@ -47,7 +48,6 @@ _CLIP_ROUNDS = 6
 _MIN_PIXELS = 128
 _SCALE_RANGE = (0.5, 2.0)
 # Of a square's scale over the median's: outside it holds a variable star or no star.
-_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,7 +375,7 @@ def _fit_block(matrix: FloatArray, target: FloatArray) -> tuple[float, ...] | No
         covariance = np.linalg.inv(normal)
         values = covariance @ (part.T @ target[kept])
         pulls = target - matrix @ values
-        scatter = _MAD_TO_SIGMA * float(np.median(np.abs(pulls[kept])))
+        scatter = MAD_TO_SIGMA * float(np.median(np.abs(pulls[kept])))
         clipped = np.abs(pulls) <= _CLIP * scatter
         # Without noise half of the pulls can be 0: everything else would be clipped.
         if scatter == 0 or np.array_equal(clipped, kept):

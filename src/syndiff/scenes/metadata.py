@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from syndiff.config import digest
+from syndiff.config import ReductionConfig, SceneConfig, digest
 from syndiff.errors import MissingInputError, RenderingError
 from syndiff.ffi.tiles import TileGrid
+from syndiff.stars.scale import StarScale  # noqa: TC001 - records are read by it
+from syndiff.stars.scene_stars import SceneStars  # noqa: TC001 - records are read by it
+from syndiff.storage.records import dump_record, load_record
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -20,34 +22,264 @@ if TYPE_CHECKING:
     from syndiff.scenes.store import SceneStore
     from syndiff.sky.mapping import Mapping
 
-__all__ = ["METADATA_FORMAT", "SceneRecord", "read_scene_metadata", "write_scene_metadata"]
+__all__ = [
+    "BandRow",
+    "GaussianRecord",
+    "PrfRecord",
+    "ResponseRecord",
+    "SceneMetadata",
+    "SceneOrigin",
+    "SceneRecord",
+    "SkycellRow",
+    "TileRow",
+    "read_scene_metadata",
+    "write_scene_metadata",
+]
 
-METADATA_FORMAT = 2
-"""Version of the file's content."""
+
+@dataclass(frozen=True)
+class GaussianRecord:
+    """What a Gaussian response is, and how it is rendered.
+
+    Parameters
+    ----------
+    model : str
+        ``gaussian``.
+    sigma_px : float
+        Standard deviation in PS1 pixels of 0.25".
+    nodes_per_px : int
+        Samples per TESS pixel of the light that it is applied to.
+    margin_px : int
+        TESS pixels around a tile that are rendered with it.
+    reach_px : float
+        TESS pixels beyond which it is nothing.
+    """
+
+    model: Literal["gaussian"]
+    sigma_px: float
+    nodes_per_px: int
+    margin_px: int
+    reach_px: float
 
 
-def write_scene_metadata(layout: Layout, content: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class PrfRecord:
+    """What a measured response is, and how it is rendered.
+
+    Parameters
+    ----------
+    model : str
+        ``prf``.
+    set : str
+        How the names of its files begin.
+    source : str
+        Where they came from.
+    digest : str
+        Of their content.
+    cut : float
+        Frequency, cycles per TESS pixel, at which its spectrum ends.
+    discarded : float
+        Part of its peak that is beyond.
+    seeing_variance_px2 : float
+        Blur of PS1 that is taken out, square PS1 pixels.
+    nodes_per_px, margin_px, reach_px
+        As in `GaussianRecord`.
+    """
+
+    model: Literal["prf"]
+    set: str
+    source: str
+    digest: str
+    cut: float
+    discarded: float
+    seeing_variance_px2: float
+    nodes_per_px: int
+    margin_px: int
+    reach_px: float
+
+
+ResponseRecord = GaussianRecord | PrfRecord
+
+
+class TileRow(NamedTuple):
+    """A rendered tile: where it is, digest of its inputs (hexadecimal), index of its part."""
+
+    row: int
+    column: int
+    inputs: str
+    part: int
+
+
+@dataclass(frozen=True)
+class BandRow:
+    """One band of a skycell: where it came from, or why it isn't there.
+
+    Parameters
+    ----------
+    band : str
+        PS1 band.
+    source, sha256 : str
+        Of the image; empty where there is none.
+    mjd_obs, exptime_s : float or None
+        When and how long it was exposed.
+    state : str
+        As a skycell's.
+    """
+
+    band: str
+    source: str
+    sha256: str
+    mjd_obs: float | None
+    exptime_s: float | None
+    state: str
+
+
+@dataclass(frozen=True)
+class SkycellRow:
+    """One skycell that the scene is made from.
+
+    Parameters
+    ----------
+    name, role : str
+        As the mapping has them.
+    state : str
+        'reduced', 'absent', 'failed', or 'limited' where `limit` leaves it out.
+    digest : str
+        Of its reduction; empty unless reduced.
+    inputs : str
+        Digest of all that it brings, its stars too.
+    message : str
+        Why it failed.
+    noise_correlation : float or None
+        As in `ReducedSkycell`.
+    star_scale : StarScale or None
+        Scale of the stars that were put back.
+    bands : tuple of BandRow
+        Of `config.BANDS`.
+    """
+
+    name: str
+    role: str
+    state: str
+    digest: str
+    inputs: str
+    message: str
+    noise_correlation: float | None
+    star_scale: StarScale | None
+    bands: tuple[BandRow, ...]
+
+
+@dataclass(frozen=True)
+class SceneOrigin:
+    """What scene store and metadata both record.
+
+    Parameters
+    ----------
+    software : str
+        Version of syndiff.
+    sector, camera, ccd : int
+        The detector.
+    ffi : str
+        File name of the reference FFI.
+    frame_digest : str
+        Of its pixel grid.
+    config : dict
+        `SceneConfig.to_dict`.
+    reduction : ReductionConfig
+        How the skycells were reduced.
+    response : GaussianRecord or PrfRecord
+        What TESS's pixels are taken to do to light.
+    """
+
+    software: str
+    sector: int
+    camera: int
+    ccd: int
+    ffi: str
+    frame_digest: str
+    config: dict[str, Any]
+    reduction: ReductionConfig
+    response: GaussianRecord | PrfRecord
+
+    @functools.cached_property
+    def settings(self) -> SceneConfig:
+        """How the reduced skycells became the scene."""
+        return SceneConfig(**self.config)
+
+    @property
+    def command(self) -> str:
+        """The command that makes the scene."""
+        return f"syndiff process {self.sector} {self.camera} {self.ccd}"
+
+
+@dataclass(frozen=True)
+class SceneMetadata(SceneOrigin):
+    """The content of `cell_metadata.json`.
+
+    Parameters
+    ----------
+    software, sector, camera, ccd, ffi, frame_digest, config, reduction, response
+        As in `SceneOrigin`.
+    digest : str
+        Of what every tile depends on.
+    parts : tuple of tuple of str
+        Names of skycells.
+    tiles : tuple of TileRow
+        The rendered ones.
+    mapped : int
+        Skycells of the mapping.
+    stars : SceneStars or None
+        The stars in place of saturated ones.
+    skycells : tuple of SkycellRow
+        Those that the tiles are made from.
+    windows : tuple of (x0, y0, x1, y1)
+        FFI pixels that the scene holds.
+    """
+
+    FORMAT: ClassVar[int] = 2
+
+    digest: str
+    parts: tuple[tuple[str, ...], ...]
+    tiles: tuple[TileRow, ...]
+    mapped: int
+    stars: SceneStars | None
+    skycells: tuple[SkycellRow, ...]
+    windows: tuple[tuple[int, int, int, int], ...]
+
+    @property
+    def sampled(self) -> str:
+        """Digest of all that the skycells told of here are.
+
+        By it a template and the scene that it was sampled from know each other, whatever the scene
+        holds besides.
+        """
+        return digest([self.digest, [[row.name, row.inputs] for row in self.skycells]])
+
+    @property
+    def bright(self) -> tuple[tuple[float, float, float], ...]:
+        """FFI pixel x, y and T of stars that TESS may saturate; none without a catalogue."""
+        return self.stars.bright if self.stars is not None else ()
+
+
+def write_scene_metadata(layout: Layout, content: SceneMetadata) -> None:
     """Write `cell_metadata.json`.
 
     Parameters
     ----------
     layout : Layout
         Where everything lies.
-    content : dict
-        JSON: configuration; ``windows``, the FFI pixels that the scene holds; ``parts``, names of
-        skycells; ``tiles``, each row, column, digest of its inputs and index of its part;
-        ``skycells``, a row for each one that those tiles are made from.
+    content : SceneMetadata
+        What to tell.
 
     Raises
     ------
     StorageError
         If it can't be written.
     """
-    text = json.dumps({"format_version": METADATA_FORMAT, **content}, indent=1, allow_nan=False)
-    layout.cell_metadata.write(text.encode())
+    layout.cell_metadata.write(dump_record(content, indent=1))
 
 
-def read_scene_metadata(layout: Layout) -> dict[str, Any]:
+def read_scene_metadata(layout: Layout) -> SceneMetadata:
     """Return the content of `cell_metadata.json`.
 
     Parameters
@@ -57,7 +289,7 @@ def read_scene_metadata(layout: Layout) -> dict[str, Any]:
 
     Returns
     -------
-    dict
+    SceneMetadata
         What `write_scene_metadata` was given.
 
     Raises
@@ -68,22 +300,11 @@ def read_scene_metadata(layout: Layout) -> dict[str, Any]:
         If it is damaged or of another version.
     """
     place = layout.cell_metadata
-    command = f"syndiff process {layout.detector.arguments}"
+    command = f"`syndiff process {layout.detector.arguments}`"
     if not place.exists():
-        raise MissingInputError(f"{place} is missing: run `{command}` first")
-    try:
-        content: dict[str, Any] = json.loads(place.read())
-        version = content["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RenderingError(
-            f"{place} is damaged ({error}): make it again with `{command}`"
-        ) from error
-    if version != METADATA_FORMAT:
-        raise RenderingError(
-            f"{place} has format {version}, this version reads {METADATA_FORMAT}: make it again "
-            f"with `{command}`"
-        )
-    return content
+        raise MissingInputError(f"{place} is missing: run {command} first")
+    remedy = f"make it again with {command}"
+    return load_record(SceneMetadata, place.read(), place, error=RenderingError, remedy=remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +316,7 @@ class SceneRecord:
 
     Parameters
     ----------
-    content : dict
+    content : SceneMetadata
         Of `cell_metadata.json`.
     mapping : Mapping
         The CCD's skycells.
@@ -103,7 +324,7 @@ class SceneRecord:
         Digest of each tile in the scene store.
     """
 
-    content: dict[str, Any]
+    content: SceneMetadata
     mapping: Mapping
     rendered: NDArray[np.uint64]
 
@@ -135,17 +356,17 @@ class SceneRecord:
     @functools.cached_property
     def _told(self) -> dict[tuple[int, int], tuple[int, int]]:
         """Digest and part of each tile that the metadata tell of."""
-        rows = self.content["tiles"]
-        return {(row, column): (int(number, 16), part) for row, column, number, part in rows}
+        rows = self.content.tiles
+        return {(row, column): (int(inputs, 16), part) for row, column, inputs, part in rows}
 
     @functools.cached_property
     def _parts(self) -> list[frozenset[str]]:
-        return [frozenset(names) for names in self.content["parts"]]
+        return [frozenset(names) for names in self.content.parts]
 
     @property
     def windows(self) -> list[Window]:
         """The windows that the scene held when the metadata were written."""
-        return [Window(*corners) for corners in self.content["windows"]]
+        return [Window(*corners) for corners in self.content.windows]
 
     def part(self, row: int, column: int) -> frozenset[str]:
         """Return the skycells of the part that a tile is, or was, made from.
@@ -207,7 +428,7 @@ class SceneRecord:
         """
         return self.mapping.window.contains(window) and not self.lack(window)
 
-    def under(self, window: Window) -> dict[str, Any]:
+    def under(self, window: Window) -> SceneMetadata:
         """Return what is told of the scene under a window, whatever else it holds.
 
         Parameters
@@ -217,10 +438,8 @@ class SceneRecord:
 
         Returns
         -------
-        dict
-            The content with the rows of the skycells that the window needs only, and ``sampled``:
-            the digest of all that the scene is made from there, whatever it holds besides. By it a
-            template and the scene that it was sampled from know each other.
+        SceneMetadata
+            The content with the rows of the skycells that the window needs only.
 
         Raises
         ------
@@ -229,22 +448,16 @@ class SceneRecord:
         """
         reason = self.lack(window)
         if reason:
-            detector = "{sector} {camera} {ccd}".format(**self.content)
             raise MissingInputError(
-                f"{reason}: run `syndiff process {detector}` for it first (with the same --roi or "
+                f"{reason}: run `{self.content.command}` for it first (with the same --roi or "
                 "--target)"
             )
         needed = self._needed(window)
-        rows = [row for row in self.content["skycells"] if row["name"] in needed]
-        inputs = [[row["name"], row["inputs"]] for row in rows]
-        return {
-            **self.content,
-            "skycells": rows,
-            "sampled": digest([self.content["digest"], inputs]),
-        }
+        rows = tuple(row for row in self.content.skycells if row.name in needed)
+        return replace(self.content, skycells=rows)
 
     def _needed(self, window: Window) -> frozenset[str]:
         """Return the names of the skycells whose light templates of a window need."""
-        reach_px = self.content["response"]["reach_px"]
+        reach_px = self.content.response.reach_px
         inputs = TileGrid(self.mapping.frame.science).inputs(window, reach_px)
         return frozenset(member.skycell.name for member in self.mapping.touching(inputs))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, PS1_PIXEL_ARCSEC
 from syndiff.errors import ConfigError, ResponseError
 from syndiff.ffi.tiles import REACH_PX
+from syndiff.scenes.metadata import GaussianRecord, PrfRecord
 from syndiff.scenes.prf_cut import CUT_TOLERANCE, lost_part, measured_cut, taper
 from syndiff.scenes.prf_grid import SAMPLES_PER_PX, SIDE, PrfGrid
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from syndiff.config import SceneConfig
     from syndiff.ffi.observation import Frame
+    from syndiff.scenes.metadata import ResponseRecord
     from syndiff.storage.place import Place
 
 __all__ = [
@@ -61,9 +63,8 @@ class Response(Protocol):
     def reach_px(self) -> float:
         """Distance in TESS pixels beyond which it is nothing."""
 
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What it is, for metadata and headers: ``model`` and what describes that."""
+    def record(self, nodes_per_px: int, margin_px: int) -> ResponseRecord:
+        """Return what it is, and how it is rendered, for metadata and headers."""
 
     def patch(self, x: float, y: float) -> tuple[int, int]:
         """Return which patch of the CCD, all of it smooth, FFI pixel (x, y) is on."""
@@ -178,7 +179,7 @@ class GaussianResponse:
 
     def __init__(self, frame: Frame, sigma_px: float) -> None:
         self._variance = sigma_px**2
-        self.provenance = {"model": "gaussian", "sigma_px": sigma_px}
+        self.sigma_px = float(sigma_px)
         window = frame.science
         x = np.linspace(window.x0, window.x1 - 1, 5)
         y = np.linspace(window.y0, window.y1 - 1, 5)
@@ -195,6 +196,23 @@ class GaussianResponse:
             self.cut = spectral_cut(sigma_px * float(scales.min()))
         except ConfigError as error:
             raise ConfigError(f"psf-sigma {sigma_px} (PS1 pixels): {error}") from error
+
+    def record(self, nodes_per_px: int, margin_px: int) -> GaussianRecord:
+        """Return what it is, and how it is rendered.
+
+        Parameters
+        ----------
+        nodes_per_px : int
+            Samples per TESS pixel of the light that it is applied to.
+        margin_px : int
+            TESS pixels around a tile that are rendered with it.
+
+        Returns
+        -------
+        GaussianRecord
+            For metadata and headers.
+        """
+        return GaussianRecord("gaussian", self.sigma_px, nodes_per_px, margin_px, self.reach_px)
 
     def patch(self, x: float, y: float) -> tuple[int, int]:  # noqa: ARG002
         """Return the only patch: a Gaussian varies smoothly all over the CCD.
@@ -306,18 +324,30 @@ class PrfResponse:
         discarded = lost_part(grid, self.cut, changes)
         if discarded > CUT_TOLERANCE:
             self._nodes = _ended(taper(self._nodes))
-        self.provenance = {
-            "model": "prf",
-            "set": grid.name,
-            "source": grid.source,
-            "digest": grid.digest,
-            "cut": self.cut,
-            "discarded": discarded,
-            "seeing_variance_px2": PS1_VARIANCE_PX2,
-        }
+        self.discarded = discarded
+        self._origin = grid.name, grid.source, grid.digest
         self._key = b""
         self._waves: tuple[NDArray[np.complex128], ...] = ()
         self._transforms: dict[tuple[int, int], NDArray[np.complex128]] = {}
+
+    def record(self, nodes_per_px: int, margin_px: int) -> PrfRecord:
+        """Return what it is, and how it is rendered.
+
+        Parameters
+        ----------
+        nodes_per_px : int
+            Samples per TESS pixel of the light that it is applied to.
+        margin_px : int
+            TESS pixels around a tile that are rendered with it.
+
+        Returns
+        -------
+        PrfRecord
+            For metadata and headers.
+        """
+        rendered = nodes_per_px, margin_px, self.reach_px
+        kept = self.cut, self.discarded, PS1_VARIANCE_PX2
+        return PrfRecord("prf", *self._origin, *kept, *rendered)
 
     def patch(self, x: float, y: float) -> tuple[int, int]:
         """Return which patch of the grid an FFI pixel is on.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +13,22 @@ from syndiff import __version__
 from syndiff.config import BAND_WEIGHTS, BANDS, digest
 from syndiff.errors import MissingInputError, RenderingError
 from syndiff.ffi.tiles import MARGIN_PX, TileGrid
-from syndiff.scenes.metadata import SceneRecord, read_scene_metadata
+from syndiff.scenes.metadata import (
+    BandRow,
+    SceneMetadata,
+    SceneOrigin,
+    SceneRecord,
+    SkycellRow,
+    TileRow,
+    read_scene_metadata,
+)
 from syndiff.scenes.prf import response_for
 from syndiff.scenes.scene import SceneRenderer
 from syndiff.scenes.store import SCENE_FORMAT
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory
+from syndiff.stacks.provenance import FileOrigin
 from syndiff.stars.scene_stars import StarInput
 from syndiff.window import Window
 
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.inventory import InventoryEntry
+    from syndiff.stars.scale import StarScale
 
 __all__ = ["SceneInputs", "SceneJob"]
 
@@ -226,26 +237,26 @@ class SceneInputs:
         """
         return SceneRenderer(self.mapping.frame, self._response)
 
-    def record(self, store: SceneStore) -> SceneRecord:
+    def record(self, store: SceneStore, renderer: SceneRenderer) -> SceneRecord:
         """Return what is told of the scene as it is; nothing if that was another one.
 
         Parameters
         ----------
         store : SceneStore
             The scene.
+        renderer : SceneRenderer
+            From `renderer`.
 
         Returns
         -------
         SceneRecord
             The record.
         """
-        nothing: dict[str, Any] = {"tiles": [], "parts": [], "windows": []}
-        try:
+        content = None
+        with contextlib.suppress(MissingInputError, RenderingError):  # written anew at the end
             content = read_scene_metadata(self.job.layout)
-        except (MissingInputError, RenderingError):
-            content = nothing  # written anew at the end
-        if content.get("digest") != self.scene_digest:
-            content = nothing
+        if content is None or content.digest != self.scene_digest:
+            content = self._metadata(renderer, [], [], set())
         return SceneRecord(content, self.mapping, store.rendered())
 
     def part(self, window: Window, before: SceneRecord) -> frozenset[str]:
@@ -351,7 +362,7 @@ class SceneInputs:
     def _content(self, name: str) -> str:
         return self.entries[name].content_digest if self.state(name) == "reduced" else ""
 
-    def describe(self, renderer: SceneRenderer) -> dict[str, Any]:
+    def describe(self, renderer: SceneRenderer) -> SceneOrigin:
         """Return what scene store and metadata both record.
 
         Parameters
@@ -361,26 +372,21 @@ class SceneInputs:
 
         Returns
         -------
-        dict
-            JSON.
+        SceneOrigin
+            The record.
         """
         detector = self.mapping.frame.detector
-        return {
-            "software": f"syndiff {__version__}",
-            "sector": detector.sector,
-            "camera": detector.camera,
-            "ccd": detector.ccd,
-            "ffi": self.mapping.reference.name,
-            "frame_digest": self.mapping.frame.digest,
-            "config": self.job.config.to_dict(),
-            "reduction": self.job.reduction.to_dict(),
-            "response": {
-                **renderer.response.provenance,
-                "nodes_per_px": renderer.nodes_per_px,
-                "margin_px": renderer.margin_px,
-                "reach_px": renderer.response.reach_px,
-            },
-        }
+        return SceneOrigin(
+            software=f"syndiff {__version__}",
+            sector=detector.sector,
+            camera=detector.camera,
+            ccd=detector.ccd,
+            ffi=self.mapping.reference.name,
+            frame_digest=self.mapping.frame.digest,
+            config=self.job.config.to_dict(),
+            reduction=self.job.reduction,
+            response=renderer.response.record(renderer.nodes_per_px, renderer.margin_px),
+        )
 
     def metadata(
         self,
@@ -388,8 +394,9 @@ class SceneInputs:
         rendered: NDArray[np.uint64],
         before: SceneRecord,
         part: frozenset[str],
-    ) -> dict[str, Any]:
-        """Return the content of `cell_metadata.json`, but for the windows.
+        windows: Sequence[Window],
+    ) -> SceneMetadata:
+        """Return the content of `cell_metadata.json`.
 
         Parameters
         ----------
@@ -401,94 +408,80 @@ class SceneInputs:
             From `record`.
         part : frozenset of str
             From `part`.
+        windows : sequence of Window
+            Those that the scene may hold.
 
         Returns
         -------
-        dict
-            JSON. It tells of all tiles that were rendered from what the inventory holds now, in
-            whatever run.
+        SceneMetadata
+            It tells of all tiles that were rendered from what the inventory holds now, in whatever
+            run, and of the windows that these hold, none within another.
         """
         parts: dict[frozenset[str], int] = {}
-        tiles: list[list[int | str]] = []
+        tiles: list[TileRow] = []
         used: set[str] = set()
         for row, column in np.argwhere(rendered != 0).tolist():
             for names in (part, before.part(row, column)):
                 number = self._tile_digest(row, column, names)
                 if number == rendered[row, column]:
                     index = parts.setdefault(names, len(parts))
-                    tiles.append([row, column, f"{number:016x}", index])
+                    tiles.append(TileRow(row, column, f"{number:016x}", index))
                     used |= {m.skycell.name for m in self._tile_members(row, column, names)}
                     break
-        return {
-            **self.describe(renderer),
-            "digest": self.scene_digest,
-            "parts": [sorted(names) for names in parts],
-            "tiles": tiles,
-            "mapped": len(self.mapping.members),
-            "stars": self.stars.describe(self.mapping, used) if self.stars is not None else None,
-            "skycells": [
-                self._describe_member(member)
-                for member in self.mapping.members
-                if member.skycell.name in used
-            ],
-        }
-
-    def with_windows(
-        self, content: dict[str, Any], rendered: NDArray[np.uint64], windows: Sequence[Window]
-    ) -> dict[str, Any]:
-        """Add the windows that the scene holds, none within another.
-
-        Parameters
-        ----------
-        content : dict
-            From `metadata`.
-        rendered : (rows, columns) uint64
-            Digests of the tiles in the store.
-        windows : sequence of Window
-            Those that it may hold.
-
-        Returns
-        -------
-        dict
-            The content with ``windows``.
-        """
-        record = SceneRecord({**content, "windows": []}, self.mapping, rendered)
+        content = self._metadata(renderer, list(parts), tiles, used)
+        record = SceneRecord(content, self.mapping, rendered)
         held = [w for w in dict.fromkeys(windows) if record.holds(w)]
-        largest = [w for w in held if not any(o != w and o.contains(w) for o in held)]
-        return {**content, "windows": [[w.x0, w.y0, w.x1, w.y1] for w in sorted(largest)]}
+        largest = sorted(w for w in held if not any(o != w and o.contains(w) for o in held))
+        return replace(content, windows=tuple((w.x0, w.y0, w.x1, w.y1) for w in largest))
 
-    def _describe_member(self, member: Member) -> dict[str, Any]:
+    def _metadata(
+        self,
+        renderer: SceneRenderer,
+        parts: Sequence[frozenset[str]],
+        tiles: Sequence[TileRow],
+        used: set[str],
+    ) -> SceneMetadata:
+        """Return the content of `cell_metadata.json`, but for the windows."""
+        members = self.mapping.members
+        return SceneMetadata(
+            **vars(self.describe(renderer)),
+            digest=self.scene_digest,
+            parts=tuple(tuple(sorted(names)) for names in parts),
+            tiles=tuple(tiles),
+            mapped=len(members),
+            stars=self.stars.describe(self.mapping, used) if self.stars is not None else None,
+            skycells=tuple(self._row(m) for m in members if m.skycell.name in used),
+            windows=(),
+        )
+
+    def _row(self, member: Member) -> SkycellRow:
+        """Return what is told of one skycell."""
         name = member.skycell.name
         state = self.state(name)
         entry = self.entries.get(name)
         record = self.atlas_record(member.skycell) if state == "reduced" else None
-        return {
-            "name": name,
-            "role": member.role,
-            "state": state,
-            "digest": self._content(name),
-            "inputs": self._identity(member.skycell),
-            "message": entry.message if entry is not None else "",
-            "noise_correlation": record.noise_correlation if record is not None else None,
-            "star_scale": self._star_scale(member.skycell) if record is not None else None,
-            "bands": [_describe_band(band, state, record) for band in BANDS],
-        }
+        return SkycellRow(
+            name=name,
+            role=member.role,
+            state=state,
+            digest=self._content(name),
+            inputs=self._identity(member.skycell),
+            message=entry.message if entry is not None else "",
+            noise_correlation=record.noise_correlation if record is not None else None,
+            star_scale=self._star_scale(member.skycell) if record is not None else None,
+            bands=tuple(_band_row(band, state, record) for band in BANDS),
+        )
 
-    def _star_scale(self, skycell: Skycell) -> dict[str, Any] | None:
+    def _star_scale(self, skycell: Skycell) -> StarScale | None:
         """Return the scale of the stars put back in a skycell, as its record has it."""
         recorded = self.stars.recorded(skycell) if self.stars is not None else None
-        return recorded["scale"] if recorded is not None else None
+        return recorded.scale if recorded is not None else None
 
 
-def _describe_band(band: str, state: str, record: AtlasRecord | None) -> dict[str, Any]:
+def _band_row(band: str, state: str, record: AtlasRecord | None) -> BandRow:
     """Return one row of the inputs: where a band came from, or why it isn't there."""
-    found = record.meta["bands"].get(band) if record is not None else None
-    image = found["files"]["image"] if found is not None else {}
-    return {
-        "band": band,
-        "source": image.get("source", ""),
-        "sha256": image.get("sha256", ""),
-        "mjd_obs": found["mjd_obs"] if found is not None else None,
-        "exptime_s": found["exptime_s"] if found is not None else None,
-        "state": "absent" if record is not None and found is None else state,
-    }
+    found = record.meta.bands.get(band) if record is not None else None
+    if found is None:
+        return BandRow(band, "", "", None, None, "absent" if record is not None else state)
+    image = found.files.get("image", FileOrigin("", "", 0))
+    return BandRow(band, image.source, image.sha256, found.mjd_obs, found.exptime_s, state)

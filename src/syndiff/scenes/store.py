@@ -13,14 +13,16 @@ import numpy as np
 from syndiff.errors import MissingInputError, RenderingError, SyndiffError
 from syndiff.ffi.tiles import EDGE_PX, TILE_PX, TileGrid
 from syndiff.scenes.scene import AUX_PLANES, AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneStrip
+from syndiff.storage.records import plain_content
 from syndiff.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import zarr
     from numpy.typing import NDArray
 
+    from syndiff.scenes.metadata import SceneOrigin
     from syndiff.storage.place import Place
 
 __all__ = ["SCENE_FORMAT", "SceneStore", "StoredScene"]
@@ -74,15 +76,15 @@ class SceneStore:
         self._grid = TileGrid(science)
         self._group: zarr.Group | None = None
 
-    def create(self, digest: str, attributes: dict[str, Any]) -> None:
+    def create(self, digest: str, origin: SceneOrigin) -> None:
         """Make the store ready for a scene; one with another digest is removed.
 
         Parameters
         ----------
         digest : str
             Digest of everything that all tiles depend on.
-        attributes : dict
-            What else to record, JSON.
+        origin : SceneOrigin
+            What else to record.
 
         Raises
         ------
@@ -93,9 +95,9 @@ class SceneStore:
             return
         self._place.remove()
         with self._place.telling("write"):
-            self._create(digest, attributes)
+            self._create(digest, origin)
 
-    def _create(self, digest: str, attributes: dict[str, Any]) -> None:
+    def _create(self, digest: str, origin: SceneOrigin) -> None:
         self._group = group = self._place.open_zarr("a")
         rows, columns = self._grid.shape
         for name, samples, planes, dtype in (
@@ -120,7 +122,7 @@ class SceneStore:
         # Last: a store without its digest is no store.
         group.attrs.update(
             {
-                **attributes,
+                **plain_content(origin),
                 "format_version": SCENE_FORMAT,
                 "samples_per_px": SAMPLES_PER_PX,
                 "aux_planes": list(AUX_PLANES),
@@ -157,12 +159,12 @@ class SceneStore:
         found = attributes.get("digest")
         return None if found is None else str(found)
 
-    def tell_windows(self, windows: list[list[int]]) -> None:
+    def tell_windows(self, windows: Sequence[tuple[int, int, int, int]]) -> None:
         """Write which FFI pixels the scene holds: a tile may hold a part of its own only.
 
         Parameters
         ----------
-        windows : list of [x0, y0, x1, y1]
+        windows : sequence of (x0, y0, x1, y1)
             Templates of these windows, and of all in them, can be sampled.
 
         Raises
@@ -172,8 +174,9 @@ class SceneStore:
         """
         with self._reading(), self._place.telling("write"):
             group = self._place.open_zarr("a")
-            if group.attrs.get("windows") != windows:
-                group.attrs["windows"] = windows
+            told = list(map(list, windows))
+            if group.attrs.get("windows") != told:
+                group.attrs["windows"] = told
 
     def rendered(self) -> NDArray[np.uint64]:
         """Return the digest of each tile's inputs.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.stacks.coding import asinh_decode
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def left_out_light(
     np.divide(_boxed(light), pixels, out=brightness, where=pixels > 0)
     known = brightness[count > 0]
     middle = np.median(known) if known.size else 0.0
-    error = 1.4826 * np.median(np.abs(known - middle)) if known.size else 0.0
+    error = MAD_TO_SIGMA * np.median(np.abs(known - middle)) if known.size else 0.0
     return np.stack([brightness * count, error * count]).astype(np.float32)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.constants import ZERO_POINT
 from syndiff.masks import DataQuality
 from syndiff.simulation.ffi import wcs_of
-from syndiff.simulation.sources import ZERO_POINT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,18 +13,18 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from syndiff.config import TESS_ZERO_POINT
+from syndiff.constants import FRAME_CYCLE_S, ZERO_POINT
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
 from syndiff.layout import Detector
 from syndiff.simulation.ffi_header import (
     DUTY,
-    FRAME_S,
     READ_NOISE_E,
     spoc_header,
     spoc_primary,
     tica_header,
 )
 from syndiff.simulation.prf import PrfConfig, draw_sources
-from syndiff.simulation.sources import AB_MINUS_TESS_MAG, ZERO_POINT, Sources
+from syndiff.simulation.sources import AB_MINUS_TESS_MAG, Sources
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.window import Window
 
@@ -358,7 +358,7 @@ def write_ffi(sources: Sources, config: FfiConfig, directory: Path, *, seed: int
     """
     image = _draw(sources, config)
     # Four readouts of 2 s frames a cadence; 20 % of the frames go to cosmic ray mitigation.
-    read_variance = 0.8 * config.cadence_s / FRAME_S * READ_NOISE_E**2
+    read_variance = 0.8 * config.cadence_s / FRAME_CYCLE_S * READ_NOISE_E**2
     sigma = np.sqrt(np.maximum(image, 0) * config.exposure_s + read_variance) / config.exposure_s
     if config.noise:
         rng = np.random.default_rng([seed, config.cadence])

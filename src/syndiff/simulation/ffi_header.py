@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 from astropy.io import fits
 
+from syndiff.constants import DAY_S, FRAME_CYCLE_S, FRAME_S
+
 if TYPE_CHECKING:
     from syndiff.simulation.ffi import FfiConfig
 
-__all__ = ["DUTY", "FRAME_S", "READ_NOISE_E", "spoc_header", "spoc_primary", "tica_header"]
+__all__ = ["DUTY", "READ_NOISE_E", "spoc_header", "spoc_primary", "tica_header"]
 
 DUTY = 0.792
 """Time on source over cadence: read out and cosmic ray mitigation take the rest."""
-
-FRAME_S = 2.0
-"""Time from one read to the next."""
 
 READ_NOISE_E = 8.5
 """Noise of one read."""
@@ -34,8 +33,8 @@ def _wcs_header(config: "FfiConfig") -> fits.Header:
 
 def _times(config: "FfiConfig") -> tuple[float, float]:
     """Return start and end in days since JD 2457000 (TDB)."""
-    start = (config.start_time - _BTJD_ZERO_UTC).total_seconds() / 86400
-    return start, start + config.cadence_s / 86400
+    start = (config.start_time - _BTJD_ZERO_UTC).total_seconds() / DAY_S
+    return start, start + config.cadence_s / DAY_S
 
 
 def _utc(moment: datetime) -> str:
@@ -104,7 +103,7 @@ def spoc_header(config: "FfiConfig", plane: str) -> fits.Header:
             ("INSTRUME", "TESS Photometer", "detector type"),
             ("CAMERA", d.camera, "Camera number"),
             ("CCD", d.ccd, "CCD chip number"),
-            ("EXPOSURE", config.exposure_s / 86400, "[d] time on source"),
+            ("EXPOSURE", config.exposure_s / DAY_S, "[d] time on source"),
             ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
             ("TASSIGN", "SPACECRAFT", "where time is assigned"),
             ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
@@ -128,11 +127,11 @@ def spoc_header(config: "FfiConfig", plane: str) -> fits.Header:
             ("BTC_PIX2", 1024.0, "reference row for barycentric time correction"),
             ("BUNIT", "electrons/s", "physical units of image data"),
             ("BARYCORR", 0.0, "[d] barycentric time correction"),
-            ("INT_TIME", 1.98, "[s] photon accumulation time per frame"),
+            ("INT_TIME", FRAME_S, "[s] photon accumulation time per frame"),
             ("READTIME", 0.02, "[s] readout time per frame"),
-            ("FRAMETIM", FRAME_S, "[s] frame time (INT_TIME + READTIME)"),
-            ("NUM_FRM", round(config.cadence_s / FRAME_S), "number of frames per time stamp"),
-            ("TIMEDEL", config.cadence_s / 86400, "[d] time resolution of data"),
+            ("FRAMETIM", FRAME_CYCLE_S, "[s] frame time (INT_TIME + READTIME)"),
+            ("NUM_FRM", round(config.cadence_s / FRAME_CYCLE_S), "number of frames per time stamp"),
+            ("TIMEDEL", config.cadence_s / DAY_S, "[d] time resolution of data"),
             ("BACKAPP", False, "background is subtracted"),
             ("DEADAPP", True, "deadtime applied"),
             ("VIGNAPP", True, "vignetting or collimator correction applied"),

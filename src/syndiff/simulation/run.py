@@ -1,13 +1,12 @@
 """Plan a simulation from a few choices, make it on disk, load it again."""
 
-import json
 import logging
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from syndiff.layout import Detector
 from syndiff.simulation.ffi import (
     SCIENCE,
     FfiConfig,
-    Transient,
     example_cards,
     ffi_name,
     header_cards,
@@ -34,8 +32,7 @@ from syndiff.simulation.grid import (
     write_catalogue,
 )
 from syndiff.simulation.prf import PrfConfig, draw_sources, write_prf_files
-from syndiff.simulation.profiles import PsfConfig
-from syndiff.simulation.sky import Cap, SkyConfig, TestGalaxy, TestStar, make_sources
+from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
 from syndiff.simulation.sources import (
     PS1_EPOCH_YEAR,
     Sources,
@@ -47,6 +44,7 @@ from syndiff.simulation.sources import (
 from syndiff.simulation.survey import StackConfig, write_skycell
 from syndiff.simulation.truth import blobs_of, integrate
 from syndiff.sky.tessellation import Skycell
+from syndiff.storage.records import dump_record, load_record
 from syndiff.window import Window
 
 __all__ = [
@@ -67,7 +65,6 @@ EXAMPLE_DETECTOR = Detector(20, 3, 3)
 EXAMPLE_CENTRE_PX = (1000.0, 1020.0)
 
 _RECORD = "simulation.json"
-_FORMAT = 1
 _SKY_MARGIN_DEG = 3.0 / 60
 _DISTORTION_PX = 200
 
@@ -110,6 +107,15 @@ class SimulationConfig:
 
 
 @dataclass(frozen=True)
+class _Record:
+    """What a simulation was made from, as it is stored."""
+
+    FORMAT: ClassVar[int] = 1
+
+    config: SimulationConfig
+
+
+@dataclass(frozen=True)
 class Simulation:
     """A simulation on disk.
 
@@ -141,18 +147,15 @@ class Simulation:
         Raises
         ------
         MissingInputError
-            If there is none, or one of another version.
+            If there is none, or one that is damaged or of another version.
         """
         path = Path(directory) / _RECORD
         if not path.is_file():
             raise MissingInputError(f"{path} is not there: run `syndiff simulate` first")
-        record = json.loads(path.read_text())
-        if record.get("format_version") != _FORMAT:
-            raise MissingInputError(
-                f"{path} has format {record.get('format_version')}, this version reads {_FORMAT}: "
-                "run `syndiff simulate` again"
-            )
-        return cls(Path(directory), _config_of(record["config"]))
+        remedy = "run `syndiff simulate` again"
+        text = path.read_bytes()
+        record = load_record(_Record, text, path, error=MissingInputError, remedy=remedy)
+        return cls(Path(directory), record.config)
 
     @property
     def ffi(self) -> Path:
@@ -315,8 +318,8 @@ def simulate(
             raise StorageError(f"{outcome.task.skycell.name} can't be written: {outcome.error}")
         if progress:
             progress(done, len(tasks))
-    record = {"format_version": _FORMAT, "config": asdict(config)}
-    (simulation.directory / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    record = dump_record(_Record(config), indent=1)
+    (simulation.directory / _RECORD).write_bytes(record + b"\n")
     return simulation
 
 
@@ -477,35 +480,3 @@ def isolated_stars(
     mag, colour = rng.uniform(*mags, x.size), rng.uniform(0.0, 0.8, x.size)
     rows = np.column_stack([ra, dec, mag, colour]).tolist()
     return tuple(TestStar(a, d, m, r_minus_i=c) for a, d, m, c in rows)
-
-
-def _tuples(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Turn lists into tuples, as configurations hold them."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _config_of(record: dict[str, Any]) -> SimulationConfig:
-    """Return the configuration that a record holds."""
-    sky, stack, ffi = ({k: _tuples(v) for k, v in record[n].items()} for n in _PARTS)
-    sky["stars"] = tuple(TestStar(**_plain(star)) for star in sky["stars"])
-    sky["galaxies"] = tuple(TestGalaxy(**_plain(one)) for one in sky["galaxies"])
-    stack["psf"] = PsfConfig(**_plain(stack["psf"]))
-    if ffi.get("prf") is not None:
-        ffi["prf"] = PrfConfig(**ffi["prf"])
-    ffi["detector"] = Detector(**ffi["detector"])
-    ffi["transients"] = tuple(Transient(**_plain(one)) for one in ffi["transients"])
-    return SimulationConfig(
-        sky=SkyConfig(**sky),
-        stack=StackConfig(**stack),
-        ffi=FfiConfig(**ffi),
-        skycells=tuple(Skycell(**_plain(cell)) for cell in record["skycells"]),
-        field=Window(**record["field"]),
-    )
-
-
-_PARTS = ("sky", "stack", "ffi")
-
-
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with tuples for lists."""
-    return {key: _tuples(value) for key, value in record.items()}

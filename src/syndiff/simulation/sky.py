@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.config import BAND_WEIGHTS
+from syndiff.constants import ZERO_POINT
 from syndiff.errors import ConfigError
-from syndiff.simulation.sources import ZERO_POINT, Sources, unit_vectors
+from syndiff.simulation.sources import Sources, unit_vectors
 
 __all__ = ["Cap", "SkyConfig", "TestGalaxy", "TestStar", "make_sources"]
 

@@ -9,12 +9,12 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.constants import GAIA_YEAR, ZERO_POINT
 from syndiff.errors import MissingInputError
 
 __all__ = [
     "AB_MINUS_TESS_MAG",
     "PS1_EPOCH_YEAR",
-    "ZERO_POINT",
     "Sources",
     "read_sources",
     "unit_vectors",
@@ -24,17 +24,11 @@ __all__ = [
 
 F64 = NDArray[np.float64]
 
-ZERO_POINT = 25.0
-"""AB zero point of every flux here, those of the template included."""
-
 AB_MINUS_TESS_MAG = 0.39
 """AB magnitude of the composite of r, i, z, y minus TESS's own (Vega-like) magnitude."""
 
 PS1_EPOCH_YEAR = 2012.75
 """Epoch of the catalogue's positions and of the simulated stacks."""
-
-GAIA_EPOCH_YEAR = 2016.0
-"""Epoch of Gaia DR3."""
 
 FAINTEST_G_MAG = 20.0
 
@@ -216,7 +210,7 @@ def write_star_catalogue(sources: Sources, path: Path, *, seed: int) -> None:
     stars, g, bp, rp = stars[seen], g[seen], bp[seen], rp[seen]
     rng = np.random.default_rng([seed, 0x6A1A])
     n = len(stars)
-    ra, dec = stars.at(GAIA_EPOCH_YEAR)
+    ra, dec = stars.at(GAIA_YEAR)
     table = Table({"source_id": np.arange(1, n + 1, dtype=np.int64)})
     table["ra"] = ra + rng.normal(0, 0.1, n) / _MAS_PER_DEG / np.cos(np.radians(dec))
     table["dec"] = dec + rng.normal(0, 0.1, n) / _MAS_PER_DEG
@@ -227,7 +221,7 @@ def write_star_catalogue(sources: Sources, path: Path, *, seed: int) -> None:
     table["phot_rp_mean_mag"] = rp + rng.normal(0, 0.005, n)
     for name, unit in (("ra", "deg"), ("dec", "deg"), ("pmra", "mas / yr"), ("pmdec", "mas / yr")):
         table[name].unit = unit
-    table.meta["ref_epoch"] = GAIA_EPOCH_YEAR
+    table.meta["ref_epoch"] = GAIA_YEAR
     table = _with_gaps(table, g, rng)
     table.write(path, format="ascii.ecsv", overwrite=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.constants import FITS_BLOCK, ZERO_POINT
 from syndiff.kernels.rice_encoder import encode_rows
 from syndiff.sky.tessellation import Skycell
 
@@ -17,7 +18,6 @@ __all__ = ["Scaling", "StackHeader", "choose_scaling", "encode", "write_stack_pl
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-_BLOCK = 2880
 # FITS headers and data are padded to it.
 
 POGSON = 1.0857362
@@ -197,10 +197,10 @@ def write_stack_plane(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(primary.tostring().encode())
-        file.write((text + " " * (-len(text) % _BLOCK)).encode())
+        file.write((text + " " * (-len(text) % FITS_BLOCK)).encode())
         file.write(descriptors)
         file.write(data)
-        file.write(bytes(-(len(descriptors) + len(data)) % _BLOCK))
+        file.write(bytes(-(len(descriptors) + len(data)) % FITS_BLOCK))
 
 
 def _gzip_rows(plane: NDArray[np.int16] | NDArray[np.uint16]) -> tuple[I64, bytes]:
@@ -288,7 +288,7 @@ def _description(header: StackHeader) -> fits.Header:
         ("FPA.FILTERID", f"{header.band}.00000 "),
         ("FPA.FILTER", f"{header.band}.00000 "),
         *((f"FPA.{name}", "NaN     ") for name in _UNKNOWN),
-        ("FPA.ZP", 25.0),
+        ("FPA.ZP", ZERO_POINT),
         ("CHIP.SEEING", "NaN     "),
         ("CELL.GAIN", header.gain),
         ("CELL.READNOISE", 5.691115),

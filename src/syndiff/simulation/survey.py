@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.config import BANDS, PS1_PIXEL_ARCSEC
+from syndiff.constants import ZERO_POINT
 from syndiff.errors import ConfigError
 from syndiff.kernels.gaussians import add_elliptical, add_round, warp_bilinear
 from syndiff.masks import StackMask
 from syndiff.simulation.grid import skycell_border, skycell_wcs
 from syndiff.simulation.profiles import GALAXY_KINDS, PsfConfig, galaxy_mixture, sky_covariance
 from syndiff.simulation.sky import Cap
-from syndiff.simulation.sources import ZERO_POINT, Sources, unit_vectors
+from syndiff.simulation.sources import Sources, unit_vectors
 from syndiff.simulation.stack_writer import (
     StackHeader,
     choose_scaling,

@@ -18,6 +18,7 @@ from syndiff.sky.footprint_files import direction_to_sky, write_footprint
 from syndiff.sky.mapping import Mapping, Member, Reference
 from syndiff.sky.pixelmap import LATTICE_STEP_PX, Lattice, PixelMap
 from syndiff.sky.tessellation import Skycell, Tessellation
+from syndiff.storage.checked_cards import CheckedCards
 from syndiff.storage.locks import locked
 from syndiff.window import Window
 
@@ -206,12 +207,19 @@ def read_unlocked(layout: Layout) -> Mapping:
     rows = layout.skycell_list.read()
     packed = layout.master_map.read()
     try:
-        return _parse_master(packed, rows, layout)
+        cards, owners = _open_master(packed, layout)
+        version = cards.integer("MAPVERS")
+        if version == FORMAT_VERSION:
+            return _parse_master(cards, owners, rows, layout)
     except _DAMAGE as error:
         raise GeometryError(
             f"{layout.skycell_list} or {layout.master_map} is damaged ({error}): make both again "
             "with `syndiff mapping <FFI> --overwrite`"
         ) from error
+    raise GeometryError(
+        f"the mapping {layout.mapping} has format {version}, this version reads {FORMAT_VERSION}: "
+        "map again with `syndiff mapping <FFI> --overwrite`"
+    )
 
 
 def _pack(*hdus: fits.PrimaryHDU | fits.ImageHDU | fits.BinTableHDU) -> bytes:
@@ -335,26 +343,37 @@ def _parse_list(rows: bytes) -> tuple[Member, ...]:
     )
 
 
-def _parse_master(packed: bytes, rows: bytes, layout: Layout) -> Mapping:
-    """Return the mapping; any failure of its parts is raised as it comes."""
+class _MasterCards(CheckedCards):
+    """The header of a master map."""
+
+    error = GeometryError
+    remedy = "it is not as it was written"
+
+
+def _open_master(packed: bytes, layout: Layout) -> tuple[_MasterCards, NDArray[np.int32]]:
+    """Return header and pixels of a master map."""
     from astropy.io import fits
 
     with fits.open(io.BytesIO(gzip.decompress(packed)), memmap=False) as hdus:
-        header = hdus[0].header
-        owners = np.asarray(hdus[0].data, dtype=np.int32)
-    if header["MAPVERS"] != FORMAT_VERSION:
-        raise GeometryError(f"it has format {header['MAPVERS']}, this is {FORMAT_VERSION}")
-    if header["LISTDIG"] != _list_digest(rows):
+        cards = _MasterCards(layout.master_map.name, {0: hdus[0].header})
+        return cards, np.asarray(hdus[0].data, dtype=np.int32)
+
+
+def _parse_master(
+    cards: _MasterCards, owners: NDArray[np.int32], rows: bytes, layout: Layout
+) -> Mapping:
+    """Return the mapping; any failure of its parts is raised as it comes."""
+    if cards.text("LISTDIG") != _list_digest(rows):
         raise GeometryError("the list of skycells is not the one that the master map was made with")
-    science = Window(*(header[name] for name in ("SCIX0", "SCIY0", "SCIX1", "SCIY1")))
-    frame = Frame.from_header(header, layout.detector, owners.shape, science)
-    if frame.digest != header["FRAMEDIG"]:
+    science = Window(*(cards.integer(name) for name in ("SCIX0", "SCIY0", "SCIX1", "SCIY1")))
+    frame = Frame.from_header(cards.headers[0], layout.detector, owners.shape, science)
+    if frame.digest != cards.text("FRAMEDIG"):
         raise GeometryError(f"its header is not that of {layout.detector} as it was written")
     reference = Reference(
-        *(header[name] for name in ("FFINAME", "FFIKIND", "DATE-OBS", "DATE-END"))
+        *(cards.text(name) for name in ("FFINAME", "FFIKIND", "DATE-OBS", "DATE-END"))
     )
-    window = Window(*(header[name] for name in ("MAPX0", "MAPY0", "MAPX1", "MAPY1")))
+    window = Window(*(cards.integer(name) for name in ("MAPX0", "MAPY0", "MAPX1", "MAPY1")))
     if not science.contains(window):
         raise GeometryError(f"it says that the pixels {window} are mapped, outside of {science}")
-    digest, margin_px = header["TESSEDIG"], header["MARGIN"]
+    digest, margin_px = cards.text("TESSEDIG"), cards.integer("MARGIN")
     return Mapping(frame, _parse_list(rows), digest, margin_px, reference, window, owners)

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from syndiff.transport.attempt import Download
 
 __all__ = [
+    "PACKINGS",
     "PLANES",
+    "UNFINISHED",
     "Archive",
     "ArchiveConfig",
     "Fetched",
@@ -48,6 +50,7 @@ __all__ = [
     "connection_limit",
     "fetch_skycell",
     "open_archive",
+    "stack_folder",
     "stack_path",
 ]
 
@@ -62,8 +65,11 @@ _SUFFIXES: dict[Plane, str] = {"image": "", "variance": ".wt", "mask": ".mask"}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
-_PACKED = ("", ".gz", ".fz")
+PACKINGS = ("", ".gz", ".fz")
 """What may follow a stack file's name: as the survey names it, gzipped, renamed by fpack."""
+
+UNFINISHED = "unfinished"
+"""Name beside a skycell's files while a copy of them is being made: others may be yet to come."""
 
 MAX_RETRY_AFTER_S = 300.0
 """Longest wait asked for by a server that is sat out; beyond it the run ends and says so."""
@@ -91,12 +97,15 @@ class Fetched:
         Where it came from.
     size : int
         Bytes that came over the network or from disk.
+    octets : memoryview, optional
+        The file as it came, where that was asked for.
     """
 
     stack: StackFile
     sha256: str
     source: str
     size: int
+    octets: memoryview | None = None
 
 
 @dataclass(frozen=True)
@@ -169,14 +178,34 @@ def stack_path(name: str, band: str, plane: Plane) -> str:
     >>> stack_path("skycell.2556.082", "r", "mask")
     '2556/082/rings.v3.skycell.2556.082.stk.r.unconv.mask.fits'
     """
+    return f"{stack_folder(name)}/rings.v3.{name}.stk.{band}.unconv{_SUFFIXES[plane]}.fits"
+
+
+def stack_folder(name: str) -> str:
+    """Return the folder of a skycell's files below the archive's root.
+
+    Parameters
+    ----------
+    name : str
+        Skycell name.
+
+    Returns
+    -------
+    str
+        For example ``2556/082``.
+
+    Raises
+    ------
+    GeometryError
+        If the name doesn't have the three parts that the path is made of.
+    """
     parts = _NAME.fullmatch(name)
     if parts is None:
         raise GeometryError(
             f"skycell name {name!r} can't be turned into an archive path: names are "
             "word.projection.cell (letters, digits, _ and -), such as skycell.2556.082"
         )
-    projection, cell = parts.groups()
-    return f"{projection}/{cell}/rings.v3.{name}.stk.{band}.unconv{_SUFFIXES[plane]}.fits"
+    return "/".join(parts.groups())
 
 
 class Archive:
@@ -201,7 +230,7 @@ class Archive:
         )
         self._resume_at = 0.0
         # Suffixes to try: once a server had a file, its others are packed like it.
-        self._suffixes: tuple[str, ...] = _PACKED
+        self._suffixes: tuple[str, ...] = PACKINGS
 
     def __enter__(self) -> Self:
         return self
@@ -426,6 +455,7 @@ def fetch_skycell(
     *,
     bands: Sequence[str],
     open_plane: OpenPlane | None = None,
+    with_octets: bool = False,
 ) -> SkycellFiles:
     """Return every stack file of a skycell that the reduction needs, verified.
 
@@ -439,6 +469,8 @@ def fetch_skycell(
         PS1 bands.
     open_plane : callable, optional
         Opens and checks a file (default: `syndiff.stacks.stackfile.open_stackfile`).
+    with_octets : bool
+        Hold the files as they came too, to keep them.
 
     Returns
     -------
@@ -448,7 +480,8 @@ def fetch_skycell(
     Raises
     ------
     ArchiveError
-        If an image is there but not its mask or variance, or a file can't be had or read.
+        If an image is there but not its mask or variance, a file can't be had or read, or the
+        folder is a copy that isn't finished.
     """
     if open_plane is None:
         from syndiff.stacks.stackfile import open_stackfile
@@ -461,7 +494,7 @@ def fetch_skycell(
         for plane in PLANES:
             for band in bands:
                 path = stack_path(skycell.name, band, plane)
-                accept = _acceptance(open_plane, plane, band, skycell)
+                accept = _acceptance(open_plane, plane, band, skycell, with_octets)
                 jobs[band, plane] = archive.submit(path, accept, stop)
         return _collect(archive, skycell.name, bands, jobs)
     finally:
@@ -470,13 +503,14 @@ def fetch_skycell(
 
 
 def _acceptance(
-    open_plane: OpenPlane, plane: Plane, band: str, skycell: Skycell
+    open_plane: OpenPlane, plane: Plane, band: str, skycell: Skycell, with_octets: bool
 ) -> Callable[[Download], Fetched]:
     """Return what turns one file's bytes into a verified file."""
 
     def accept(file: Download) -> Fetched:
         stack = open_plane(file.octets, source=file.source, plane=plane, band=band, skycell=skycell)
-        return Fetched(stack, file.sha256, file.source, len(file.octets))
+        octets = file.octets if with_octets else None
+        return Fetched(stack, file.sha256, file.source, len(file.octets), octets)
 
     return accept
 
@@ -494,6 +528,7 @@ def _collect(
             images[band] = jobs[band, "image"].result()
         except SkycellNotFoundError:
             _cancel(jobs[band, plane] for plane in PLANES)
+            _check_finished(archive, name)
     planes: dict[tuple[str, Plane], Fetched] = {}
     for band, image in images.items():
         planes[band, "image"] = image
@@ -508,6 +543,16 @@ def _collect(
                     "--allow-partial"
                 ) from error
     return SkycellFiles(name, planes, tuple(band for band in bands if band not in images))
+
+
+def _check_finished(archive: Archive, name: str) -> None:
+    """Raise if what is absent from a folder may be yet to come."""
+    folder = stack_folder(name)
+    if UNFINISHED in (archive.names(folder) or ()):
+        raise ArchiveError(
+            f"{name}: the copy in {archive.address(folder)} is not finished: run the download with "
+            "`keep_raw` that makes it again"
+        )
 
 
 def _cancel(jobs: Iterable[Future[Fetched]]) -> None:

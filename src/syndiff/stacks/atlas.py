@@ -7,16 +7,18 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from syndiff import __version__
 from syndiff.config import digest
 from syndiff.errors import AtlasError, IncompleteAtlasError, StorageError
-from syndiff.storage.zarr_groups import chunk_path, pack_group, unpack_array
+from syndiff.stacks.provenance import Provenance  # noqa: TC001 - records are read by it
+from syndiff.storage.records import dump_record, load_record
+from syndiff.storage.zarr_groups import EMPTY_GROUP, chunk_path, pack_group, unpack_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +38,6 @@ T = TypeVar("T")
 FORMAT_VERSION = 4
 """Of the layout that `Atlas` describes; part of every key."""
 
-_ROOT = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
 _RECORD = "complete.json"
 
 _GROUPS: dict[str, tuple[str, ...]] = {
@@ -96,7 +97,8 @@ class AtlasRecord:
     arrays : dict
         Shape of every Zarr array.
     content_digest : str
-        SHA-256 of all of the above and of the planes: equal reductions have equal digests.
+        SHA-256 of all of the above, but for the files' addresses, and of the planes: equal
+        reductions have equal digests, wherever their files came from.
     data : str
         Folder of the arrays beside the record.
     size_bytes : int
@@ -105,9 +107,9 @@ class AtlasRecord:
         When, ISO 8601, UTC.
     software : str
         Version of syndiff that wrote it.
-    format_version : int
-        `FORMAT_VERSION` of that version.
     """
+
+    FORMAT: ClassVar[int] = FORMAT_VERSION
 
     name: str
     shape: tuple[int, int]
@@ -116,14 +118,13 @@ class AtlasRecord:
     faint_sigma: tuple[float, ...]
     variance_sigma: tuple[float, ...]
     noise_correlation: float
-    meta: dict[str, Any]
+    meta: Provenance
     arrays: dict[str, tuple[int, ...]]
     content_digest: str = ""
     data: str = ""
     size_bytes: int = 0
     written: str = ""
     software: str = ""
-    format_version: int = FORMAT_VERSION
 
     @classmethod
     def parse(cls, text: bytes, source: object) -> AtlasRecord:
@@ -146,23 +147,11 @@ class AtlasRecord:
         AtlasError
             If it is of another format version, or no record at all.
         """
-        try:
-            fields = json.loads(text)
-            version = fields["format_version"]
-            if version != FORMAT_VERSION:
-                raise AtlasError(
-                    f"{source} has format version {version}, and syndiff {__version__} reads "
-                    f"{FORMAT_VERSION}: use the syndiff that wrote it ({fields.get('software')}), "
-                    "or another --data-root"
-                )
-            arrays = {name: tuple(shape) for name, shape in fields.pop("arrays").items()}
-            lists = ("shape", "bands", "light_sigma", "faint_sigma", "variance_sigma")
-            return cls(arrays=arrays, **fields | {name: tuple(fields[name]) for name in lists})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AtlasError(
-                f"{source} is not a record of this atlas ({error}): remove it and run "
-                "`syndiff download` again"
-            ) from error
+        remedy = (
+            "use the syndiff that wrote it or another `data_root`; if it is damaged, remove it and "
+            "run `syndiff download` again"
+        )
+        return load_record(cls, text, source, error=AtlasError, remedy=remedy)
 
     def to_json(self) -> bytes:
         """Return the record as JSON.
@@ -178,7 +167,7 @@ class AtlasRecord:
             If a value can't be written as JSON.
         """
         try:
-            return json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False).encode()
+            return dump_record(self, indent=1, sort_keys=True)
         except (TypeError, ValueError) as error:
             raise AtlasError(
                 f"{self.name}: the provenance of this reduction can't be stored as JSON: {error}"
@@ -392,7 +381,7 @@ class Atlas:
         arrays = _stack(reduced)
         record = _describe(reduced, arrays)
         text = record.to_json()
-        (self.place / "zarr.json").create(_ROOT)
+        (self.place / "zarr.json").create(EMPTY_GROUP)
         folder = self._folder(key)
         data = folder / record.data
         attributes = json.loads(text) | {"planes": {n: list(p) for n, p in _GROUPS.items()}}
@@ -496,7 +485,7 @@ def _describe(reduced: ReducedSkycell, arrays: dict[str, NDArray[Any]]) -> Atlas
         arrays={name: array.shape for name, array in arrays.items()},
         size_bytes=sum(array.nbytes for array in arrays.values()),
     )
-    content = hashlib.sha256(record.to_json())
+    content = hashlib.sha256(replace(record, meta=record.meta.without_sources()).to_json())
     for array in arrays.values():
         content.update(array.data)
     return replace(

@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from syndiff.config import BAND_WEIGHTS, BANDS, ReductionConfig
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import RenderingError
 from syndiff.kernels import detect
 from syndiff.stacks.extended import (
@@ -311,7 +312,7 @@ def _scatter(values: NDArray[np.float32], fallback: float) -> float:
     if values.size < _FEWEST_SAMPLES:
         return fallback
     middle = detect.median(values.copy())
-    return 1.4826 * float(detect.median(np.abs(values - middle)))
+    return MAD_TO_SIGMA * float(detect.median(np.abs(values - middle)))
 
 
 def _mark(ratio: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:

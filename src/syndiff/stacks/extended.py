@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.kernels import detect
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _beyond(flux: Plane, noise: Plane, sigmas: float) -> Marks:
     if not known.size:
         return np.zeros(flux.shape, bool)
     middle = detect.median(known.copy())
-    scatter = 1.4826 * detect.median(np.abs(known - middle))
+    scatter = MAD_TO_SIGMA * detect.median(np.abs(known - middle))
     return np.asarray(ratio > middle + np.float32(sigmas) * scatter)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.constants import CARD_LENGTH, FITS_BLOCK
 from syndiff.errors import CorruptDownloadError
-from syndiff.stacks.cards import CARD_LENGTH, Cards
+from syndiff.stacks.cards import Cards
 
 __all__ = ["Rows", "StoredImage", "find_image", "open_rows"]
 
-_FITS_BLOCK = 2880
 _ANY = range(1 << 40)
 _GZIP_WBITS = 31
 _METHODS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
@@ -51,8 +51,8 @@ class StoredImage:
     ----------
     octets : (n,) uint8 array
         The whole file; read-only.
-    header_text : str
-        The HDU's cards without END and without trailing blanks, separated by newlines.
+    cards : Cards
+        The header, with checked answers.
     start, end : int
         First byte of the HDU's data, and the one after its last.
     index : int
@@ -62,16 +62,11 @@ class StoredImage:
     """
 
     octets: NDArray[np.uint8]
-    header_text: str
+    cards: Cards
     start: int
     end: int
     index: int
     source: str
-
-    @cached_property
-    def cards(self) -> Cards:
-        """The header, with checked answers."""
-        return Cards(self.header_text, self.source)
 
     def check_whole(self) -> None:
         """Check that the file doesn't end before the image does.
@@ -114,11 +109,11 @@ def find_image(data: Any, source: str) -> StoredImage:  # noqa: ANN401
     octets.flags.writeable = False
     end, index = 0, 0
     while end < octets.size:
-        text, start = _header_text(octets, end, source)
-        cards = Cards(text, source)
+        header, start = _read_header(octets, end, source)
+        cards = Cards(header, source)
         end = start + _data_size(cards)
-        if cards.find("ZIMAGE") is True or (end > start and "TFIELDS" not in cards.header):
-            return StoredImage(octets, text, start, end, index, source)
+        if cards.get("ZIMAGE") is True or (end > start and "TFIELDS" not in cards.header):
+            return StoredImage(octets, cards, start, end, index, source)
         index += 1
     if end > octets.size:
         raise CorruptDownloadError(
@@ -131,21 +126,22 @@ def find_image(data: Any, source: str) -> StoredImage:  # noqa: ANN401
     )
 
 
-def _header_text(octets: NDArray[np.uint8], start: int, source: str) -> tuple[str, int]:
-    """Return the cards of the header that begins at `start` and where its data begin."""
+def _read_header(octets: NDArray[np.uint8], start: int, source: str) -> tuple[fits.Header, int]:
+    """Return the header that begins at `start` and where its data begin."""
     lines: list[str] = []
-    for block in range(start, octets.size - _FITS_BLOCK + 1, _FITS_BLOCK):
-        octets_of_block = octets[block : block + _FITS_BLOCK].tobytes()
+    for block in range(start, octets.size - FITS_BLOCK + 1, FITS_BLOCK):
+        octets_of_block = octets[block : block + FITS_BLOCK].tobytes()
         text = octets_of_block.decode("latin-1")
         if not (text.isascii() and text.isprintable()):
             raise CorruptDownloadError(
                 f"{source}: header block at byte {block} holds bytes that are not printable "
                 "ASCII: fetch the file again"
             )
-        cards = [text[i : i + CARD_LENGTH].rstrip() for i in range(0, _FITS_BLOCK, CARD_LENGTH)]
-        if "END" in cards:
-            lines += cards[: cards.index("END")]
-            return "\n".join(lines), block + _FITS_BLOCK
+        cards = [text[i : i + CARD_LENGTH] for i in range(0, FITS_BLOCK, CARD_LENGTH)]
+        ends = [card.rstrip() == "END" for card in cards]
+        if any(ends):
+            lines += cards[: ends.index(True)]
+            return fits.Header.fromstring("".join(lines)), block + FITS_BLOCK
         lines += cards
     raise CorruptDownloadError(
         f"{source} is truncated: it has {octets.size} bytes and no END of the header that begins "
@@ -163,7 +159,7 @@ def _data_size(cards: Cards) -> int:
         return 0
     pixels = cards.integer("PCOUNT", _ANY, 0) + math.prod(axes)
     size = bits // 8 * cards.integer("GCOUNT", _ANY, 1) * pixels
-    return -(-size // _FITS_BLOCK) * _FITS_BLOCK
+    return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
 def open_rows(image: StoredImage, kind: Literal["image", "variance", "mask"]) -> Rows:
@@ -188,12 +184,12 @@ def open_rows(image: StoredImage, kind: Literal["image", "variance", "mask"]) ->
         If the compression is unknown or a row's bytes are not inside the file.
     """
     is_mask = kind == "mask"
-    if image.cards.find("ZIMAGE") is not True:
+    if image.cards.get("ZIMAGE") is not True:
         return _PlainRows(image, is_mask=is_mask)
-    method = image.cards.find("ZCMPTYPE")
+    method = image.cards.get("ZCMPTYPE")
     if method not in _METHODS:
         # astropy would take it for RICE_1 with no more than a warning.
-        image.cards.fail("ZCMPTYPE", method, " or ".join(_METHODS))
+        image.cards.fail("ZCMPTYPE", " or ".join(_METHODS))
     blocksize = _rice_blocksize(image.cards) if method in {"RICE_1", "RICE_ONE"} else None
     if not _has_row_tiles(image.cards) or (method != "GZIP_1" and blocksize is None):
         return _AstropyRows(image, is_mask=is_mask)
@@ -208,7 +204,7 @@ def _rice_blocksize(cards: Cards) -> int | None:
     """Return the pixels per block; None where a pixel isn't two bytes."""
     values = {"BLOCKSIZE": 32, "BYTEPIX": 4}
     i = 1
-    while (name := cards.find(f"ZNAME{i}")) is not None:
+    while (name := cards.get(f"ZNAME{i}")) is not None:
         if name in values:
             values[name] = cards.integer(f"ZVAL{i}", range(1, 1 << 31))
         i += 1
@@ -217,16 +213,16 @@ def _rice_blocksize(cards: Cards) -> int | None:
 
 def _has_row_tiles(cards: Cards) -> bool:
     """Return whether each row is one tile, in the table's only column."""
-    nx, ny = cards.find("ZNAXIS1"), cards.find("ZNAXIS2")
-    form = re.fullmatch(r"1?([PQ])B(\(\d*\))?", str(cards.find("TFORM1")))
+    nx, ny = cards.get("ZNAXIS1"), cards.get("ZNAXIS2")
+    form = re.fullmatch(r"1?([PQ])B(\(\d*\))?", str(cards.get("TFORM1")))
     return (
         form is not None
-        and cards.find("TFIELDS") == 1
-        and cards.find("TTYPE1") == "COMPRESSED_DATA"
-        and cards.find("NAXIS1") == (8 if form[1] == "P" else 16)
-        and cards.find("NAXIS2") == ny
-        and cards.find("ZTILE1") in {None, nx}
-        and cards.find("ZTILE2") in {None, 1}
+        and cards.get("TFIELDS") == 1
+        and cards.get("TTYPE1") == "COMPRESSED_DATA"
+        and cards.get("NAXIS1") == (8 if form[1] == "P" else 16)
+        and cards.get("NAXIS2") == ny
+        and cards.get("ZTILE1") in {None, nx}
+        and cards.get("ZTILE2") in {None, 1}
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import WrongFileError
 from syndiff.stacks.cards import Cards
 from syndiff.stacks.fitstiles import StoredImage
@@ -43,11 +44,11 @@ def is_coded(image: StoredImage) -> bool:
     bool
         False for floating-point or wider values.
     """
-    z = "Z" if image.cards.find("ZIMAGE") is True else ""
-    return bool(image.cards.find(f"{z}BITPIX") == 16)
+    z = "Z" if image.cards.get("ZIMAGE") is True else ""
+    return bool(image.cards.get(f"{z}BITPIX") == 16)
 
 
-def code_values(image: StoredImage, expected: Expected) -> tuple[str, NDArray[Any]]:
+def code_values(image: StoredImage, expected: Expected) -> tuple[Cards, NDArray[Any]]:
     """Return values as the survey would have coded them.
 
     Parameters
@@ -59,7 +60,7 @@ def code_values(image: StoredImage, expected: Expected) -> tuple[str, NDArray[An
 
     Returns
     -------
-    header_text : str
+    cards : Cards
         The header with the cards of the codes.
     array : (ny, nx) int16 or uint16
         DN of an image or variance, NaN as `BLANK`; or the bits of a mask.
@@ -81,21 +82,21 @@ def code_values(image: StoredImage, expected: Expected) -> tuple[str, NDArray[An
     if values.shape != shape:
         raise WrongFileError(f"{image.source}: its pixels have shape {values.shape}, not {shape}")
     if expected.plane == "mask":
-        return _text(image.cards, {"BZERO": 32768.0, "BSCALE": 1.0}), _bits(values, image.source)
+        return _coded(image.cards, {"BZERO": 32768.0, "BSCALE": 1.0}), _bits(values, image.source)
     asinh, cards = _asinh(image.cards, values), {}
-    if image.cards.find("BOFFSET") is None:
+    if image.cards.get("BOFFSET") is None:
         cards = {"BOFFSET": asinh[0], "BSOFTEN": asinh[1], LINEAR: True}
     codes, scaling = _codes(values, asinh, _limits(image.cards, expected, asinh), bool(cards))
-    return _text(image.cards, cards | scaling | {"BLANK": BLANK}), codes
+    return _coded(image.cards, cards | scaling | {"BLANK": BLANK}), codes
 
 
 def _values(image: StoredImage) -> NDArray[Any]:
     """Return the pixels' values."""
     for key, trivial in (("BZERO", 0), ("BSCALE", 1)):
-        is_float = str(image.cards.find("BITPIX")).startswith("-")
-        if is_float and image.cards.find(key) not in {None, trivial}:
+        is_float = str(image.cards.get("BITPIX")).startswith("-")
+        if is_float and image.cards.get(key) not in {None, trivial}:
             # Whoever unpacked the file may have applied them or not.
-            image.cards.fail(key, image.cards.find(key), f"{trivial} for floating-point pixels")
+            image.cards.fail(key, f"{trivial} for floating-point pixels")
     try:
         with fits.open(io.BytesIO(image.octets.data)) as hdus:
             values = hdus[image.index].data
@@ -116,17 +117,17 @@ def _bits(values: NDArray[Any], source: str) -> NDArray[np.uint16]:
 
 def _asinh(cards: Cards, values: NDArray[Any]) -> tuple[float, float]:
     """Return BOFFSET and BSOFTEN: the header's, or for linear values some as the survey's."""
-    if cards.find("BOFFSET") is not None or cards.find("BSOFTEN") is not None:
+    if cards.get("BOFFSET") is not None or cards.get("BSOFTEN") is not None:
         boffset, bsoften = cards.number("BOFFSET"), cards.number("BSOFTEN")
         if bsoften <= 0:
-            cards.fail("BSOFTEN", bsoften, "more than 0")
+            cards.fail("BSOFTEN", "more than 0")
         return boffset, bsoften
     sample = values[::7, ::7]
     sample = sample[np.isfinite(sample)].astype(np.float64)
     if not sample.size:
         return 0.0, 1.0
     middle = float(np.median(sample))
-    noise = 1.4826 * float(np.median(np.abs(sample - middle)))
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(sample - middle)))
     return middle, noise or max(1e-6 * abs(middle), 1e-6)
 
 
@@ -173,15 +174,15 @@ def _ends(rows: NDArray[np.float64]) -> tuple[float, ...]:
     return (float(some.min()), float(some.max())) if some.size else ()
 
 
-def _text(cards: Cards, changes: dict[str, object]) -> str:
+def _coded(cards: Cards, changes: dict[str, object]) -> Cards:
     """Return a header with the cards of 16-bit codes."""
     header = cards.header.copy()
-    z = "Z" if cards.find("ZIMAGE") is True else ""
+    z = "Z" if cards.get("ZIMAGE") is True else ""
     for key, value in {f"{z}BITPIX": 16, **changes}.items():
         header[key] = value
     header.remove("ZBLANK", ignore_missing=True)
-    text = header.tostring(sep="\n", endcard=False, padding=False)
-    return "\n".join(line.rstrip() for line in text.split("\n"))
+    # With the digits that a file would have.
+    return Cards(fits.Header.fromstring(header.tostring()), cards.source)
 
 
 def _refuse(source: str, reason: str) -> NoReturn:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from syndiff.config import digest
 from syndiff.errors import AtlasError
 from syndiff.storage.locks import locked
 from syndiff.storage.place import Place
+from syndiff.storage.records import dump_record, load_record
+from syndiff.storage.zarr_groups import EMPTY_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from syndiff.config import ReductionConfig
 
 __all__ = ["Inventory", "InventoryEntry", "State"]
-
-FORMAT_VERSION = 2
 
 State = Literal["reduced", "absent", "failed"]
 """Complete in the atlas; the archive has no band of it; anything else."""
@@ -74,6 +73,24 @@ class InventoryEntry:
             raise AtlasError(
                 f"{self.name}: state {self.state!r} is unknown: give one of {get_args(State)}"
             )
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """All entries, as they are stored."""
+
+    FORMAT: ClassVar[int] = 2
+
+    skycells: tuple[InventoryEntry, ...]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A Zarr group's metadata; the entries are its attributes."""
+
+    attributes: _Entries
+    zarr_format: Literal[3] = 3
+    node_type: Literal["group"] = "group"
 
 
 @dataclass
@@ -150,10 +167,9 @@ class Inventory:
                 **self.entries,
                 **{name: entry for name, entry in others.items() if name not in self._own},
             }
-            (root / "zarr.json").create(_group({}))
-            entries = [asdict(self.entries[name]) for name in sorted(self.entries)]
-            attributes = {"format_version": FORMAT_VERSION, "skycells": entries}
-            (self.place / "zarr.json").write(_group(attributes))
+            (root / "zarr.json").create(EMPTY_GROUP)
+            entries = tuple(self.entries[name] for name in sorted(self.entries))
+            (self.place / "zarr.json").write(dump_record(_Group(_Entries(entries))))
 
     def states(self, names: Iterable[str]) -> Counter[str]:
         """Count the states of some skycells.
@@ -178,29 +194,6 @@ def _read_entries(group: Place) -> dict[str, InventoryEntry]:
     metadata = group / "zarr.json"
     if not metadata.exists():
         return {}
-    try:
-        return _parse(json.loads(metadata.read())["attributes"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise AtlasError(
-            f"{metadata} is not an inventory that this syndiff reads ({error}): remove it and "
-            "run `syndiff download` again"
-        ) from error
-
-
-def _group(attributes: dict[str, Any]) -> bytes:
-    """Return a Zarr format 3 group's metadata."""
-    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    return json.dumps(group, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _parse(attributes: dict[str, Any]) -> dict[str, InventoryEntry]:
-    """Return the entries that a group's attributes hold."""
-    if attributes["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format version {attributes['format_version']}, not {FORMAT_VERSION}")
-    names = [item.name for item in fields(InventoryEntry)]
-    entries = {}
-    for item in attributes["skycells"]:
-        values = {name: item[name] for name in names}
-        values |= {name: tuple(item[name]) for name in ("absent_bands", "mixed")}
-        entries[item["name"]] = InventoryEntry(**values)
-    return entries
+    remedy = "remove it and run `syndiff download` again"
+    found = load_record(_Group, metadata.read(), metadata, error=AtlasError, remedy=remedy)
+    return {entry.name: entry for entry in found.attributes.skycells}

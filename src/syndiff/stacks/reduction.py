@@ -17,6 +17,7 @@ from syndiff.masks import StackMask
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
 from syndiff.stacks.plausible import check_absurd
+from syndiff.stacks.provenance import BandOrigin, Provenance
 from syndiff.stacks.stack_sums import STRIP_ROWS, BandPlanes, BandSums, StackPlane, sum_strips
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class ReducedSkycell:
         cell, and of each of the eight around it, or more.
     noise_correlation : float
         How much larger the noise of sums of pixels is than their variance says.
-    meta : dict
-        Provenance that JSON can hold.
+    meta : Provenance
+        What it was reduced from.
 
     Notes
     -----
@@ -114,7 +115,7 @@ class ReducedSkycell:
     mask: NDArray[np.uint16]
     valid: NDArray[np.uint8]
     noise_correlation: float
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Provenance = field(default_factory=Provenance)
 
     @cached_property
     def variances(self) -> NDArray[np.float32]:
@@ -147,7 +148,7 @@ def reduce_skycell(
     Returns
     -------
     ReducedSkycell
-        With exposure times, epochs and counts of absurd pixels in ``meta["bands"]``.
+        With exposure times, epochs and counts of absurd pixels in ``meta.bands``.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def reduce_skycell(
         mask=mask,
         valid=_valid_bits({band: sums[band].boxes.usable for band in bands}, skycell),
         noise_correlation=detection.noise_correlation,
-        meta={"bands": about},
+        meta=Provenance(about),
         **{key: np.stack([band[key] for band in coded]) for key in coded[0]},
     )
 
@@ -201,15 +202,11 @@ def _check_planes(planes: Mapping[str, BandPlanes], skycell: "Skycell") -> None:
                 )
 
 
-def _about(image: StackPlane, sums: BandSums, name: str) -> dict[str, Any]:
+def _about(image: StackPlane, sums: BandSums, name: str) -> BandOrigin:
     """Return what is kept about a band's stack; raise where its pixels make no sense."""
     usable = int(sums.boxes.usable.sum(dtype=np.int64))
     check_absurd(sums.absurd, usable, image.exptime_s, name)
-    return {
-        "exptime_s": image.exptime_s,
-        "mjd_obs": image.mjd_obs,
-        "absurd_pixels": sums.absurd,
-    }
+    return BandOrigin(image.exptime_s, image.mjd_obs, sums.absurd)
 
 
 def _cell_sums(boxes: BoxSums) -> CellSums:

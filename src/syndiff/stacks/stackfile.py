@@ -1,15 +1,11 @@
 """One plane of a PS1 stack: checked on opening, decoded a few rows at a time."""
 
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
-from syndiff.errors import CorruptDownloadError
-from syndiff.stacks.cards import Cards
 from syndiff.stacks.fitstiles import Rows, find_image, open_rows
 from syndiff.stacks.floats import code_values, is_coded
 from syndiff.stacks.packed import unpack
@@ -17,7 +13,6 @@ from syndiff.stacks.stackheader import (
     BLANK,
     Expected,
     Plane,
-    Scaling,
     StackHeader,
     read_stackheader,
 )
@@ -28,138 +23,22 @@ if TYPE_CHECKING:
 __all__ = ["StackFile", "open_stackfile"]
 
 
-class StackFile:
-    """One plane of a skycell in one band.
+@dataclass(frozen=True, eq=False)
+class StackFile(StackHeader):
+    """One plane of a skycell in one band: what its header says, and its rows.
 
-    Made by `open_stackfile` or `from_array`, never directly. Reading holds no more than the rows
-    asked for; the file's bytes are referred to, not copied.
+    Made by `open_stackfile`, never directly. Reading holds no more than the rows asked for; the
+    file's bytes are referred to, not copied.
 
     Parameters
     ----------
-    header_text : str
-        The header's cards, without trailing blanks, separated by newlines.
-    about : StackHeader
-        The checked values.
-    rows : Rows
+    plane, band, shape, exptime_s, mjd_obs, scaling, is_linear, contradictions
+        As in `StackHeader`.
+    stored : Rows
         Where raw rows come from.
     """
 
-    def __init__(self, header_text: str, about: StackHeader, rows: Rows) -> None:
-        self.header_text = header_text
-        self._about = about
-        self._rows = rows
-
-    @classmethod
-    def from_array(
-        cls,
-        header_text: str,
-        array: Any,  # noqa: ANN401
-        *,
-        source: str,
-        plane: Plane,
-        band: str,
-        skycell: "Skycell",
-        allow_mixed: bool = False,
-    ) -> "StackFile":
-        """Return the same object over a plane that was kept losslessly.
-
-        Parameters
-        ----------
-        header_text : str
-            `header_text` of the plane that was kept.
-        array : (ny, nx) int16 or uint16 array
-            All its rows as `rows` returned them: DN, or the bits of a mask. Anything with a shape
-            and a dtype that can be sliced by rows (NumPy, Zarr); not copied.
-        source : str
-            Path of the kept plane, for messages.
-        plane : {"image", "variance", "mask"}
-            Which of the three files of a band.
-        band : str
-            One letter.
-        skycell : Skycell
-            The pixel grid that it must have.
-        allow_mixed : bool
-            As for `open_stackfile`.
-
-        Returns
-        -------
-        StackFile
-            Equal in every value to the one that was kept.
-
-        Raises
-        ------
-        CorruptDownloadError
-            If the header or the array's shape or dtype are not what they should be.
-        """
-        expected = Expected(source, plane, band, skycell, allow_mixed)
-        about = read_stackheader(Cards(header_text, source), expected)
-        dtype = _dtype(plane)
-        if tuple(array.shape) != about.shape or np.dtype(array.dtype) != dtype:
-            raise CorruptDownloadError(
-                f"{source}: kept plane is {array.dtype} of shape {tuple(array.shape)}, expected "
-                f"{dtype} of shape {about.shape}: remove it and fetch the file again"
-            )
-        return cls(header_text, about, _ArrayRows(array))
-
-    @property
-    def plane(self) -> Plane:
-        """Which of the three files of a band: "image", "variance" or "mask"."""
-        return self._about.plane
-
-    @property
-    def band(self) -> str:
-        """The band's letter."""
-        return self._about.band
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx) PS1 pixels."""
-        return self._about.shape
-
-    @property
-    def exptime_s(self) -> float:
-        """Sum of the inputs' exposure times in seconds; NaN for a mask that doesn't say."""
-        return self._about.exptime_s
-
-    @property
-    def mjd_obs(self) -> float | None:
-        """Time of exposure (MJD), None where the header doesn't say."""
-        return self._about.mjd_obs
-
-    @property
-    def scaling(self) -> Scaling | None:
-        """How DN stand for linear values; None for a mask."""
-        return self._about.scaling
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the file's values had no asinh scaling; False for a mask."""
-        return self._about.is_linear
-
-    @property
-    def contradictions(self) -> tuple[str, ...]:
-        """What a variance or mask says of itself that is not its image's; empty of good ones."""
-        return self._about.contradictions
-
-    def with_exptime(self, exptime_s: float) -> "StackFile":
-        """Return the same plane with another exposure time.
-
-        Parameters
-        ----------
-        exptime_s : float
-            Seconds.
-
-        Returns
-        -------
-        StackFile
-            It shares the rows.
-        """
-        return StackFile(self.header_text, replace(self._about, exptime_s=exptime_s), self._rows)
-
-    @cached_property
-    def header(self) -> fits.Header:
-        """The image's header, of a compressed one its table's; not to be modified."""
-        return Cards(self.header_text, "").header
+    stored: Rows = field(kw_only=True, repr=False)
 
     def rows(self, j0: int, j1: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Decode rows `j0` to `j1` (half-open).
@@ -195,7 +74,7 @@ class StackFile:
                 f"out is {out.dtype} of shape {out.shape}: give C-contiguous {dtype} of {shape}"
             )
         if j1 > j0:
-            self._rows.read(j0, out)
+            self.stored.read(j0, out)
         return out
 
     def value_table(self) -> NDArray[np.float32]:
@@ -213,12 +92,11 @@ class StackFile:
         ValueError
             If this is a mask.
         """
-        scaling = self._about.scaling
-        if scaling is None:
+        if self.scaling is None:
             raise ValueError(f"a {self.plane} has bits, not values: there is no table of them")
         dn = np.arange(65536, dtype=np.uint16).view(np.int16)
         power = 1 if self.plane == "image" else 2
-        table = (scaling.linear(dn) / self.exptime_s**power).astype(np.float32)
+        table = (self.scaling.linear(dn) / self.exptime_s**power).astype(np.float32)
         table[BLANK] = np.nan
         return table
 
@@ -268,12 +146,11 @@ def open_stackfile(
     image.check_whole()
     expected = Expected(source, plane, band, skycell, allow_mixed)
     if is_coded(image):
-        about = read_stackheader(image.cards, expected)
-        return StackFile(image.header_text, about, open_rows(image, plane))
-    header_text, array = code_values(image, expected)
-    return StackFile(
-        header_text, read_stackheader(Cards(header_text, source), expected), _ArrayRows(array)
-    )
+        cards, rows = image.cards, open_rows(image, plane)
+    else:
+        cards, values = code_values(image, expected)
+        rows = _ArrayRows(values)
+    return StackFile(**vars(read_stackheader(cards, expected)), stored=rows)
 
 
 def _dtype(plane: Plane) -> "np.dtype[Any]":
@@ -281,7 +158,7 @@ def _dtype(plane: Plane) -> "np.dtype[Any]":
 
 
 class _ArrayRows:
-    """Rows of a plane that was kept losslessly."""
+    """Rows of a plane whose values were coded anew."""
 
     def __init__(self, array: Any) -> None:  # noqa: ANN401
         self.array = array

@@ -57,7 +57,8 @@ def check_sets(
         mismatches += [text for one in trio.values() for text in one.stack.contradictions]
         if mismatches:
             found[band] = tuple(mismatches)
-            stack = trio["variance"].stack.with_exptime(trio["image"].stack.exptime_s)
+            exptime_s = trio["image"].stack.exptime_s
+            stack = replace(trio["variance"].stack, exptime_s=exptime_s)
             planes[band, "variance"] = replace(trio["variance"], stack=stack)
     return replace(files, planes=planes), found
 

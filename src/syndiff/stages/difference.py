@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from syndiff.config import TESS_ZERO_POINT
 from syndiff.differences.inputs import read_inputs
 from syndiff.differences.leftover import measure_leftover
 from syndiff.differences.matched import MatchConfig, match_template, refine_background
@@ -295,7 +296,7 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
     difference, observation = record.difference, record.inputs.observation
     zero_point = f"{difference.zero_point:.4f} +- {difference.zero_point_error:.4f}"
     lines = [
-        f"zero point {zero_point} AB mag for 1 e-/s (T = 20.44 is 20.80 to 20.88 AB)",
+        f"zero point {zero_point} AB mag for 1 e-/s (T = {TESS_ZERO_POINT} is 20.80 to 20.88 AB)",
         f"robust rms of DIFF / UNCERT {difference.scatter:.3f}",
         *_warnings(record),
     ]

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +15,17 @@ from syndiff.errors import ArchiveError, ArchiveUnavailableError
 from syndiff.ffi.tiles import REACH_PX, TileGrid
 from syndiff.scenes.combine import invalid_bands
 from syndiff.sky.mapping_files import read_mapping
-from syndiff.stacks.archive import SkycellFiles, connection_limit, fetch_skycell, open_archive
+from syndiff.stacks.archive import (
+    PLANES,
+    SkycellFiles,
+    connection_limit,
+    fetch_skycell,
+    open_archive,
+)
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory, InventoryEntry
-from syndiff.stacks.rawstore import RawStore
+from syndiff.stacks.kept_files import KeptFiles, kept_bands
+from syndiff.stacks.provenance import BandOrigin, FileOrigin, Provenance
 from syndiff.stacks.reduction import BandPlanes, reduce_skycell
 from syndiff.stacks.stackfile import open_stackfile
 from syndiff.stacks.stackheader import MIXED_OPTION
@@ -26,14 +33,14 @@ from syndiff.stacks.stackset import check_sets
 from syndiff.stages.stage import StageReport, clock, run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from syndiff.config import ReductionConfig
     from syndiff.execution import Outcome
     from syndiff.layout import Layout
     from syndiff.sky.mapping import Mapping
     from syndiff.sky.tessellation import Skycell
-    from syndiff.stacks.archive import ArchiveConfig
+    from syndiff.stacks.archive import ArchiveConfig, Fetched
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.reduction import ReducedSkycell
     from syndiff.stages.stage import StageRun
@@ -64,7 +71,7 @@ class DownloadJob:
     archive : ArchiveConfig
         Where the stack files come from; `connections` is for all processes together.
     keep_raw : bool
-        Keep the planes losslessly too.
+        Keep the files too, as they came.
     reach_px : float
         How far the response carries light that the skycells are fetched for; by default the
         farthest of any response.
@@ -123,12 +130,26 @@ def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> St
         job.layout.atlas.check_writable()
         skycells = _needed(read_mapping(job.layout), roi, job.reach_px)
         inventory = Inventory.read(job.layout.inventory, job.reduction)
-        todo = [cell for cell in skycells if job.overwrite or not _is_done(job, inventory, cell)]
+        kept = KeptFiles(job.layout.stack_files).paths() if job.keep_raw else frozenset()
+        todo = [c for c in skycells if job.overwrite or not _is_done(job, inventory, c, kept)]
         if todo:
             _run(job, todo, inventory, run)
         names = [cell.name for cell in skycells]
         _check(job, inventory, names, allow_partial=run.allow_partial)
-        return _report(inventory, names, len(todo), seconds())
+        report = _report(inventory, names, len(todo), seconds())
+        return replace(report, notes=(*_kept_notes(job), *report.notes))
+
+
+def _kept_notes(job: DownloadJob) -> Iterator[str]:
+    """Yield where stack files are kept, and that what earlier versions kept is not read."""
+    place, old = job.layout.stack_files, job.layout.old_planes
+    if job.keep_raw:
+        yield f"stack files are kept in {place}: give it as `archive` to read them again"
+    if next(old.walk(), None) is not None:
+        yield (
+            f"{old} holds planes that an earlier version kept; they are not read: remove it, and "
+            "download with `keep_raw` to keep the files themselves"
+        )
 
 
 def _run(
@@ -166,8 +187,10 @@ def _needed(mapping: Mapping, roi: Window | None, reach_px: float) -> list[Skyce
     return [member.skycell for member in mapping.touching(window)]
 
 
-def _is_done(job: DownloadJob, inventory: Inventory, skycell: Skycell) -> bool:
-    """Tell whether a skycell needs nothing more."""
+def _is_done(
+    job: DownloadJob, inventory: Inventory, skycell: Skycell, kept: frozenset[str]
+) -> bool:
+    """Tell whether a skycell needs nothing more; `kept` are the files that are kept."""
     entry = inventory.entries.get(skycell.name)
     atlas = Atlas(job.layout.atlas, job.layout.detector)
     key = atlas.key(skycell, job.reduction)
@@ -177,7 +200,14 @@ def _is_done(job: DownloadJob, inventory: Inventory, skycell: Skycell) -> bool:
         return entry.source == job.archive.url
     if entry.mixed and not job.allow_mixed:
         return False
+    if job.keep_raw and not _are_kept(entry, kept):
+        return False
     return atlas.has(key) and atlas.read_record(key).content_digest == entry.content_digest
+
+
+def _are_kept(entry: InventoryEntry, kept: frozenset[str]) -> bool:
+    """Tell whether all files of a reduced skycell are kept."""
+    return {*BANDS} - {*entry.absent_bands} <= kept_bands(entry.name, kept)
 
 
 def _entry(job: DownloadJob, outcome: Outcome[_SkycellTask, InventoryEntry]) -> InventoryEntry:
@@ -277,17 +307,17 @@ def _reduce_one(task: _SkycellTask) -> InventoryEntry:
     if atlas.has(key) and not job.overwrite:
         record = atlas.read_record(key)
         _check_mixed(job, record)
-        return _completed(entry, record)
+        return replace(_completed(entry, record), fetched_bytes=_keep(job, skycell))
     with _HOLDING:
         files, fetched_bytes, mixed = _obtain(job, skycell)
         if files.all_absent:
             return replace(entry, state="absent", absent_bands=tuple(BANDS))
-        sources, planes = _provenance(files, mixed), [_planes(files)]
+        meta, planes = _provenance(files, mixed), [_planes(files)]
         del files
         with _REDUCING:
             # Nobody else holds the files: their bytes are free once the reduction has read them.
             reduced = reduce_skycell(planes.pop(), skycell=skycell, config=job.reduction)
-            reduced = _with_provenance(reduced, sources)
+            reduced = _with_provenance(reduced, meta)
             record = atlas.write(key, reduced, overwrite=job.overwrite)
     return replace(_completed(entry, record), fetched_bytes=fetched_bytes)
 
@@ -299,20 +329,14 @@ def _completed(entry: InventoryEntry, record: AtlasRecord) -> InventoryEntry:
         entry,
         content_digest=record.content_digest,
         absent_bands=absent,
-        absurd_pixels=sum(about["absurd_pixels"] for about in record.meta["bands"].values()),
-        mixed=_mixed(record),
+        absurd_pixels=record.meta.absurd_pixels,
+        mixed=record.meta.mixed,
     )
-
-
-def _mixed(record: AtlasRecord) -> tuple[str, ...]:
-    """Return what the files of a reduction's stacks disagreed on."""
-    bands = record.meta["bands"]
-    return tuple(f"{band}: {text}" for band in bands for text in bands[band]["mixed"])
 
 
 def _check_mixed(job: DownloadJob, record: AtlasRecord) -> None:
     """Raise for a reduction that this run would not have made."""
-    mixed = _mixed(record)
+    mixed = record.meta.mixed
     if mixed and not job.allow_mixed:
         raise ArchiveError(
             f"{record.name} was reduced with {MIXED_OPTION} from files that contradict each other "
@@ -320,28 +344,36 @@ def _check_mixed(job: DownloadJob, record: AtlasRecord) -> None:
         )
 
 
+def _keep(job: DownloadJob, skycell: Skycell) -> int:
+    """Keep the files of a skycell that is reduced already, if asked to; return bytes fetched."""
+    if not job.keep_raw:
+        return 0
+    with _HOLDING:
+        return _obtain(job, skycell)[1]
+
+
 def _obtain(
     job: DownloadJob, skycell: Skycell
 ) -> tuple[SkycellFiles, int, dict[str, tuple[str, ...]]]:
-    """Return a skycell's files, from the planes kept before if they are complete.
+    """Return a skycell's files, those kept before if they are complete.
 
     With them the bytes fetched, and what the files of a band disagree on.
     """
-    raw = RawStore(job.layout.raw)
-    may = job.allow_mixed
-    kept = None if job.overwrite else raw.open_skycell(skycell, BANDS, allow_mixed=may)
-    if kept is not None:
-        files, found = check_sets(kept, allow_mixed=may)
-        return files, 0, found
-    fetched = fetch_skycell(
+    store = KeptFiles(job.layout.stack_files)
+    open_plane = functools.partial(open_stackfile, allow_mixed=job.allow_mixed)
+    kept = None if job.overwrite else store.read(skycell, BANDS, open_plane)
+    fetched = kept or fetch_skycell(
         open_archive(job.archive),
         skycell,
         bands=BANDS,
-        open_plane=functools.partial(open_stackfile, allow_mixed=may),
+        open_plane=open_plane,
+        with_octets=job.keep_raw,
     )
-    files, found = check_sets(fetched, allow_mixed=may)
+    files, found = check_sets(fetched, allow_mixed=job.allow_mixed)
+    if kept is not None:
+        return files, 0, found
     if job.keep_raw:
-        raw.write_skycell(fetched, overwrite=job.overwrite)
+        store.keep(fetched)
     return files, files.size, found
 
 
@@ -357,39 +389,23 @@ def _planes(files: SkycellFiles) -> dict[str, BandPlanes]:
     }
 
 
-def _provenance(files: SkycellFiles, mixed: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Return what the atlas records of a reduction's inputs."""
-    return {
-        "mixed": {band: list(mixed.get(band, ())) for band in files.bands},
-        "files": {
-            band: {
-                plane: {"source": f.source, "sha256": f.sha256, "bytes": f.size}
-                for (b, plane), f in _sorted(files)
-                if b == band
-            }
-            for band in files.bands
-        },
-        "absent_bands": list(files.absent),
-    }
+def _provenance(files: SkycellFiles, mixed: dict[str, tuple[str, ...]]) -> Provenance:
+    """Return what the atlas records of a reduction's inputs; the reduction adds to it."""
+    bands = {}
+    for band in files.bands:
+        image = files.planes[band, "image"].stack
+        trio: dict[str, Fetched] = {plane: files.planes[band, plane] for plane in PLANES}
+        origins = {k: FileOrigin(f.source, f.sha256, f.size) for k, f in trio.items()}
+        contradictions = tuple(mixed.get(band, ()))
+        bands[band] = BandOrigin(image.exptime_s, image.mjd_obs, 0, origins, contradictions)
+    return Provenance(bands, files.absent)
 
 
-def _with_provenance(reduced: ReducedSkycell, sources: dict[str, Any]) -> ReducedSkycell:
+def _with_provenance(reduced: ReducedSkycell, meta: Provenance) -> ReducedSkycell:
     """Return a reduction whose metadata tell of its inputs."""
     bands = {
-        band: {
-            **reduced.meta["bands"][band],
-            "files": sources["files"][band],
-            "mixed": sources["mixed"][band],
-        }
-        for band in reduced.bands
+        band: replace(origin, files=meta.bands[band].files, mixed=meta.bands[band].mixed)
+        for band, origin in reduced.meta.bands.items()
     }
-    meta = {
-        "bands": bands,
-        "absent_bands": sources["absent_bands"],
-        "invalid_cells": int(np.count_nonzero(invalid_bands(reduced.valid))),
-    }
-    return replace(reduced, meta={**reduced.meta, **meta})
-
-
-def _sorted(files: SkycellFiles) -> Iterable[tuple[tuple[str, str], Any]]:
-    return sorted(files.planes.items(), key=lambda item: item[0])
+    invalid = int(np.count_nonzero(invalid_bands(reduced.valid)))
+    return replace(reduced, meta=replace(meta, bands=bands, invalid_cells=invalid))

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from syndiff.layout import Layout
     from syndiff.pointing.following import Candidate, Following
     from syndiff.pointing.refinement import Refinement
+    from syndiff.scenes.metadata import SceneMetadata
     from syndiff.scenes.store import StoredScene
     from syndiff.sky.displacement import Displacement
     from syndiff.stages.stage import StageRun
@@ -84,7 +85,7 @@ class _Request:
     window: Window
     held: Window
     roi: Window | None
-    scene: dict[str, Any]
+    scene: SceneMetadata
     content: list[Any]
     oversample: int
 
@@ -164,7 +165,7 @@ def downsample_stage(
         if not ready:
             raise RenderingError(f"no FFI can be followed: {'; '.join(refused)}")
         headers = [header for job in ready if (header := read_header(job.place))]
-    failed = any(row["state"] in {"failed", "limited"} for row in request.scene["skycells"])
+    failed = any(row.state in {"failed", "limited"} for row in request.scene.skycells)
     return StageReport(
         stage="downsample",
         seconds=seconds(),
@@ -200,8 +201,7 @@ def _open(
     store = SceneStore(layout.scene, mapping.frame.science)
     scene = SceneRecord.read(layout, mapping, store).under(held)
     _check_failed(scene, layout, allow_partial=run.allow_partial)
-    bright = scene["stars"]["bright"] if scene.get("stars") is not None else []
-    content = [scene["sampled"], bright]
+    content = [scene.sampled, scene.bright]
     request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
     return store, request
 
@@ -271,12 +271,12 @@ def _followed_lines(headers: list[fits.Header]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _check_failed(scene: dict[str, Any], layout: Layout, *, allow_partial: bool) -> None:
+def _check_failed(scene: SceneMetadata, layout: Layout, *, allow_partial: bool) -> None:
     """Raise if skycells failed and partial results were not asked for."""
-    failed = [row["name"] for row in scene["skycells"] if row["state"] == "failed"]
+    failed = [row.name for row in scene.skycells if row.state == "failed"]
     if failed and not allow_partial:
         raise RenderingError(
-            f"{len(failed)} of {len(scene['skycells'])} skycells failed, {failed[0]} among them: "
+            f"{len(failed)} of {len(scene.skycells)} skycells failed, {failed[0]} among them: "
             f"run `syndiff download {layout.detector.arguments}` and `syndiff process` again, or "
             "pass --allow-partial for templates that are flagged there"
         )
@@ -296,15 +296,15 @@ def _figures(headers: list[fits.Header]) -> dict[str, float]:
     }
 
 
-def _lost(scene: dict[str, Any]) -> tuple[str, ...]:
+def _lost(scene: SceneMetadata) -> tuple[str, ...]:
     """Return a line for each skycell, or band of one, that the templates are made without."""
     lines = []
-    for row in scene["skycells"]:
-        bands = [band["band"] for band in row["bands"] if band["state"] == "absent"]
-        if row["state"] != "reduced":
-            lines.append(f"made without {row['name']}: {row['state']}")
+    for row in scene.skycells:
+        bands = [band.band for band in row.bands if band.state == "absent"]
+        if row.state != "reduced":
+            lines.append(f"made without {row.name}: {row.state}")
         elif bands:
-            lines.append(f"made without band {', '.join(bands)} of {row['name']}: absent")
+            lines.append(f"made without band {', '.join(bands)} of {row.name}: absent")
     return tuple(lines)
 
 
@@ -373,14 +373,13 @@ def _flag_detector(
     quality: NDArray[np.int32], window: Window, offset: tuple[float, float], request: _Request
 ) -> None:
     """Add what TESS's own detector spoils, the same for all samples of a pixel."""
-    stars = request.scene.get("stars")
     samples = quality.shape[0] // window.shape[0]
     flags = quality if samples == 1 else np.zeros(window.shape, np.int32)
     flag_detector(
         flags,
         window,
         request.frame.science,
-        bright=stars["bright"] if stars is not None else (),
+        bright=request.scene.bright,
         offset=offset,
     )
     if samples > 1:

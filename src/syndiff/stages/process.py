@@ -111,7 +111,7 @@ def process_stage(
         if overwrite:
             job.layout.scene.remove()
         store.create(inputs.scene_digest, inputs.describe(renderer))
-        before = inputs.record(store)
+        before = inputs.record(store, renderer)
         part = inputs.part(window, before)
         wanted = inputs.tile_digests(tiles, part)
         todo = (wanted != store.rendered()[tiles.slices]) & ~inputs.kept_tiles(window, before)
@@ -129,12 +129,12 @@ def process_stage(
                 f"{len(failures)} of {len(tasks)} blocks of tiles failed; {failures[0].task}: "
                 f"{failures[0].error}"
             )
-        after = inputs.metadata(renderer, store.rendered(), before, part)
-        metadata = inputs.with_windows(after, store.rendered(), [window, *before.windows])
+        windows = [window, *before.windows]
+        metadata = inputs.metadata(renderer, store.rendered(), before, part, windows)
         write_scene_metadata(job.layout, metadata)
-        store.tell_windows(metadata["windows"])
-        if metadata["stars"] is not None:
-            write_replaced_stars(job.layout, metadata["stars"])
+        store.tell_windows(metadata.windows)
+        if metadata.stars is not None:
+            write_replaced_stars(job.layout, metadata.stars)
     return StageReport(
         stage="process",
         seconds=seconds(),
@@ -219,7 +219,7 @@ class _Worker:
         reduced = atlas.read(key, with_left_out=False)
         stars = self._inputs.stars
         placed = stars.place(skycell, reduced.meta) if stars is not None else None
-        if reduced.meta["invalid_cells"]:
+        if reduced.meta.invalid_cells:
             plane = functools.partial(getattr, reduced)
             self._keep_invalid(skycell.name, _lacking(plane, placed))
         made = combine(
@@ -245,7 +245,7 @@ class _Worker:
                 continue
             if self._inputs.state(name) != "reduced":
                 holes[name] = (1 << len(BANDS)) - 1
-            elif self._inputs.atlas_record(self._tessellation[name]).meta["invalid_cells"]:
+            elif self._inputs.atlas_record(self._tessellation[name]).meta.invalid_cells:
                 holes[name] = self._invalid_of(self._tessellation[name])
         return holes
 

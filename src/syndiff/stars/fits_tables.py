@@ -7,6 +7,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from syndiff.constants import FITS_BLOCK
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_fits_table"]
 
-_BLOCK = 2880
 _CARD = 80
 _MOST_AXES = 999
 _MOST_COLUMNS = 999
@@ -88,7 +89,7 @@ def _width(form: str) -> int:
 def _headers(content: bytes) -> Iterator[dict[str, str]]:
     """Yield the cards of each HDU, and check that its data are there."""
     start = 0
-    while start < len(content) and content[start : start + _BLOCK].strip(b"\0 "):
+    while start < len(content) and content[start : start + FITS_BLOCK].strip(b"\0 "):
         header, start = _header(content, start)
         size = _data_bytes(header)
         if start + size > len(content):
@@ -96,7 +97,7 @@ def _headers(content: bytes) -> Iterator[dict[str, str]]:
                 f"it is cut short or damaged: its header tells of {start + size} bytes, and it has "
                 f"{len(content)}"
             )
-        start += -(-size // _BLOCK) * _BLOCK
+        start += -(-size // FITS_BLOCK) * FITS_BLOCK
         yield header
 
 
@@ -106,7 +107,7 @@ def _header(content: bytes, start: int) -> tuple[dict[str, str], int]:
     for place in range(start, len(content) - _CARD + 1, _CARD):
         card = content[place : place + _CARD]
         if card.rstrip() == b"END":
-            return cards, start + (-(-(place + _CARD - start) // _BLOCK)) * _BLOCK
+            return cards, start + (-(-(place + _CARD - start) // FITS_BLOCK)) * FITS_BLOCK
         if card[8:10] == b"= ":
             text = card[10:].decode("ascii", "replace")
             quoted = re.match(r"\s*'([^']*)'", text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.constants import GAIA_YEAR
 from syndiff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ TIC_EPOCH = 2000.0
 _RELEASES = {
     2015.0: r"gaia[ _]?dr1|gaiadr1|\bI[/_]337\b|I_337_",
     2015.5: r"gaia[ _]?dr2|gaiadr2|\bI[/_]345\b|I_345_|J[/_]ApJ[/_]867[/_]105",
-    2016.0: r"gaia[ _]?e?dr3|gaiae?dr3|\bI[/_]35[05]\b|I_35[05]_",
+    GAIA_YEAR: r"gaia[ _]?e?dr3|gaiae?dr3|\bI[/_]35[05]\b|I_35[05]_",
 }
 """Epochs of positions by what a table says of itself: Gaia's releases, there and at VizieR;
 ATLAS's refcat2, which took them from DR2."""

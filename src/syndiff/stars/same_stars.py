@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
+from syndiff.constants import GAIA_YEAR
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["further_entries"]
 
-_COMMON_YEAR = 2016.0
 SAME_NUMBER_ARCSEC = 2.0
 """Two rows of one number are a star this close: at epochs apart and without a motion it is off."""
 
@@ -78,7 +79,7 @@ def _pairs(stars: StarCatalogue, arcsec: float) -> NDArray[np.intp]:
 
 
 def _directions(stars: StarCatalogue) -> NDArray[np.float64]:
-    ra, dec = (np.radians(v) for v in stars.at(_COMMON_YEAR))
+    ra, dec = (np.radians(v) for v in stars.at(GAIA_YEAR))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], -1)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.constants import MAD_TO_SIGMA, ZERO_POINT
 from syndiff.stars.profile import BLUR_PX2, CELL_PX
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ change a star's peak by 0.25 % at a response of sigma 40 (variance / (40^2 + 80^
 GIVEN_ERROR_MAG = 0.04
 """Error of a scale given by hand: half the range in which such scales lie, 0.36 to 0.44."""
 
-_ZERO_POINT = 25.0
 _APERTURE_CELLS = 4.5
 _RING_CELLS = (6.0, 9.0)
 _REACH_CELLS = 14
@@ -55,7 +55,6 @@ _BLUR_SLACK_PX2 = 1.0
 _FEWEST_FOR_COLOUR = 20
 _CLEAR_SLOPE = 3.0
 _CLIP = 3.0
-_MAD_TO_SIGMA = 1.4826
 _MEDIAN_ERROR = 1.2533
 """The median's standard error over the mean's, sqrt(pi / 2)."""
 
@@ -109,7 +108,7 @@ class StarScale:
             was measured on or that of T, whichever is larger.
         """
         c = np.where(np.isfinite(colour), colour - self.pivot, 0.0)
-        flux = 10 ** (0.4 * (_ZERO_POINT - tmag - self.offset_mag - self.slope * c))
+        flux = 10 ** (0.4 * (ZERO_POINT - tmag - self.offset_mag - self.slope * c))
         spread = np.hypot(np.maximum(tmag_error, self.scatter_mag), self.error_mag)
         return flux, flux * np.log(10) / 2.5 * spread
 
@@ -189,7 +188,7 @@ def measure_scale(
     chosen, flux, seeing = chosen[good], flux[good], seeing[good]
     if chosen.size < MIN_CALIBRATORS:
         return None
-    offsets = _ZERO_POINT - 2.5 * np.log10(flux) - tmag[chosen]
+    offsets = ZERO_POINT - 2.5 * np.log10(flux) - tmag[chosen]
     return _fit(offsets, colour[chosen], seeing, flux)
 
 
@@ -305,7 +304,7 @@ def _fit(
             slope = _clear_slope(colour[kept] - pivot, offsets[kept])
         residual = offsets - slope * (colour - pivot)
         middle = _weighted_median(residual[kept], flux[kept])
-        scatter = _MAD_TO_SIGMA * np.median(np.abs(residual[kept] - middle))
+        scatter = MAD_TO_SIGMA * np.median(np.abs(residual[kept] - middle))
         kept = np.abs(residual - middle) <= _CLIP * max(scatter, 1e-4)
     effective = flux[kept].sum() ** 2 / (flux[kept] ** 2).sum()
     return StarScale(

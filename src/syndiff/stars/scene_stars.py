@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import io
-import json
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from syndiff.config import digest
-from syndiff.errors import MissingInputError
+from syndiff.constants import ZERO_POINT
+from syndiff.errors import MissingInputError, RenderingError
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stars.catalogue import StarCatalogue
+from syndiff.stars.scale import StarScale  # noqa: TC001 - records are read by it
 from syndiff.stars.skycell_stars import PlacedStars, ReplacedStar, StarFinder, julian_year
+from syndiff.storage.records import dump_record, load_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,13 +27,71 @@ if TYPE_CHECKING:
     from syndiff.scenes.combine import Contribution
     from syndiff.sky.mapping import Mapping, Reference
     from syndiff.sky.tessellation import Skycell
+    from syndiff.stacks.provenance import Provenance
 
-__all__ = ["TESS_BRIGHT_MAG", "StarInput", "store_stars", "write_replaced_stars"]
+__all__ = [
+    "TESS_BRIGHT_MAG",
+    "FrameStar",
+    "SceneStars",
+    "StarInput",
+    "store_stars",
+    "write_replaced_stars",
+]
 
 TESS_BRIGHT_MAG = 7.5
 """Stars brighter than this in T are told to the templates: TESS saturates near 7."""
 
-_RECORD_FORMAT = 1
+
+@dataclass(frozen=True)
+class _SkycellRecord:
+    """What became of a skycell's stars."""
+
+    FORMAT: ClassVar[int] = 1
+
+    stars_digest: str
+    scale: StarScale | None
+    stars: tuple[ReplacedStar, ...]
+
+
+@dataclass(frozen=True)
+class FrameStar(ReplacedStar):
+    """A star that was put back or moved, on the FFI.
+
+    Parameters
+    ----------
+    identity, ra, dec, tmag, flux, error, radius_arcsec, shift_arcsec, reason, depth_px
+        As in `ReplacedStar`.
+    x, y : float
+        FFI pixels, 0-based.
+    """
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class SceneStars:
+    """What a scene's metadata tell of its stars.
+
+    Parameters
+    ----------
+    year : float
+        Julian year that they stand at.
+    digest : str
+        Of the catalogue.
+    catalogued : int
+        Stars in it.
+    replaced : tuple of FrameStar
+        Those that were put back or moved.
+    bright : tuple of (x, y, T)
+        Those that TESS may saturate: FFI pixels, TESS magnitude.
+    """
+
+    year: float
+    digest: str
+    catalogued: int
+    replaced: tuple[FrameStar, ...]
+    bright: tuple[tuple[float, float, float], ...]
 
 
 def store_stars(layout: Layout, stars: StarCatalogue) -> None:
@@ -144,22 +205,32 @@ class StarInput:
             self._digests[skycell.name] = digest([self.year, self.near(skycell).digest])
         return self._digests[skycell.name]
 
-    def place(self, skycell: Skycell, meta: dict[str, Any]) -> PlacedStars:
+    def place(self, skycell: Skycell, meta: Provenance) -> PlacedStars:
         """Return the stars near a skycell on its pixels.
 
         Parameters
         ----------
         skycell : Skycell
             The skycell.
-        meta : dict
+        meta : Provenance
             Of its reduction; tells when its stacks were taken.
 
         Returns
         -------
         PlacedStars
             At both epochs.
+
+        Raises
+        ------
+        RenderingError
+            If a stack doesn't tell when it was taken.
         """
-        epochs = [band["mjd_obs"] for band in meta["bands"].values()]
+        epochs = [band.mjd_obs for band in meta.bands.values() if band.mjd_obs is not None]
+        if len(epochs) < len(meta.bands):
+            raise RenderingError(
+                f"{skycell.name}: a stack has no MJD-OBS, so the motion of stars since is not "
+                "known: give files that have it, or go on without `stars`"
+            )
         ps1_year = julian_year(float(np.mean(epochs)))
         return PlacedStars.of(self.near(skycell), skycell, ps1_year=ps1_year, ffi_year=self.year)
 
@@ -176,16 +247,10 @@ class StarInput:
         put = contribution.replacement
         if put is None:
             return
-        content = {
-            "format_version": _RECORD_FORMAT,
-            "stars_digest": self.digest(skycell),
-            "scale": asdict(put.scale) if put.scale is not None else None,
-            "stars": [asdict(star) for star in put.stars],
-        }
-        place = self.layout.star_record(skycell.name)
-        place.write(json.dumps(content, indent=1, allow_nan=False).encode())
+        record = _SkycellRecord(self.digest(skycell), put.scale, tuple(put.stars))
+        self.layout.star_record(skycell.name).write(dump_record(record, indent=1))
 
-    def recorded(self, skycell: Skycell) -> dict[str, Any] | None:
+    def recorded(self, skycell: Skycell) -> _SkycellRecord | None:
         """Return what `record` wrote of a skycell.
 
         Parameters
@@ -195,17 +260,24 @@ class StarInput:
 
         Returns
         -------
-        dict or None
-            Keys ``scale`` and ``stars``; None if there is none of these stars.
+        record or None
+            With `scale` and `stars`; None if there is none of these stars.
+
+        Raises
+        ------
+        RenderingError
+            If it is damaged or of another version.
         """
         place = self.layout.star_record(skycell.name)
         if not place.exists():
             return None
-        content: dict[str, Any] = json.loads(place.read())
-        current = content.get("stars_digest") == self.digest(skycell)
-        return content if current and content["format_version"] == _RECORD_FORMAT else None
+        remedy = f"remove it and run `syndiff process {self.layout.detector.arguments}` again"
+        found = load_record(
+            _SkycellRecord, place.read(), place, error=RenderingError, remedy=remedy
+        )
+        return found if found.stars_digest == self.digest(skycell) else None
 
-    def describe(self, mapping: Mapping, used: Iterable[str]) -> dict[str, Any]:
+    def describe(self, mapping: Mapping, used: Iterable[str]) -> SceneStars:
         """Return what a scene's metadata tell of its stars.
 
         Parameters
@@ -217,9 +289,8 @@ class StarInput:
 
         Returns
         -------
-        dict
-            ``year``, ``digest`` and ``catalogued`` of the catalogue; ``replaced``, a row each;
-            ``bright``: x, y, T of stars that TESS may saturate.
+        SceneStars
+            Of a star that several skycells hold, the entry of the one that it is deepest in.
         """
         names = set(used)
         best: dict[int, ReplacedStar] = {}
@@ -227,50 +298,43 @@ class StarInput:
             if member.skycell.name not in names:
                 continue
             recorded = self.recorded(member.skycell)
-            for row in recorded["stars"] if recorded else ():
-                star = ReplacedStar(**row)
+            for star in recorded.stars if recorded else ():
                 known = best.get(star.identity)
                 if known is None or star.depth_px > known.depth_px:
                     best[star.identity] = star
         ordered = sorted(best.values(), key=lambda star: (star.ra, star.dec, star.identity))
-        return {
-            "year": self.year,
-            "digest": self.stars.digest,
-            "catalogued": len(self.stars),
-            "replaced": _on_frame(ordered, mapping.frame),
-            "bright": self._bright(mapping.frame),
-        }
+        replaced, bright = _on_frame(ordered, mapping.frame), self._bright(mapping.frame)
+        return SceneStars(self.year, self.stars.digest, len(self.stars), replaced, bright)
 
-    def _bright(self, frame: Frame) -> list[list[float]]:
+    def _bright(self, frame: Frame) -> tuple[tuple[float, float, float], ...]:
         """Return x, y, T of the stars that TESS may saturate."""
         some = self.stars.select(self.stars.tmag < TESS_BRIGHT_MAG)
         x, y = sky_to_pixel(frame, *some.at(self.year))
         # Charge runs along a column for up to some hundred pixels.
         near = (x > frame.science.x0 - 50) & (x < frame.science.x1 + 50)
         near &= (y > frame.science.y0 - 1000) & (y < frame.science.y1 + 1000)
-        rows = np.column_stack([x, y, some.tmag])[near]
-        return [[float(v) for v in row] for row in rows]
+        columns = (column[near].tolist() for column in (x, y, some.tmag))
+        return tuple(zip(*columns, strict=True))
 
 
-def _on_frame(stars: list[ReplacedStar], frame: Frame) -> list[dict[str, Any]]:
+def _on_frame(stars: list[ReplacedStar], frame: Frame) -> tuple[FrameStar, ...]:
     """Return stars with their FFI pixels, as JSON has them."""
     if not stars:
-        return []
+        return ()
     x, y = sky_to_pixel(frame, [s.ra for s in stars], [s.dec for s in stars])
-    rows = []
-    for star, column, row in zip(stars, x.tolist(), y.tolist(), strict=True):
-        rows.append({**asdict(star), "x": round(column, 4), "y": round(row, 4)})
-    return [row for row in rows if np.isfinite(row["x"]) and np.isfinite(row["y"])]
+    places = zip(stars, x.tolist(), y.tolist(), strict=True)
+    placed = (FrameStar(**vars(s), x=round(i, 4), y=round(j, 4)) for s, i, j in places)
+    return tuple(star for star in placed if math.isfinite(star.x) and math.isfinite(star.y))
 
 
-def write_replaced_stars(layout: Layout, content: dict[str, Any]) -> None:
+def write_replaced_stars(layout: Layout, content: SceneStars) -> None:
     """Write the list of replaced stars.
 
     Parameters
     ----------
     layout : Layout
         Where everything lies.
-    content : dict
+    content : SceneStars
         From `StarInput.describe`.
 
     Raises
@@ -282,16 +346,18 @@ def write_replaced_stars(layout: Layout, content: dict[str, Any]) -> None:
 
     units = {"ra": "deg", "dec": "deg", "radius_arcsec": "arcsec", "shift_arcsec": "arcsec"}
     names = ["x", "y", *(f.name for f in fields(ReplacedStar) if f.name != "depth_px")]
-    rows = content["replaced"]
+    rows = content.replaced
     empty = {"identity": np.int64, "reason": np.str_}
     columns = {
-        name: np.array([row[name] for row in rows], empty.get(name, float if not rows else None))
+        name: np.array(
+            [getattr(row, name) for row in rows], empty.get(name, float if not rows else None)
+        )
         for name in names
     }
     table = Table(columns)
     for name, unit in units.items():
         table[name].unit = unit
-    table.meta = {"epoch": content["year"], "zero_point": 25.0, "magnitude_system": "AB"}
+    table.meta = {"epoch": content.year, "zero_point": ZERO_POINT, "magnitude_system": "AB"}
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
     layout.replaced_stars.write(text.getvalue().encode())

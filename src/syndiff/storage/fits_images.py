@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from syndiff.constants import FITS_BLOCK
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["card_text", "pack_hdus", "packed_size"]
 
-_BLOCK = 2880
 _WHEN = "of this HDU"
 """Comment where astropy writes the time of day: the same content is the same file."""
 
@@ -148,11 +149,11 @@ def _content(hdu: Any) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: ANN401
     buffer = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
     whole = np.frombuffer(buffer.getvalue(), np.uint8)
-    return header, whole[_BLOCK + header.size :]
+    return header, whole[FITS_BLOCK + header.size :]
 
 
 def _padded(size: int) -> int:
-    return -(-size // _BLOCK) * _BLOCK
+    return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
 def _sum_words(words: NDArray[np.uint32]) -> int:

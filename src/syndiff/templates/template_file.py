@@ -12,6 +12,7 @@ import numpy as np
 
 from syndiff import __version__, values
 from syndiff.config import BAND_WEIGHTS, BANDS
+from syndiff.constants import FITS_BLOCK, ZERO_POINT
 from syndiff.errors import RenderingError
 from syndiff.ffi.frame import Frame
 from syndiff.kernels.planes import tally_pixels
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from numpy.typing import NDArray
 
+    from syndiff.scenes.metadata import ResponseRecord, SceneMetadata
     from syndiff.sky.displacement import Shift
     from syndiff.window import Window
 
@@ -78,7 +80,7 @@ _STATES = (
 
 _SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)")
 
-_HEADER_BYTES = 40 * 2880
+_HEADER_BYTES = 40 * FITS_BLOCK
 """More than a primary header takes."""
 
 
@@ -94,8 +96,8 @@ class TemplateRecord:
         FFI pixels of the template.
     offset : (float, float)
         (dx, dy) in TESS pixels; of a template that follows an FFI, the mean over the window.
-    scene : dict
-        The scene's metadata, as `cell_metadata.json` holds them.
+    scene : SceneMetadata
+        The scene's metadata, of the skycells under the template.
     oversample : int
         Samples per pixel and axis.
     followed : Followed, optional
@@ -105,7 +107,7 @@ class TemplateRecord:
     frame: Frame
     window: Window
     offset: tuple[float, float]
-    scene: dict[str, Any]
+    scene: SceneMetadata
     oversample: int = 1
     followed: Followed | None = None
 
@@ -325,7 +327,7 @@ def _common_header(record: TemplateRecord) -> fits.Header:
         ("YMIN", window.y0, "first FFI row, 0-based"),
         ("YMAX", window.y1, "one past the last FFI row"),
         ("OVERSAMP", record.oversample, "samples per TESS pixel and axis"),
-        ("PHOTZP", 25.0, "magnitude of flux 1"),
+        ("PHOTZP", ZERO_POINT, "magnitude of flux 1"),
         ("PHOTSYS", "AB", "magnitude system"),
     ):
         header[key] = (value, comment)
@@ -400,26 +402,26 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     header = fits.Header()
     for key, value, comment in _time_cards(scene):
         header[key] = (value, comment)
-    for key, value, comment in _response_cards(scene["response"]):
+    for key, value, comment in _response_cards(scene.response):
         header[key] = (value, comment)
     for k, (band, weight) in enumerate(zip(BANDS, BAND_WEIGHTS, strict=True), 1):
         header[f"BAND{k}"] = (band, "PS1 band")
         header[f"BANDW{k}"] = (weight, "its weight on flux")
-    header["BACKGRND"] = (scene["config"]["background"], "what counts as light")
-    diffuse = scene["config"]["diffuse_arcsec"]
+    header["BACKGRND"] = (scene.settings.background, "what counts as light")
+    diffuse = scene.settings.diffuse_arcsec
     header["DIFFUSE"] = (diffuse, "[arcsec] undetected light smoothed, 0: left out")
-    bits = int(scene["reduction"]["ignore_mask_bits"])
+    bits = scene.reduction.ignore_mask_bits
     header["LEFTOUT"] = (format_bits(bits) or "none", "PS1 mask bits whose pixels are left out")
     header["MINCOVER"] = (MIN_COVERAGE, "coverage below which FLUX_SUM is NaN")
     for key, value, comment in _star_cards(record):
         header[key] = (value, comment)
-    states = [row["state"] for row in scene["skycells"]]
+    states = [row.state for row in scene.skycells]
     for key, state in _STATES:
         header[key] = (states.count(state), f"skycells: {state}")
     lacking = "failed" in states or "limited" in states
     header["PARTIAL"] = (lacking, "made although skycells failed or were left out")
-    header["FFI"] = (scene["ffi"], "reference FFI")
-    header["SCENEDIG"] = (scene["sampled"], "digest of the scene's tiles under it")
+    header["FFI"] = (scene.ffi, "reference FFI")
+    header["SCENEDIG"] = (scene.sampled, "digest of the scene's tiles under it")
     if record.followed is not None:
         for key, value, comment in record.followed.header_cards():
             header[key] = (value, comment)
@@ -430,32 +432,30 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
     return header
 
 
-def _response_cards(response: dict[str, Any]) -> list[tuple[str, object, str]]:
+def _response_cards(response: ResponseRecord) -> list[tuple[str, object, str]]:
     """Return what TESS's pixels are taken to do to light."""
-    if response["model"] == "gaussian":
+    if response.model == "gaussian":
         return [
             ("PSFMODEL", "gaussian", "response on top of PS1 seeing"),
-            ("PSFSIGMA", response["sigma_px"], "[PS1 pix of 0.25 arcsec] standard deviation"),
+            ("PSFSIGMA", response.sigma_px, "[PS1 pix of 0.25 arcsec] standard deviation"),
         ]
-    seeing = response["seeing_variance_px2"]
-    source = card_text(response["source"])
     return [
         ("PSFMODEL", "prf", "measured response, in place of PS1 seeing"),
-        ("PRFSET", response["set"], "how the names of its files begin"),
-        ("PRFDIR", source, "where they came from"),
-        ("PRFDIG", response["digest"], "digest of their content"),
-        ("PRFCUT", response["cut"], "[1/pix] its spectrum ends here"),
-        ("PRFLOST", response["discarded"], "part of its peak that is beyond"),
-        ("PS1VAR", seeing, "[(0.25 arcsec)2] blur of PS1 taken out"),
+        ("PRFSET", response.set, "how the names of its files begin"),
+        ("PRFDIR", card_text(response.source), "where they came from"),
+        ("PRFDIG", response.digest, "digest of their content"),
+        ("PRFCUT", response.cut, "[1/pix] its spectrum ends here"),
+        ("PRFLOST", response.discarded, "part of its peak that is beyond"),
+        ("PS1VAR", response.seeing_variance_px2, "[(0.25 arcsec)2] blur of PS1 taken out"),
     ]
 
 
-def _history(scene: dict[str, Any], states: list[str]) -> Iterator[str]:
+def _history(scene: SceneMetadata, states: list[str]) -> Iterator[str]:
     """Yield a line for each stage."""
     summary = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    yield f"mapping: {scene['mapped']} skycells touch the CCD or its margin"
+    yield f"mapping: {scene.mapped} skycells touch the CCD or its margin"
     yield f"download: of those needed here, {summary}"
-    yield f"process: background {scene['config']['background']}, digest {scene['digest']}"
+    yield f"process: background {scene.settings.background}, digest {scene.digest}"
 
 
 def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
@@ -479,43 +479,37 @@ def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
 
 def _star_cards(record: TemplateRecord) -> Iterator[tuple[str, object, str]]:
     """Yield what stands in for the stars that PS1 saturates."""
-    stars, (dx, dy) = record.scene.get("stars"), record.offset
-    source = record.scene["config"].get("stars", "none")
-    yield "STARSRC", source, "where stars in place of saturated ones are from"
+    stars, (dx, dy) = record.scene.stars, record.offset
+    yield "STARSRC", record.scene.settings.stars, "where stars in place of saturated ones are from"
     if stars is None:
         return
     inside = [
-        row["reason"]
-        for row in stars["replaced"]
-        if record.window.holds(row["x"] + dx, row["y"] + dy)
+        star.reason for star in stars.replaced if record.window.holds(star.x + dx, star.y + dy)
     ]
-    yield "STARDIG", stars["digest"], "digest of the star catalogue"
-    yield "STAREPOC", stars["year"], "[yr] epoch that they stand at"
+    yield "STARDIG", stars.digest, "digest of the star catalogue"
+    yield "STAREPOC", stars.year, "[yr] epoch that they stand at"
     yield "NSTARREP", len(inside) - inside.count("moved"), "stars in this window put back"
     yield "NSTARMOV", inside.count("moved"), "stars in this window moved"
-    scales = [row["star_scale"] for row in record.scene["skycells"] if row.get("star_scale")]
+    scales = [row.star_scale for row in record.scene.skycells if row.star_scale is not None]
     if scales:
-        offsets = np.array([scale["offset_mag"] for scale in scales])
-        errors = np.array([scale["error_mag"] for scale in scales])
+        offsets = np.array([scale.offset_mag for scale in scales])
+        errors = np.array([scale.error_mag for scale in scales])
         weights = 1 / np.maximum(errors, 1e-4) ** 2
         mean = float((weights * offsets).sum() / weights.sum())
         yield "STARZP", round(mean, 5), "[mag] AB less TESS, mean of the skycells"
         yield "STARZPER", round(float(np.median(errors)), 5), "[mag] its error in a skycell, median"
         yield "STARZPSC", round(float(offsets.std()), 5), "[mag] its scatter among skycells"
-        scatter = float(np.median([scale["scatter_mag"] for scale in scales]))
+        scatter = float(np.median([scale.scatter_mag for scale in scales]))
         yield "STARSCAT", round(scatter, 5), "[mag] scatter of the stars about it"
-        yield "STARNCAL", sum(scale["stars"] for scale in scales), "stars it was measured on"
+        yield "STARNCAL", sum(scale.stars for scale in scales), "stars it was measured on"
 
 
-def _time_cards(scene: dict[str, Any]) -> list[tuple[str, object, str]]:
+def _time_cards(scene: SceneMetadata) -> list[tuple[str, object, str]]:
     """Return the epochs of the PS1 inputs."""
     from astropy.time import Time
 
     epochs = [
-        row["mjd_obs"]
-        for cell in scene["skycells"]
-        for row in cell["bands"]
-        if row["mjd_obs"] is not None
+        row.mjd_obs for cell in scene.skycells for row in cell.bands if row.mjd_obs is not None
     ]
     if not epochs:
         return []
@@ -540,13 +534,13 @@ def _bit_cards() -> fits.Header:
     return header
 
 
-def inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
+def inputs_table(scene: SceneMetadata) -> fits.BinTableHDU:
     """Return the table INPUTS of a template: one row per skycell and band.
 
     Parameters
     ----------
-    scene : dict
-        Content of the scene's metadata.
+    scene : SceneMetadata
+        Of the skycells under the template.
 
     Returns
     -------
@@ -558,16 +552,16 @@ def inputs_table(scene: dict[str, Any]) -> fits.BinTableHDU:
     names = ("SKYCELL", "BAND", "SOURCE", "DIGEST", "MJD_OBS", "EXPTIME", "STATE")
     rows = [
         (
-            cell["name"],
-            row["band"],
-            card_text(row["source"]),
-            row["sha256"],
-            np.nan if row["mjd_obs"] is None else row["mjd_obs"],
-            np.nan if row["exptime_s"] is None else row["exptime_s"],
-            row["state"],
+            cell.name,
+            row.band,
+            card_text(row.source),
+            row.sha256,
+            np.nan if row.mjd_obs is None else row.mjd_obs,
+            np.nan if row.exptime_s is None else row.exptime_s,
+            row.state,
         )
-        for cell in scene["skycells"]
-        for row in cell["bands"]
+        for cell in scene.skycells
+        for row in cell.bands
     ]
     # Bytes in one array as the file has them: astropy would convert columns of text twice.
     kinds = dict.fromkeys(names, "S") | {"MJD_OBS": ">f8", "EXPTIME": ">f8"}
