@@ -26,7 +26,7 @@ def test_paths_are_those_of_the_documentation(root):
         "regions": f"mapping_output/{below}/tess_s0020_3_3_footprint.reg",
         "moc": f"mapping_output/{below}/tess_s0020_3_3_footprint.moc.fits",
         "atlas": "ps1_skycells_zarr/skycells.zarr",
-        "raw": "ps1_skycells_zarr/raw.zarr",
+        "stack_files": "ps1_stack_files",
         "inventory": "ps1_skycells_zarr/sector_0020_camera_3_ccd_3.zarr",
         "scene": f"convolved_results/{below}/convolved_images.zarr",
         "cell_metadata": f"convolved_results/{below}/cell_metadata.json",
