@@ -124,7 +124,7 @@ class Terminal:
         output.print(table)
         for stage in report.stages:
             for line in (*_percent(stage), *_shortened(stage.notes)):
-                output.print(f"{stage.stage}: {line}", markup=False)
+                output.print(f"{stage.stage}: {_as_flags(line)}", markup=False)
         for product in report.stages[-1].products:
             output.print(product, markup=False)
 
