@@ -104,10 +104,10 @@ def sum_boxes(
     counts = np.empty(nx, np.uint8)
     # two rows' own values: look-ups apart from arithmetic take less than half the time
     values = np.empty((2, 2, nx), np.float32)
-    aside_flux = np.zeros((nx + 1) >> 1, np.float32)
-    aside_counts = np.zeros((nx + 1) >> 1, np.uint8)
     # few pixels are left out: cells of 8 tell where to look
     spotted = np.zeros((nx + 7) >> 3, np.uint8)
+    half = (nx + 1) >> 1
+    scratch = spotted, np.zeros(half, np.float32), np.zeros(half, np.uint8)
     n_aside = 0
     for j in range(0, rows, 2):
         box = (first_row + j) >> 1
@@ -130,18 +130,10 @@ def sum_boxes(
         add_pairs(box_variance, sums.variance[box >> 1])
         _count_usable(sums.counts[box], sums.usable[box >> 2])
         if bits & left_out:
-            for q in range(min(2, rows - j)):
-                _set_aside(
-                    values[:, q],
-                    strip.mask[j + q],
-                    blank,
-                    left_out,
-                    spotted,
-                    aside_flux,
-                    aside_counts,
-                )
-            _count_usable(aside_counts, sums.usable[box >> 2])
-            n_aside = _take_down(box, spotted, aside_flux, aside_counts, aside, n_aside)
+            pair, cells = strip.mask[j : j + 2], sums.usable[box >> 2]
+            n_aside = _lay_aside(
+                values, pair, (blank, left_out), scratch, box, cells, aside, n_aside
+            )
     return n_aside
 
 
@@ -214,6 +206,28 @@ def _add_rows(
         flux[i] = (x0[i] if a else zero) + (x1[i] if b else zero)
         variance[i] = (v0[i] if a else zero) + (v1[i] if b else zero)
         counts[i] = np.uint8(a) + np.uint8(b)
+
+
+@njit(cache=True, nogil=True)
+def _lay_aside(
+    values: NDArray[np.float32],
+    mask: NDArray[np.uint16],
+    bits: tuple[np.uint16, np.uint16],
+    scratch: tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]],
+    box: int,
+    usable: NDArray[np.uint8],
+    aside: LeftOutBoxes,
+    n: int,
+) -> int:
+    """Append a row of boxes with left-out pixels to `aside`; return how many it has then.
+
+    `scratch` is the cells of 8 that are spotted, and a row of boxes: zero before and after.
+    """
+    spotted, flux, counts = scratch
+    for q in range(mask.shape[0]):
+        _set_aside(values[:, q], mask[q], bits[0], bits[1], spotted, flux, counts)
+    _count_usable(counts, usable)
+    return int(_take_down(box, spotted, flux, counts, aside, n))
 
 
 @njit(cache=True, nogil=True)
