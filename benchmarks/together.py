@@ -25,9 +25,10 @@ from syndiff.simulation.run import EXAMPLE_DETECTOR
 from syndiff.sky.mapping import Reference, map_frame
 from syndiff.sky.mapping_files import write_mapping
 from syndiff.sky.tessellation import Tessellation
-from syndiff.stacks.archive import fetch_skycell, open_archive
+from syndiff.stacks.archive import fetch_skycell
 from syndiff.stages.download import DownloadJob, download_stage
 from syndiff.stages.stage import StageRun, clock
+from syndiff.transport.archive import open_archive
 from syndiff.transport.attempt import ArchiveConfig
 from syndiff.window import Window
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -17,22 +18,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from syndiff.constants import FITS_BLOCK
-from syndiff.errors import ObservationError, SkycellNotFoundError
+from syndiff.errors import ArchiveUnavailableError, ObservationError, SkycellNotFoundError
 from syndiff.ffi.header_cards import REMEDY, HeaderCards, card_value
+from syndiff.transport.addresses import is_address, name_at
+from syndiff.transport.archive import locate
 from syndiff.transport.attempt import ArchiveConfig, DeniedError
-from syndiff.transport.single_file import fetch_file, is_address, name_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from astropy.io.fits import Header
     from numpy.typing import NDArray
 
     from syndiff.transport.attempt import Download
 
-__all__ = ["FfiFile"]
+__all__ = ["PATIENCE", "FfiFile", "telling_address"]
 
-# FITS headers and data are padded to it.
 
 _UNPACKERS: dict[bytes, Callable[[Any], object]] = {
     b"\x1f\x8b": gzip.open,
@@ -47,6 +48,11 @@ _STRANGERS = {
     b"<": "a web page, as servers send instead of a file that they don't have or don't give",
 }
 """What files begin with that are given for FITS files, and what they are."""
+
+PATIENCE = ArchiveConfig(
+    option="the address", advice="What is done is kept: run the same command again later"
+)
+"""How servers are asked for FFIs; their addresses are their own."""
 
 _HELD_FILES = 8
 """FFIs from a server that are kept in memory, 36 MB each: header and pixels are read apart."""
@@ -324,14 +330,39 @@ def _truncated(source: str, what: str) -> ObservationError:
 @lru_cache(maxsize=_HELD_FILES)
 def _fetch(url: str) -> Download:
     """Return a file from a server: once in every process, as long as it isn't crowded out."""
+    archive, path = locate(url, PATIENCE)
+    with telling_address(url):
+        return archive.fetch(path, _as_it_came)
+
+
+def _as_it_came(file: Download) -> Download:
+    return file
+
+
+@contextlib.contextmanager
+def telling_address(url: str) -> Iterator[None]:
+    """Say in words of FFIs that there is no file at an address, or that it is refused.
+
+    Parameters
+    ----------
+    url : str
+        The address.
+
+    Raises
+    ------
+    ObservationError
+        In place of what the archive raises then.
+    """
     try:
-        return fetch_file(url, ArchiveConfig(option="the address"))
+        yield
     except SkycellNotFoundError:
         raise ObservationError(f"{url}: there is no such file (404): check the address") from None
-    except DeniedError as error:
+    except ArchiveUnavailableError as error:
+        if not isinstance(error.__cause__, DeniedError):
+            raise
         raise ObservationError(
-            f"{url}: access denied ({error}): there is no such file, or it is not public and "
-            "syndiff sends no credentials: check the address, or give a local copy"
+            f"{url}: access denied ({error.__cause__}): there is no such file, or it is not public "
+            "and syndiff sends no credentials: check the address, or give a local copy"
         ) from error
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from syndiff.config import DEFAULT_PRF_DIR, PRF_COLUMNS, PRF_ROWS
 from syndiff.errors import CorruptDownloadError, ResponseError, SkycellNotFoundError
 from syndiff.scenes.prf_grid import PrfGrid, check_samples
-from syndiff.stacks.archive import open_archive
+from syndiff.transport.archive import open_archive
 from syndiff.transport.attempt import ArchiveConfig
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.layout import Detector
-    from syndiff.stacks.archive import Archive
     from syndiff.storage.place import Place
+    from syndiff.transport.archive import Archive
     from syndiff.transport.attempt import Download
 
 __all__ = ["PrfSet", "keep_prf_grid", "prf_set", "read_prf_files"]
@@ -160,7 +160,7 @@ def _folders(detector: Detector) -> tuple[str, ...]:
 
 def _open(where: str) -> Archive:
     """Return this process's archive at an address; nothing is asked of it yet."""
-    return open_archive(ArchiveConfig(where, option="--prf-dir"))
+    return open_archive(ArchiveConfig(where, option="`prf_dir`"))
 
 
 def _address(archive: Archive, folder: str) -> str:
@@ -186,7 +186,7 @@ def _find(archive: Archive, detector: Detector) -> _Stem:
 
 
 def _remedy(detector: Detector) -> str:
-    return f"they come from {DEFAULT_PRF_DIR}{_folders(detector)[0]}/ (25 files); see --prf-dir"
+    return f"they come from {DEFAULT_PRF_DIR}{_folders(detector)[0]}/ (25 files); see `prf_dir`"
 
 
 def _stems(detector: Detector) -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from syndiff.errors import ConfigError, SkycellNotFoundError
-from syndiff.transport.attempt import DeniedError, Download, TransientError, first_words
+from syndiff.errors import ConfigError, CorruptDownloadError, SkycellNotFoundError
+from syndiff.transport.attempt import DeniedError, Download, Part, TransientError, first_words
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     from obstore.store import ClientConfig, S3Store
 
@@ -83,11 +85,59 @@ class S3Transport:
             If it could not be had this time.
         """
         import obstore
+
+        with self._telling(path):
+            content = memoryview(obstore.get(self._store, path).bytes())
+        return Download.of(content, self.address(path))
+
+    def read_range(self, path: str, start: int, end: int, stop: threading.Event) -> Part:  # noqa: ARG002
+        """Return some bytes of an object.
+
+        Parameters
+        ----------
+        path : str
+            Path below the root.
+        start, end : int
+            The first byte and the one after the last.
+        stop : threading.Event
+            Not looked at.
+
+        Returns
+        -------
+        Part
+            The bytes; fewer where the object ends before.
+
+        Raises
+        ------
+        SkycellNotFoundError
+            If it is not there.
+        CorruptDownloadError
+            If other bytes come than were asked for.
+        TransientError
+            If it could not be had this time.
+        """
+        import obstore
+
+        with self._telling(path):
+            found = obstore.get(self._store, path, options={"range": (start, end)})
+            size = int(found.meta["size"])
+            version = found.meta.get("e_tag") or str(found.meta["last_modified"])
+            first, last = found.range
+            octets = memoryview(found.bytes())
+        if (first, last) != (start, min(end, size)) or len(octets) != last - first:
+            raise CorruptDownloadError(
+                f"{self.address(path)}: bytes {start}-{end - 1} were asked for, and {first}-"
+                f"{last - 1} of {size} came, {len(octets)} of them"
+            )
+        return Part(octets, start, size, version)
+
+    @contextlib.contextmanager
+    def _telling(self, path: str) -> Iterator[None]:
+        """Say what a failure of the store means."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         try:
-            content = memoryview(obstore.get(self._store, path).bytes())
-            return Download.of(content, self.address(path))
+            yield
         except FileNotFoundError:
             raise SkycellNotFoundError(
                 f"{self.address(path)}: the archive does not have this file (404)"
