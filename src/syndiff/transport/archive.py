@@ -211,6 +211,29 @@ class Archive:
             lambda: self._transport.read_range(path, start, end, stop), self.address(path), stop
         )
 
+    def repeat(self, attempt: Callable[[], T], path: str) -> T:
+        """Return what `attempt` returns, trying again after what may pass.
+
+        Parameters
+        ----------
+        attempt : callable
+            Asks for parts of a file and makes something of them; raises CorruptDownloadError where
+            all of it had better be done again.
+        path : str
+            The file.
+
+        Returns
+        -------
+        object
+            What it returned.
+
+        Raises
+        ------
+        ArchiveError
+            As `fetch`.
+        """
+        return self._asker.ask(attempt, self.address(path))
+
     def _read(self, path: str, endings: tuple[str, ...], stop: threading.Event) -> Download:
         """Return the file under its path and the first ending that it is there with."""
         absent: SkycellNotFoundError | None = None

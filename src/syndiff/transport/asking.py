@@ -189,7 +189,7 @@ class Asker:
     def _final(self, address: str, count: int, error: Exception) -> Exception:
         """Return the error that ends the attempts."""
         tries = f"{count} attempt{'s' if count > 1 else ''}"
-        another = f"give another {self._config.option}"
+        another = f"give another {self._config.option.removeprefix('the ')}"
         if isinstance(error, CorruptDownloadError):
             if self._is_local or isinstance(error, WrongFileError):
                 return type(error)(f"{error}, or {another}")
