@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from syndiff.ffi.planes import Planes
 
-__all__ = ["Frame", "Observation", "observe", "read_observation"]
+__all__ = ["Frame", "Observation", "estimate_uncertainty", "observe", "read_observation"]
 
 BTJD_ZERO = 2457000
 """Julian date at which TESS's barycentric date (BTJD) and spacecraft date (TJD) begin."""
@@ -178,11 +178,8 @@ class Observation:
         """
         if self.uncertainty_hdu is not None:
             return self._read(self.uncertainty_hdu, window)
-        counted = self.per_second() * self.exposure_s
-        electrons = (self.read_image(window) if image is None else image) * np.float32(counted)
-        read_variance = np.float32(_READ_NOISE_E**2 * self.exposure_s / FRAME_S)
-        sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
-        return np.asarray(sigma, np.float32)
+        found = self.read_image(window) if image is None else image
+        return estimate_uncertainty(found, self.per_second(), self.exposure_s)
 
     def per_second(self) -> float:
         """Return what the image is multiplied by to be in electrons per second.
@@ -208,6 +205,32 @@ class Observation:
     @property
     def _file(self) -> FfiFile:
         return FfiFile(str(self.path))
+
+
+def estimate_uncertainty(
+    image: NDArray[np.float32], per_second: float, exposure_s: float
+) -> NDArray[np.float32]:
+    """Return the shot noise of an image and the read noise of its frames.
+
+    Parameters
+    ----------
+    image : (ny, nx) ndarray
+        In any unit.
+    per_second : float
+        What it is multiplied by to be in electrons per second.
+    exposure_s : float
+        Time on source in seconds.
+
+    Returns
+    -------
+    (ny, nx) ndarray of float32
+        One sigma, in the image's unit.
+    """
+    counted = per_second * exposure_s
+    electrons = image * np.float32(counted)
+    read_variance = np.float32(_READ_NOISE_E**2 * exposure_s / FRAME_S)
+    sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
+    return np.asarray(sigma, np.float32)
 
 
 def read_observation(path: str | Path) -> Observation:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from syndiff.ffi.observation import Observation
     from syndiff.window import Window
 
-__all__ = ["FfiPixels", "check_frame", "read_ffi_pixels"]
+__all__ = ["FfiPixels", "check_frame", "pixels_of", "read_ffi_pixels"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,6 @@ def read_ffi_pixels(
     By default dead pixels are looked for among all science pixels, so that they don't depend on the
     window.
     """
-    from scipy.ndimage import binary_dilation
-
     unit = observation.per_second()
     is_estimated = observation.uncertainty_source == "estimated"
     counts = observation.read_image(searched)
@@ -87,9 +85,36 @@ def read_ffi_pixels(
     dead = whole[inside]
     another = "give another FFI, or the template of another region"
     check_alive(dead, name, f"pixels of the window {window}", another)
-    image, noise = (
-        np.where(dead == 0, plane[inside] * np.float64(unit), np.nan) for plane in (counts, sigma)
-    )
+    image, noise = (plane[inside] * np.float64(unit) for plane in (counts, sigma))
+    return pixels_of(image, noise, dead, is_estimated=is_estimated)
+
+
+def pixels_of(
+    image: NDArray[np.float64],
+    uncertainty: NDArray[np.float64],
+    dead: NDArray[np.uint8],
+    *,
+    is_estimated: bool,
+) -> FfiPixels:
+    """Return pixels without the dead ones, with those that are saturated.
+
+    Parameters
+    ----------
+    image, uncertainty : (ny, nx) float64
+        Electrons per second.
+    dead : (ny, nx) uint8
+        `DeadPixel` values.
+    is_estimated : bool
+        Whether the uncertainty is reckoned from the image.
+
+    Returns
+    -------
+    FfiPixels
+        The pixels.
+    """
+    from scipy.ndimage import binary_dilation
+
+    image, noise = (np.where(dead == 0, plane, np.nan) for plane in (image, uncertainty))
     full = image >= NEARLY_FULL * FULL_PIXEL_E_PER_S
     # Charge of a full pixel runs along its column.
     full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))

@@ -98,6 +98,21 @@ class Archive:
         """
         return self._transport.names(folder)
 
+    def folders(self, folder: str) -> list[str] | None:
+        """Return the paths of a folder's own folders.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the archive's root.
+
+        Returns
+        -------
+        list of str or None
+            None where they can't be listed.
+        """
+        return self._transport.folders(folder)
+
     def holdings(self) -> list[str] | None:
         """Return paths of some FITS files that are there.
 

@@ -202,6 +202,9 @@ class Transport(Protocol):
     def names(self, folder: str) -> list[str] | None:
         """Return the names of a folder's files, or None where it can't be listed."""
 
+    def folders(self, folder: str) -> list[str] | None:
+        """Return the paths of a folder's own folders, or None where they can't be listed."""
+
     def holdings(self) -> list[str] | None:
         """Return paths of some FITS files that are there, or None where that can't be told."""
 

@@ -169,6 +169,23 @@ class FolderTransport:
         path = self._root / folder
         return sorted(file.name for file in path.iterdir()) if path.is_dir() else []
 
+    def folders(self, folder: str) -> list[str]:
+        """Return the paths of a folder's own folders.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+
+        Returns
+        -------
+        list of str
+            Below the root, sorted; none where there is no such folder.
+        """
+        path = self._root / folder
+        inside = path.iterdir() if path.is_dir() else ()
+        return sorted(str(one.relative_to(self._root)) for one in inside if one.is_dir())
+
     def holdings(self) -> list[str]:
         """Return paths of FITS files in the folder.
 

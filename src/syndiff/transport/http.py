@@ -243,6 +243,15 @@ class HttpTransport:
             Path below the root.
         """
 
+    def folders(self, folder: str) -> None:
+        """Return nothing, as for `names`.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+        """
+
     def holdings(self) -> None:
         """Return nothing, as for `names`."""
 

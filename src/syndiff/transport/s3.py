@@ -12,8 +12,9 @@ from syndiff.transport.attempt import DeniedError, Download, Part, TransientErro
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from obstore import ListResult, ObjectMeta
     from obstore.store import ClientConfig, S3Store
 
     from syndiff.transport.attempt import ArchiveConfig
@@ -160,14 +161,35 @@ class S3Transport:
         list of str or None
             Sorted; None where the bucket doesn't allow to ask, as many public ones.
         """
+        found = self._listed(folder)
+        names = None if found is None else (str(item["path"]) for item in found["objects"])
+        return None if names is None else sorted(name.rsplit("/", 1)[-1] for name in names)
+
+    def folders(self, folder: str) -> list[str] | None:
+        """Return the prefixes below a prefix.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+
+        Returns
+        -------
+        list of str or None
+            Sorted; None where the bucket doesn't allow to ask.
+        """
+        found = self._listed(folder)
+        return None if found is None else sorted(str(path) for path in found["common_prefixes"])
+
+    def _listed(self, folder: str) -> ListResult[Sequence[ObjectMeta]] | None:
+        """Return what is at a prefix; None where the bucket doesn't allow to ask."""
         import obstore
         from obstore.exceptions import BaseError
 
         try:
-            found = obstore.list_with_delimiter(self._store, folder or None)
+            return obstore.list_with_delimiter(self._store, folder or None)
         except (BaseError, OSError):
             return None
-        return sorted(str(item["path"]).rsplit("/", 1)[-1] for item in found["objects"])
 
     def holdings(self) -> None:
         """Return nothing: a bucket may hold millions of files, or not allow to ask."""
