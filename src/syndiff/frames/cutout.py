@@ -56,6 +56,8 @@ class Cutout:
         One for all frames, fitted by TESScut, in pixels of the window.
     table : FITS_rec
         The rows, one a frame.
+    inside : tuple of slice
+        The window's part of their images.
     is_estimated : bool
         Whether the cube has no uncertainties (TICA).
     """
@@ -68,8 +70,8 @@ class Cutout:
     exposure_s: float
     wcs: WCS | None = field(compare=False)
     table: FITS_rec = field(repr=False, compare=False)
+    inside: tuple[slice, slice] = field(repr=False)
     is_estimated: bool = False
-    _inside: tuple[slice, slice] = field(default=(slice(None), slice(None)), repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -121,11 +123,11 @@ class Cutout:
     def _planes(self, row: FITS_rec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return image and uncertainty in electrons per second."""
         unit = np.float32(1.0 if self.kind == "SPOC" else 1.0 / self.exposure_s)
-        image = np.asarray(row["FLUX"], np.float32)[self._inside]
+        image = np.asarray(row["FLUX"], np.float32)[self.inside]
         if self.is_estimated:
             sigma = estimate_uncertainty(image, float(unit), self.exposure_s)
         else:
-            sigma = np.asarray(row["FLUX_ERR"], np.float32)[self._inside]
+            sigma = np.asarray(row["FLUX_ERR"], np.float32)[self.inside]
         return image * unit, sigma * unit
 
     def _time(self, row: FITS_rec) -> FrameTime:
@@ -218,7 +220,7 @@ def _cutout(name: str, headers: list[Header], table: FITS_rec) -> Cutout:
         wcs=wcs[inside] if wcs is not None else None,
         table=table,
         is_estimated=not np.nan_to_num(error[0]).any() and not np.nan_to_num(error).any(),
-        _inside=inside,
+        inside=inside,
     )
 
 
