@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
+from syndiff.constants import FITS_BLOCK
 from syndiff.errors import (
     ArchiveError,
     ArchiveUnavailableError,
@@ -48,7 +49,7 @@ __all__ = ["FetchedFfi", "fetch_frames"]
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 8 * 2880
+_CHUNK = 8 * FITS_BLOCK
 """Bytes asked for to read a header: SPOC's HDUs have 2880 and 17,280."""
 
 _WHOLE_FROM = 0.5
