@@ -1,0 +1,30 @@
+"""A sector's frames of one field: moving, shaking, dirty, with what changes, and their truth."""
+
+from syndiff.simulation.series.config import (
+    Asteroid,
+    Changing,
+    CosmicRays,
+    Diffuse,
+    Event,
+    Motion,
+    SeriesConfig,
+)
+from syndiff.simulation.series.curves import LightCurve
+from syndiff.simulation.series.run import Series, SeriesForm, simulate_series, write_series
+from syndiff.simulation.series.truth_file import SeriesTruth
+
+__all__ = [
+    "Asteroid",
+    "Changing",
+    "CosmicRays",
+    "Diffuse",
+    "Event",
+    "LightCurve",
+    "Motion",
+    "Series",
+    "SeriesConfig",
+    "SeriesForm",
+    "SeriesTruth",
+    "simulate_series",
+    "write_series",
+]
