@@ -215,6 +215,7 @@ def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield gaussians.integrate_sources, sources
     single_2 = _array("f4", 2)
     yield gaussians.warp_bilinear, (single_2, double_2, double_1, single_2)
-    fine = (_array("f4", 3), index_1, double_2, double_2, double_3, double_3)
+    single_3 = _array("f4", 3)
+    fine = (single_3, index_1, single_2, single_2, single_3, single_3)
     yield fine_grid.sum_block, fine
     yield rice_encoder.encode_rows, (short_2, _array("u1", 1), index_1)

@@ -22,7 +22,7 @@ from syndiff.window import Window
 
 __all__ = ["frame_headers", "write_frame"]
 
-F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
 
 _BLOCK = 2880
 
@@ -102,7 +102,7 @@ def _set_wcs(header: fits.Header, ffi: FfiConfig, frames: Frames, n: int) -> Non
 
 
 def write_frame(
-    path: Path, headers: tuple[fits.Header, ...], planes: tuple[F64, F64], window: Window
+    path: Path, headers: tuple[fits.Header, ...], planes: tuple[F32, F32], window: Window
 ) -> None:
     """Write an FFI whose pixels outside a window are zero, and holes in the file.
 
@@ -112,7 +112,7 @@ def write_frame(
         The file, replaced if it is there.
     headers : tuple of Header
         Of `frame_headers`.
-    planes : tuple of (ny, nx) float64
+    planes : tuple of (ny, nx) float32
         Image and uncertainty over the window.
     window : Window
         Where they lie.
@@ -125,7 +125,7 @@ def write_frame(
             _write_plane(file, header, plane, window)
 
 
-def _write_plane(file: BinaryIO, header: fits.Header, plane: F64, window: Window) -> None:
+def _write_plane(file: BinaryIO, header: fits.Header, plane: F32, window: Window) -> None:
     """Append one image extension."""
     rows = np.zeros((plane.shape[0], FFI_SHAPE[1]), ">f4")
     rows[:, window.x0 : window.x1] = plane

@@ -24,10 +24,11 @@ from syndiff.window import Window
 
 __all__ = ["FineSky", "draw_fine_sky", "gaussians_of", "smear_steps"]
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-_BLOCK_PX = 32
-_REACH_PX = 40.0
+_BLOCK_PX = 64
+_REACH_PX = 40
 _CELLS_PER_SIGMA = 1.75
 """Fine cells a pixel, over the narrowest Gaussian's sigma (px): 4 at 0.45 px.
 
@@ -103,11 +104,14 @@ class FineSky:
     fine : (rows, n, columns) float32
         As `sum_block` takes it: e-/s in each cell.
     window : Window
-        Pixels that frames can have.
+        Pixels that can be summed up.
     margin_px : int
         How far the grid reaches beyond them.
     variance : float
         What was taken off each Gaussian's variances, px^2.
+    rigid : float
+        Variance of the response if that doesn't stretch where stars move apart, px^2; zero if it
+        does, being an angle on the sky.
     centre : (2,) float64
         Reference pixel of displacements.
     """
@@ -116,9 +120,10 @@ class FineSky:
     window: Window
     margin_px: int
     variance: float
+    rigid: float
     centre: F64
 
-    def frame(self, shift: F64, matrix: F64, blur_px: F64, smear: F64) -> F64:
+    def frame(self, shift: F64, matrix: F64, blur_px: F64, smear: F64) -> F32:
         """Return a frame's light from all that doesn't change.
 
         Parameters
@@ -128,45 +133,48 @@ class FineSky:
 
         Returns
         -------
-        (ny, nx) float64
+        (ny, nx) float32
             e-/s in each pixel of the window.
         """
-        out = np.zeros(self.window.shape)
+        out = np.zeros(self.window.shape, np.float32)
         for share, step in smear_steps(smear):
             if share > 0:
                 self._add(out, share, shift + step, matrix, blur_px)
         return out
 
-    def _add(self, out: F64, share: float, shift: F64, matrix: F64, blur_px: F64) -> None:
+    def _add(self, out: F32, share: float, shift: F64, matrix: F64, blur_px: F64) -> None:
         """Add a share of the light at one pointing."""
-        window, scale = self.window, share * (1 - matrix[0, 0] - matrix[1, 1])
+        window, ((xx, xy), (yx, yy)) = self.window, matrix.tolist()
+        scale = share * (1 - xx - yy)
+        # Displacing pixels stretches the response too: to first order, that is a blur.
+        sigma = np.sqrt(self.variance + blur_px**2 - self.rigid * (xx + yy))
         for y0 in range(0, window.shape[0], _BLOCK_PX):
             for x0 in range(0, window.shape[1], _BLOCK_PX):
                 part = out[y0 : y0 + _BLOCK_PX, x0 : x0 + _BLOCK_PX]
                 ny, nx = part.shape
                 middle = np.array([window.x0 + x0 + (nx - 1) / 2, window.y0 + y0 + (ny - 1) / 2])
                 moved = shift + matrix @ (middle - self.centre)
-                sums = self._sums(x0, y0, (ny, nx), moved, blur_px)
-                x, y = np.arange(nx) - (nx - 1) / 2, np.arange(ny)[:, None] - (ny - 1) / 2
-                more_x = matrix[0, 0] * x + matrix[0, 1] * y
-                more_y = matrix[1, 0] * x + matrix[1, 1] * y
-                part += scale * (sums[0] - more_x * sums[1] - more_y * sums[2])
+                sums = self._sums(x0, y0, (ny, nx), moved, sigma)
+                x = np.arange(nx, dtype=np.float32) - (nx - 1) / 2
+                y = np.arange(ny, dtype=np.float32)[:, None] - (ny - 1) / 2
+                sums[0] -= (xx * x + xy * y) * sums[1] + (yx * x + yy * y) * sums[2]
+                part += scale * sums[0]
 
-    def _sums(self, x0: int, y0: int, shape: tuple[int, int], moved: F64, blur_px: F64) -> F64:
+    def _sums(self, x0: int, y0: int, shape: tuple[int, int], moved: F64, sigma: F64) -> F32:
         """Return a block's light and its slopes, displaced all alike."""
         n = self.fine.shape[1]
-        sigma = np.sqrt(self.variance + blur_px**2)
         first_x, across = _weights(moved[0], sigma[0], n)
         first_y, up = _weights(moved[1], sigma[1], n)
         margin = n * self.margin_px
         corner = np.array([n * y0 + margin + first_y, n * x0 + margin + first_x])
         ny, nx = shape
-        work, out = np.empty((2, n * ny + up.shape[1], nx)), np.empty((3, ny, nx))
+        work = np.empty((2, n * ny + up.shape[1], nx), np.float32)
+        out = np.empty((3, ny, nx), np.float32)
         sum_block(self.fine, corner, across, up, work, out)
         return out
 
 
-def _weights(moved: float, sigma: float, n: int) -> tuple[int, F64]:
+def _weights(moved: float, sigma: float, n: int) -> tuple[int, F32]:
     """Return the first cell, from a pixel's own first one, and weights and slopes of cells."""
     from scipy.special import erf
 
@@ -177,7 +185,7 @@ def _weights(moved: float, sigma: float, n: int) -> tuple[int, F64]:
     high, low = (away + 0.5) / sigma, (away - 0.5) / sigma
     weight = 0.5 * (erf(high / math.sqrt(2)) - erf(low / math.sqrt(2)))
     slope = (np.exp(-0.5 * high**2) - np.exp(-0.5 * low**2)) / (math.sqrt(2 * math.pi) * sigma)
-    return first, np.stack([weight, slope])
+    return first, np.stack([weight, slope]).astype(np.float32)
 
 
 def draw_fine_sky(
@@ -188,7 +196,7 @@ def draw_fine_sky(
     scale: float,
     moves_px: float,
     blur_px: float,
-) -> FineSky:
+) -> FineSky | None:
     """Draw sources on a grid fine enough for their narrowest Gaussian.
 
     Parameters
@@ -198,7 +206,7 @@ def draw_fine_sky(
     ffi : FfiConfig
         Reference WCS and response.
     window : Window
-        Pixels that frames can have.
+        Pixels of the frames.
     scale : float
         e-/s for a unit of composite flux.
     moves_px, blur_px : float
@@ -206,22 +214,26 @@ def draw_fine_sky(
 
     Returns
     -------
-    FineSky
-        The grid.
+    FineSky or None
+        The grid, over the part of the window that the sources light; None if they light none.
     """
     wcs = wcs_of(ffi.wcs_cards)
     places = np.stack(wcs.all_world2pix(*sources.at(ffi.year), 0, tolerance=1e-9, quiet=True), -1)
-    near = (
-        (places > np.array([window.x0, window.y0]) - _REACH_PX)
-        & (places < np.array([window.x1, window.y1]) + _REACH_PX)
-    ).all(1)
+    low, high = np.array([window.x0, window.y0]), np.array([window.x1, window.y1])
+    near = ((places > low - _REACH_PX) & (places < high + _REACH_PX)).all(1)
+    if not near.any():
+        return None
+    ends = *np.floor(places[near].min(0)), *np.ceil(places[near].max(0))
+    lit = Window(*map(int, ends)).grown(_REACH_PX).intersection(window)
+    if lit is None:
+        return None
     parts = list(gaussians_of(sources[near], places[near], wcs, ffi))
     narrowest = min((_narrowest(part) for part in parts if len(part)), default=1.0)
     n = math.ceil(_CELLS_PER_SIGMA / math.sqrt(narrowest))
     variance = narrowest / 2
     reach = 0.5 + _REACH_SIGMAS * math.hypot(math.sqrt(variance), blur_px)
     margin = math.ceil(moves_px + reach) + 1
-    grown = window.grown(margin)
+    grown = lit.grown(margin)
     ny, nx = grown.shape
     image = np.zeros((n * ny, n * nx))
     corner = np.array([grown.x0, grown.y0]) - 0.5
@@ -234,10 +246,18 @@ def draw_fine_sky(
         blobs[:, 3:] *= n * n
         add_elliptical(image, blobs, _FLOOR_E_PER_S / n**2)
     fine = np.ascontiguousarray(image.reshape(n * ny, nx, n).transpose(0, 2, 1), np.float32)
-    return FineSky(fine, window, margin, variance, np.array(wcs.wcs.crpix) - 1)
+    rigid = _usual(parts) if ffi.prf is not None else 0.0
+    return FineSky(fine, lit, margin, variance, rigid, np.array(wcs.wcs.crpix) - 1)
 
 
 def _narrowest(blobs: F64) -> float:
     """Return the smallest variance of Gaussians along any direction."""
     xx, xy, yy = blobs[:, 3:].T
     return float(((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)).min())
+
+
+def _usual(parts: list[F64]) -> float:
+    """Return the mean variance of Gaussians, weighted by their peaks."""
+    blobs = np.concatenate(parts)
+    variance = (blobs[:, 3] + blobs[:, 5]) / 2
+    return float(blobs[:, 2].sum() / (blobs[:, 2] / variance).sum())

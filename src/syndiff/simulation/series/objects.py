@@ -18,7 +18,11 @@ from syndiff.window import Window
 
 __all__ = ["ObjectLight", "Objects"]
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+
+_REACH_PX = 20
+"""Farther than the response's halo shines."""
 
 _TRAIL_STEPS = 5
 """Places along which an asteroid's light is spread in an exposure."""
@@ -126,7 +130,7 @@ class ObjectLight:
             out.append(shape)
         return out
 
-    def draw(self, n: int, window: Window) -> F64:
+    def draw(self, n: int, window: Window) -> F32:
         """Return a frame's light from what changes or moves.
 
         Parameters
@@ -138,20 +142,31 @@ class ObjectLight:
 
         Returns
         -------
-        (ny, nx) float64
+        (ny, nx) float32
             e-/s.
         """
-        f, out = self.frames, np.zeros(window.shape)
-        for shape, flux, thing in zip(self._shapes, self.truth.flux[n], self.things, strict=True):
-            places = self._trail(thing, n) - [window.x0, window.y0]
-            for share, place in _steps(places, f.smear[n]):
-                blobs = shape.copy()
-                blobs[:, :2] += place
-                blobs[:, 2] *= flux * share
-                blobs[:, [3, 5]] += f.blur_px[n] ** 2
-                if flux * share:
-                    add_gaussians(out, blobs)
+        out = np.zeros(window.shape, np.float32)
+        for k, thing in enumerate(self.things):
+            steps = list(_steps(self._trail(thing, n), self.frames.smear[n]))
+            places = np.array([place for _, place in steps])
+            low, high = np.floor(places.min(0)), np.ceil(places.max(0))
+            around = Window(*map(int, (*low, *(high + 1)))).grown(_REACH_PX).intersection(window)
+            if around is None or not self.truth.flux[n, k]:
+                continue
+            image = np.zeros(around.shape)
+            for share, place in steps:
+                add_gaussians(image, self._blobs(k, n, share, place - [around.x0, around.y0]))
+            x0, y0 = around.x0 - window.x0, around.y0 - window.y0
+            out[y0 : y0 + around.shape[0], x0 : x0 + around.shape[1]] += image
         return out
+
+    def _blobs(self, k: int, n: int, share: float, place: F64) -> F64:
+        """Return the Gaussians of a share of something's light in a frame."""
+        blobs = self._shapes[k].copy()
+        blobs[:, :2] += place
+        blobs[:, 2] *= self.truth.flux[n, k] * share
+        blobs[:, [3, 5]] += self.frames.blur_px[n] ** 2
+        return blobs
 
     def _trail(self, thing: Changing | Asteroid, n: int) -> F64:
         """Return where something stands during an exposure, (k, 2)."""
@@ -165,4 +180,5 @@ def _steps(places: F64, smear: F64) -> Iterator[tuple[float, F64]]:
     """Yield shares of an exposure and places in them."""
     for place in places:
         for share, step in smear_steps(smear):
-            yield share / len(places), place + step
+            if share > 0:
+                yield share / len(places), place + step

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from syndiff.errors import ConfigError, MissingInputError, StorageError
-from syndiff.simulation.ffi import FFI_SHAPE, SCIENCE, FfiConfig, wcs_of
+from syndiff.simulation.ffi import SCIENCE, FfiConfig, wcs_of
 from syndiff.simulation.run import Simulation
 from syndiff.simulation.series.config import SeriesConfig
 from syndiff.simulation.series.cube import cube_name, write_cube
@@ -184,7 +184,7 @@ def write_series(
         raise ConfigError(f"`form` {form!r} is unknown: give 'cube', 'ffis' or 'both'")
     if not SCIENCE.contains(field):
         raise ConfigError(f"`field` {field} is not on the science pixels {SCIENCE}: move it there")
-    window = _window(field, form, fill=fill)
+    window = _window(field, fill=fill)
     maker = Exposures(sources, ffi, config, plan_frames(config, ffi), window)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -203,12 +203,10 @@ def _centre(ffi: FfiConfig) -> tuple[float, float]:
     return float(x) - 1, float(y) - 1
 
 
-def _window(field: Window, form: SeriesForm, *, fill: bool) -> Window:
-    """Return the pixels that have to be made."""
-    if form == "cube":
-        return field
+def _window(field: Window, *, fill: bool) -> Window:
+    """Return the pixels that are made, the same for each form so that their noise is."""
     if fill:
-        return Window(0, 0, FFI_SHAPE[1], FFI_SHAPE[0])
+        return SCIENCE
     grown = field.grown(_MARGIN_PX).intersection(SCIENCE)
     return grown if grown is not None else field
 
