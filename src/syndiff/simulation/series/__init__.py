@@ -10,7 +10,14 @@ from syndiff.simulation.series.config import (
     SeriesConfig,
 )
 from syndiff.simulation.series.curves import LightCurve
-from syndiff.simulation.series.run import Series, SeriesForm, simulate_series, write_series
+from syndiff.simulation.series.run import (
+    Series,
+    SeriesForm,
+    check_form,
+    simulate_series,
+    write_series,
+)
+from syndiff.simulation.series.scene import beside, usual_series, with_hosts, with_series
 from syndiff.simulation.series.truth_file import SeriesTruth
 
 __all__ = [
@@ -25,6 +32,11 @@ __all__ = [
     "SeriesConfig",
     "SeriesForm",
     "SeriesTruth",
+    "beside",
+    "check_form",
     "simulate_series",
+    "usual_series",
+    "with_hosts",
+    "with_series",
     "write_series",
 ]

@@ -76,6 +76,7 @@ def write_cube(
     table.header["INHERIT"] = True
     for column in _PLANES:
         table.header.update(_column_wcs(wcs, field, column))
+    table.header["WCS_FFI"] = str(frames.file[len(frames) // 2])
     table.header.update(_common_cards(ffi, frames))
     aperture = fits.ImageHDU(np.ones(field.shape, np.int32), wcs.to_header(), name="APERTURE")
     aperture.header["INHERIT"] = True

@@ -15,7 +15,15 @@ from syndiff.simulation.series.config import EventKind, SeriesConfig
 from syndiff.simulation.series.motion import aberration_maps, earth_barycentric
 from syndiff.simulation.sources import unit_vectors
 
-__all__ = ["PATTERNS", "Frames", "Quality", "frame_start", "plan_frames"]
+__all__ = [
+    "PATTERNS",
+    "SECTOR_DAYS",
+    "Frames",
+    "Quality",
+    "frame_start",
+    "plan_frames",
+    "reference_time",
+]
 
 F64 = NDArray[np.float64]
 logger = logging.getLogger(__name__)
@@ -270,7 +278,7 @@ def _pointing(
     centre = np.array(wcs.wcs.crpix) - 1
     affine = np.zeros((n, 2, 3))
     if motion.aberration:
-        _, beta = earth_barycentric(np.append(middle, _reference_time(ffi)))
+        _, beta = earth_barycentric(np.append(middle, reference_time(ffi)))
         maps = aberration_maps(wcs, ffi.detector.camera, centre)
         affine += np.einsum("na,aij->nij", beta[:-1] - beta[-1], maps)
     affine[:, :, 0] += _wander(motion.drift_px, offsets, rng)
@@ -283,8 +291,19 @@ def _pointing(
     return shift, affine[:, :, 1:].copy(), told
 
 
-def _reference_time(ffi: FfiConfig) -> float:
-    """Return when the reference WCS holds: the middle of its FFI."""
+def reference_time(ffi: FfiConfig) -> float:
+    """Return when the reference WCS holds: the middle of its FFI.
+
+    Parameters
+    ----------
+    ffi : FfiConfig
+        The reference.
+
+    Returns
+    -------
+    float
+        TDB at the spacecraft, days since JD 2457000.
+    """
     middle = ffi.start_time + timedelta(seconds=ffi.cadence_s / 2)
     return (middle - BTJD_ZERO_UTC).total_seconds() / 86400
 

@@ -21,7 +21,7 @@ from syndiff.simulation.series.truth_file import Components, SeriesTruth, read_t
 from syndiff.simulation.sources import Sources
 from syndiff.window import Window
 
-__all__ = ["Series", "SeriesForm", "simulate_series", "write_series"]
+__all__ = ["Series", "SeriesForm", "check_form", "simulate_series", "write_series"]
 
 SeriesForm = Literal["cube", "ffis", "both"]
 
@@ -91,6 +91,23 @@ class Series:
         return read_truth(self.directory / _TRUTH)
 
 
+def check_form(form: str) -> None:
+    """Refuse what is no form of a series.
+
+    Parameters
+    ----------
+    form : str
+        As of `simulate_series`.
+
+    Raises
+    ------
+    ConfigError
+        If it is unknown.
+    """
+    if form not in {"cube", "ffis", "both"}:
+        raise ConfigError(f"`form` {form!r} is unknown: give 'cube', 'ffis' or 'both'")
+
+
 def simulate_series(
     simulation: Simulation,
     config: SeriesConfig,
@@ -138,7 +155,7 @@ def simulate_series(
         simulation.config.ffi,
         simulation.config.field,
         config,
-        Path(directory) if directory is not None else simulation.directory / "series",
+        Path(directory) if directory is not None else simulation.series,
         form=form,
         components=components,
         fill=fill,
@@ -180,8 +197,7 @@ def write_series(
     Series
         Where everything is, and the truth.
     """
-    if form not in {"cube", "ffis", "both"}:
-        raise ConfigError(f"`form` {form!r} is unknown: give 'cube', 'ffis' or 'both'")
+    check_form(form)
     if not SCIENCE.contains(field):
         raise ConfigError(f"`field` {field} is not on the science pixels {SCIENCE}: move it there")
     window = _window(field, fill=fill)
