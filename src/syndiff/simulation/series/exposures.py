@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.constants import FRAME_CYCLE_S
 from syndiff.simulation.ffi import E_PER_S_PER_FLUX, SCIENCE, FfiConfig
-from syndiff.simulation.ffi_header import DUTY, FRAME_S, READ_NOISE_E
+from syndiff.simulation.ffi_header import DUTY, READ_NOISE_E
 from syndiff.simulation.series.config import SeriesConfig
 from syndiff.simulation.series.diffuse import DiffuseLight
 from syndiff.simulation.series.fine_sky import FineSky, draw_fine_sky
@@ -149,7 +150,7 @@ def noise_of(light: F32, exposure_s: float) -> F32:
         e-/s.
     """
     # 20 % of the readings go to the mitigation of cosmic rays.
-    read_variance = 0.8 * exposure_s / DUTY / FRAME_S * READ_NOISE_E**2
+    read_variance = 0.8 * exposure_s / DUTY / FRAME_CYCLE_S * READ_NOISE_E**2
     variance = np.maximum(light, 0)
     variance *= 1 / exposure_s
     variance += read_variance / exposure_s**2

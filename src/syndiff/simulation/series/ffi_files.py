@@ -8,14 +8,9 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from syndiff.constants import DAY_S, FITS_BLOCK, FRAME_CYCLE_S
 from syndiff.simulation.ffi import FFI_SHAPE, FfiConfig
-from syndiff.simulation.ffi_header import (
-    DUTY,
-    FRAME_S,
-    spoc_header,
-    spoc_primary,
-    utc,
-)
+from syndiff.simulation.ffi_header import DUTY, spoc_header, spoc_primary, utc
 from syndiff.simulation.series.frames import Frames, frame_start
 from syndiff.simulation.series.motion import moved_cards
 from syndiff.window import Window
@@ -23,8 +18,6 @@ from syndiff.window import Window
 __all__ = ["frame_headers", "write_frame"]
 
 F32 = NDArray[np.float32]
-
-_BLOCK = 2880
 
 
 def frame_headers(ffi: FfiConfig, frames: Frames, n: int) -> tuple[fits.Header, ...]:
@@ -82,12 +75,12 @@ def _exposure(start: float, stop: float, exposure_s: float) -> dict[str, float |
     """Return the cards about time on source."""
     length = timedelta(days=stop - start).total_seconds()
     return {
-        "EXPOSURE": exposure_s / 86400,
+        "EXPOSURE": exposure_s / DAY_S,
         "TELAPSE": stop - start,
-        "LIVETIME": exposure_s / 86400,
+        "LIVETIME": exposure_s / DAY_S,
         "TIMEDEL": stop - start,
-        "NUM_FRM": round(exposure_s / DUTY / FRAME_S),
-        "NREADOUT": round(0.8 * min(length, exposure_s / DUTY) / FRAME_S),
+        "NUM_FRM": round(exposure_s / DUTY / FRAME_CYCLE_S),
+        "NREADOUT": round(0.8 * min(length, exposure_s / DUTY) / FRAME_CYCLE_S),
     }
 
 
@@ -138,7 +131,7 @@ def _write_plane(file: BinaryIO, header: fits.Header, plane: F32, window: Window
     file.seek(begin + window.y0 * FFI_SHAPE[1] * 4)
     file.write(rows.tobytes())
     size = FFI_SHAPE[0] * FFI_SHAPE[1] * 4
-    end = begin + -(-size // _BLOCK) * _BLOCK
+    end = begin + -(-size // FITS_BLOCK) * FITS_BLOCK
     file.truncate(end)
     file.seek(end)
 

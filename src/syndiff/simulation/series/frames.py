@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.constants import DAY_S
 from syndiff.errors import ConfigError
 from syndiff.simulation.ffi import FfiConfig, wcs_of
 from syndiff.simulation.ffi_header import BTJD_ZERO_UTC, DUTY
@@ -177,9 +178,9 @@ def plan_frames(config: SeriesConfig, ffi: FfiConfig) -> Frames:
     cadence_s = config.cadence_s or ffi.cadence_s
     first = _first_start(config, ffi)
     offsets = _offsets_days(config, cadence_s)
-    start = (first - BTJD_ZERO_UTC).total_seconds() / 86400 + offsets
-    stop = start + cadence_s / 86400
-    events = _events(config, offsets, cadence_s / 86400, rng)
+    start = (first - BTJD_ZERO_UTC).total_seconds() / DAY_S + offsets
+    stop = start + cadence_s / DAY_S
+    events = _events(config, offsets, cadence_s / DAY_S, rng)
     shift, matrix, wanted = _pointing(config, ffi, (start + stop) / 2, offsets, rng)
     blur = _blur(config, offsets, rng)
     smear = np.zeros((len(start), 3))
@@ -232,7 +233,7 @@ def _first_start(config: SeriesConfig, ffi: FfiConfig) -> datetime:
 
 def _offsets_days(config: SeriesConfig, cadence_s: float) -> F64:
     """Return when the frames begin, in days from the first; none in the pause."""
-    step = cadence_s / 86400
+    step = cadence_s / DAY_S
     all_days = np.arange(int(SECTOR_DAYS / step)) * step
     days = all_days[(all_days + step <= _PAUSE_DAYS[0]) | (all_days >= _PAUSE_DAYS[1])]
     every = config.step or max(1, len(days) // config.frames)
@@ -305,7 +306,7 @@ def reference_time(ffi: FfiConfig) -> float:
         TDB at the spacecraft, days since JD 2457000.
     """
     middle = ffi.start_time + timedelta(seconds=ffi.cadence_s / 2)
-    return (middle - BTJD_ZERO_UTC).total_seconds() / 86400
+    return (middle - BTJD_ZERO_UTC).total_seconds() / DAY_S
 
 
 def _wander(size_px: float, offsets: F64, rng: np.random.Generator) -> F64:
@@ -359,8 +360,8 @@ def _barycorr(ffi: FfiConfig, start: F64, stop: F64) -> F64:
 
 def _indices(start: F64, cadence_s: float) -> NDArray[np.int64]:
     """Return FFIINDEX."""
-    first = (_FIRST_FFI - BTJD_ZERO_UTC).total_seconds() / 86400
-    return _FIRST_FFI_INDEX + np.rint((start - first) * 86400 / cadence_s).astype(np.int64)
+    first = (_FIRST_FFI - BTJD_ZERO_UTC).total_seconds() / DAY_S
+    return _FIRST_FFI_INDEX + np.rint((start - first) * DAY_S / cadence_s).astype(np.int64)
 
 
 def _file_name(start: float, config: SeriesConfig, ffi: FfiConfig) -> str:

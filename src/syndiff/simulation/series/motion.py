@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from syndiff.constants import DAY_S
 from syndiff.simulation.ffi import SCIENCE
 from syndiff.simulation.sources import unit_vectors
 
@@ -67,7 +68,7 @@ def earth_barycentric(btjd: F64) -> tuple[F64, F64]:
     place, velocity = get_body_barycentric_posvel("earth", times, ephemeris="builtin")
     kilometres = place.xyz.to_value(units.km).T
     speed = velocity.xyz.to_value(units.km / units.s).T
-    return kilometres / (_LIGHT_KM_S * 86400), speed / _LIGHT_KM_S
+    return kilometres / (_LIGHT_KM_S * DAY_S), speed / _LIGHT_KM_S
 
 
 def aberration_maps(wcs: WCS, camera: int, centre: F64) -> F64:

@@ -19,7 +19,7 @@ _HOST, _VARIABLE, _FAINT = (0.3, 0.35), (0.75, 0.3), (0.35, 0.75)
 _HOST_AB_MAG, _HOST_RADIUS_ARCSEC = 15.6, 6.0
 _OFFSET_ARCSEC = (8.0, 6.0)
 _VARIABLE_MAG, _AMPLITUDE, _PERIOD_DAYS = 12.5, 0.3, 0.6
-_PEAK_MAG, _FAINT_PEAK_MAG, _AFTER_MIDDLE_DAYS = 15.5, 18.5, 3.0
+_PEAK_MAG, _FAINT_PEAK_MAG, _AFTER_MIDDLE_DAYS = 15.5, 18.5, 8.0
 _ASTEROID_MAG, _ASTEROID_ARCSEC_PER_HOUR = 15.0, (-25.0, 10.0)
 
 
@@ -96,8 +96,8 @@ def usual_series(plan: SimulationConfig, config: SeriesConfig) -> SeriesConfig:
     """
     middle = reference_time(plan.ffi)
     peak, span = middle + _AFTER_MIDDLE_DAYS, (middle - SECTOR_DAYS, middle + SECTOR_DAYS)
-    bright = LightCurve.supernova(peak_time=peak, peak_mag=_PEAK_MAG)
-    faint = LightCurve.supernova(peak_time=peak, peak_mag=_FAINT_PEAK_MAG)
+    bright = LightCurve.supernova(peak_time=peak, peak_mag=_PEAK_MAG, rise_days=15.0)
+    faint = LightCurve.supernova(peak_time=peak, peak_mag=_FAINT_PEAK_MAG, rise_days=15.0)
     sine = LightCurve.sine(
         period=_PERIOD_DAYS, tess_mag=_VARIABLE_MAG, amplitude=_AMPLITUDE, span=span
     )
