@@ -36,7 +36,7 @@ SHOWS_THE_PIPELINE = {"simulation.accuracy", "simulation.demo"}
 SIMULATION_MAY_USE = {
     *GROUND,
     *("execution", "sky.tessellation"),
-    *("kernels.gaussians", "kernels.rice_encoder"),
+    *("kernels.fine_grid", "kernels.gaussians", "kernels.rice_encoder"),
 }
 LIBRARIES = {
     "distributed": {"execution"},

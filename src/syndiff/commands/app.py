@@ -308,14 +308,40 @@ def simulate(
             metavar="gaussian|prf", help="TESS's response; prf writes its files as MAST has them."
         ),
     ] = "gaussian",
+    archive: Annotated[
+        bool, typer.Option(help="A PS1 archive; without one, fields can be as large as the CCD.")
+    ] = True,
+    faint: Annotated[
+        float, typer.Option(metavar="MAG", help="Faintest i magnitude of drawn stars.")
+    ] = 24.0,
+    series: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Make a sector's N frames of the field too, with two supernovae, a variable star "
+            "and an asteroid.",
+        ),
+    ] = 0,
+    series_form: Annotated[
+        str,
+        typer.Option(metavar="cube|ffis|both", help="As TESScut's cube, full-frame images, both."),
+    ] = "cube",
+    series_cadence: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="20, 120, 200, 600 or 1800. Default: the sector's."),
+    ] = 0.0,
+    series_clean: Annotated[
+        bool, typer.Option(help="Frames of which none is spoilt, without scattered light.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     verbose: Verbose = 0,
 ) -> None:
-    """Make an FFI and a PS1 archive of a synthetic sky, to try things on."""
+    """Make an FFI and a PS1 archive of a synthetic sky, or a sector's frames, to try things on."""
     with shown(verbose, as_json=False) as terminal:
         from syndiff.execution import available_cores, open_executor
         from syndiff.simulation import plan_simulation
         from syndiff.simulation import simulate as make
+        from syndiff.simulation.series import check_form, simulate_series, with_series
         from syndiff.sky.tessellation import Tessellation
 
         names = [name.strip() for name in skycells.split(",")] if skycells else []
@@ -328,12 +354,21 @@ def simulate(
             target=parse_target(target) if target is not None else None,
             size_px=size,
             skycells=[Tessellation.rings_v3()[name] for name in names],
+            archive=archive,
+            faint_mag=faint,
             psf=psf,  # type: ignore[arg-type]  # checked there
             seed=seed,
         )
+        if series:
+            check_form(series_form)
+            plan, config = with_series(plan, series, cadence_s=series_cadence, clean=series_clean)
         with open_executor(cores=available_cores(), threads=1) as executor:
             progress = partial(terminal.progress, "skycells")
-            terminal.show_simulation(make(plan, directory, progress=progress, executor=executor))
+            sky = make(plan, directory, progress=progress, executor=executor)
+        if series:
+            progress = partial(terminal.progress, "frames")
+            simulate_series(sky, config, form=series_form, progress=progress)  # type: ignore[arg-type]  # checked above
+        terminal.show_simulation(sky)
 
 
 @app.command()

@@ -176,9 +176,12 @@ class Terminal:
         """
         self.stop()
         output = Console(soft_wrap=True, highlight=False)
-        for name in ("ffi", "archive", "catalogue", "stars"):
-            output.print(f"{name:<9} {getattr(simulation, name)}", markup=False)
-        output.print(f"next: {pipeline_command(simulation)}", markup=False)
+        for name in ("ffi", "archive", "catalogue", "stars", "series"):
+            path = getattr(simulation, name)
+            if path.exists():
+                output.print(f"{name:<9} {path}", markup=False)
+        if simulation.config.skycells:
+            output.print(f"next: {pipeline_command(simulation)}", markup=False)
 
     def show_demo(self, report: DemoReport) -> None:
         """Print how accurate the demonstration's templates are.
