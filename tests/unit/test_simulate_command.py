@@ -134,6 +134,7 @@ def test_simulates_a_series_of_any_field_without_an_archive(tmp_path, monkeypatc
         (["--series", "3", "--series-form", "film"], "`form` 'film' is unknown"),
         (["--series", "3", "--series-cadence", "7"], "`cadence_s` 7 is none of TESS's"),
         (["--series", "1300"], "a sector holds 1218 frames of 1800 s"),
+        (["--series", "3", "--centre", "46,9"], "is not on the science pixels 44,0,2092,2048"),
     ],
 )
 def test_an_impossible_series_is_refused_before_anything_is_made(tmp_path, arguments, message):

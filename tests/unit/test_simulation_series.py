@@ -14,7 +14,14 @@ from realdata import real
 from syndiff.errors import ConfigError, MissingInputError
 from syndiff.ffi.observation import read_observation
 from syndiff.layout import Detector
-from syndiff.simulation import FfiConfig, PrfConfig, SkyConfig, TestGalaxy, TestStar
+from syndiff.simulation import (
+    FfiConfig,
+    PrfConfig,
+    SkyConfig,
+    TestGalaxy,
+    TestStar,
+    plan_simulation,
+)
 from syndiff.simulation.ffi import E_PER_S_PER_FLUX, example_cards, wcs_of
 from syndiff.simulation.prf import add_gaussians, draw_sources
 from syndiff.simulation.series import (
@@ -370,3 +377,8 @@ def test_supernova_stands_beside_its_host():
     host, there = (SkyCoord(*place, unit="deg") for place in ((215.0, 76.0), (ra, dec)))
     assert host.separation(there).arcsec == pytest.approx(10, rel=1e-6)
     assert host.position_angle(there).deg == pytest.approx(53.13, abs=0.01)
+
+
+def test_field_as_large_as_the_ccd_lies_on_its_science_pixels():
+    plan = plan_simulation(size_px=2048, archive=False)
+    assert plan.field == Window(44, 0, 2092, 2048)

@@ -418,6 +418,9 @@ def plan_simulation(
         target = skycell_middle(skycells)
     middle = centre_px or (EXAMPLE_CENTRE_PX if target is None else _pixel_of(target, cards))
     x0, y0 = (round(value - (size_px - 1) / 2) for value in middle)
+    if centre_px is None and target is None:  # a field as large as the CCD has to fit on it
+        x0 = max(min(x0, SCIENCE.x1 - size_px), SCIENCE.x0)
+        y0 = max(min(y0, SCIENCE.y1 - size_px), SCIENCE.y0)
     field = Window(x0, y0, x0 + size_px, y0 + size_px)
     if kind == "isolated":
         stars = isolated_stars(cards, field, seed=seed)

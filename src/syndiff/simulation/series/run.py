@@ -21,7 +21,7 @@ from syndiff.simulation.series.truth_file import Components, SeriesTruth, read_t
 from syndiff.simulation.sources import Sources
 from syndiff.window import Window
 
-__all__ = ["Series", "SeriesForm", "check_form", "simulate_series", "write_series"]
+__all__ = ["Series", "SeriesForm", "check_field", "check_form", "simulate_series", "write_series"]
 
 SeriesForm = Literal["cube", "ffis", "both"]
 
@@ -106,6 +106,23 @@ def check_form(form: str) -> None:
     """
     if form not in {"cube", "ffis", "both"}:
         raise ConfigError(f"`form` {form!r} is unknown: give 'cube', 'ffis' or 'both'")
+
+
+def check_field(field: Window) -> None:
+    """Refuse a field that lies off the science pixels.
+
+    Parameters
+    ----------
+    field : Window
+        FFI pixels.
+
+    Raises
+    ------
+    ConfigError
+        If it does.
+    """
+    if not SCIENCE.contains(field):
+        raise ConfigError(f"`field` {field} is not on the science pixels {SCIENCE}: move it there")
 
 
 def simulate_series(
@@ -198,8 +215,7 @@ def write_series(
         Where everything is, and the truth.
     """
     check_form(form)
-    if not SCIENCE.contains(field):
-        raise ConfigError(f"`field` {field} is not on the science pixels {SCIENCE}: move it there")
+    check_field(field)
     window = _window(field, fill=fill)
     maker = Exposures(sources, ffi, config, plan_frames(config, ffi), window)
     try:

@@ -8,6 +8,7 @@ from syndiff.simulation.run import SimulationConfig
 from syndiff.simulation.series.config import Asteroid, Changing, SeriesConfig
 from syndiff.simulation.series.curves import LightCurve
 from syndiff.simulation.series.frames import SECTOR_DAYS, plan_frames, reference_time
+from syndiff.simulation.series.run import check_field
 from syndiff.simulation.sky import TestGalaxy, TestStar
 from syndiff.simulation.sources import AB_MINUS_TESS_MAG
 
@@ -146,10 +147,12 @@ def with_series(
     Raises
     ------
     ConfigError
-        If the cadence is none of TESS's or the sector doesn't hold as many frames.
+        If the cadence is none of TESS's, the sector doesn't hold as many frames or the field isn't
+        on the science pixels.
     """
     make = SeriesConfig.clean if clean else SeriesConfig
     plan = with_hosts(plan)
     config = usual_series(plan, make(frames, cadence_s=cadence_s))
+    check_field(plan.field)
     plan_frames(config, plan.ffi)
     return plan, config
