@@ -246,7 +246,7 @@ def test_a_lasting_fault_ends_in_one_clear_line(server, archive, fault, message,
 def test_a_file_that_stays_corrupt(server, archive):
     path = stack_path(SKYCELL.name, "r", "variance")
     server.faults[path] = [Page()] * 99
-    with pytest.raises(CorruptDownloadError, match=r"is no FITS file \(after 3 attempts; .*--arch"):
+    with pytest.raises(CorruptDownloadError, match=r"is no FITS file \(after 3 attempts; .*`arch"):
         fetch(archive)
     assert server.hits[path] == 3
 
@@ -412,14 +412,14 @@ def test_names_of_a_folder(tmp_path, monkeypatch):
 
 def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"nowhere does not exist: give --archive a folder that holds"
+        ConfigError, match=r"nowhere does not exist: give `archive` a folder that holds"
     ):
         Archive(ArchiveConfig(str(tmp_path / "nowhere")))
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "stacks.tar").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"stacks.tar is no folder: give --archive a folder"):
+    with pytest.raises(ConfigError, match=r"stacks.tar is no folder: give `archive` a folder"):
         Archive(ArchiveConfig(str(tmp_path / "stacks.tar")))
 
 

@@ -92,7 +92,7 @@ def test_results_elsewhere_are_followed_and_slow_ones_waited_for():
 def test_what_goes_on_failing_is_told(fault, reason):
     with (
         tap_service(gaia_table(), **{fault: 99}) as service,
-        pytest.raises(ArchiveUnavailableError, match=rf"failed 3 times.*{reason}.*--stars"),
+        pytest.raises(ArchiveUnavailableError, match=rf"failed 3 times.*{reason}.*`stars`"),
     ):
         ask(service)
 

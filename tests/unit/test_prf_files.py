@@ -108,13 +108,13 @@ def test_no_files_at_all(tree):
     with pytest.raises(
         ResponseError,
         match=r"no pixel response files of sector 20 camera 4 ccd 1 in \S+/start_s0004/cam4_ccd1, "
-        r"\S+, \S+: they come from \S+start_s0004/cam4_ccd1/ \(25 files\); see --prf-dir",
+        r"\S+, \S+: they come from \S+start_s0004/cam4_ccd1/ \(25 files\); see `prf_dir`",
     ):
         read_prf_files(str(tree), Detector(20, 4, 1))
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere does not exist: give --prf-dir a folder"):
+    with pytest.raises(ConfigError, match=r"nowhere does not exist: give `prf_dir` a folder"):
         read_prf_files(str(tmp_path / "nowhere"), DETECTOR)
 
 
@@ -176,7 +176,7 @@ def test_images_that_are_no_response(tree, spoil, message):
 def test_files_that_are_not_fits(tree, content, message):
     path = tree / FOLDER / INNER
     path.write_bytes(path.read_bytes()[:60000] if content == "cut" else content)
-    with pytest.raises(CorruptDownloadError, match=rf"{INNER}:? {message}.*another --prf-dir"):
+    with pytest.raises(CorruptDownloadError, match=rf"{INNER}:? {message}.*another `prf_dir`"):
         read_prf_files(str(tree), DETECTOR)
 
 
@@ -215,7 +215,7 @@ def test_over_http_what_is_missing_is_named(server):
 
 def test_over_http_refusals_name_the_option(server):
     server.faults[f"{FOLDER}/{INNER}"] = [Status(403)] * 9
-    with pytest.raises(ArchiveUnavailableError, match=r"access denied .* check --prf-dir"):
+    with pytest.raises(ArchiveUnavailableError, match=r"access denied .* check `prf_dir`"):
         read_prf_files(server.url, DETECTOR)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -77,6 +77,8 @@ class Observation:
         Number of the HDU with its uncertainty; None where the file has none (TICA).
     remarks : tuple of str
         What is unusual about the file and changes its pixels or their uncertainty.
+    content : bytes, optional
+        What the file holds, where that is kept in memory to read its pixels from.
     """
 
     path: Path | str
@@ -92,6 +94,7 @@ class Observation:
     bunit: str
     uncertainty_hdu: int | None = None
     remarks: tuple[str, ...] = ()
+    content: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -182,10 +185,10 @@ class Observation:
 
     @property
     def _file(self) -> FfiFile:
-        return FfiFile(str(self.path))
+        return FfiFile(str(self.path), self.content)
 
 
-def read_observation(path: str | Path) -> Observation:
+def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
     """Return what an FFI's headers say, after checking that the file is whole.
 
     Parameters
@@ -193,11 +196,13 @@ def read_observation(path: str | Path) -> Observation:
     path : str or Path
         An FFI of SPOC or TICA: a file, or its ``https://`` or ``s3://`` address as a str; plain,
         gzipped, or compressed by fpack.
+    keep : bool
+        Keep the file's content in memory (36 MB), so that it isn't opened again for its pixels.
 
     Returns
     -------
     Observation
-        The observation; no image is held.
+        The observation.
 
     Raises
     ------
@@ -209,7 +214,7 @@ def read_observation(path: str | Path) -> Observation:
     ArchiveUnavailableError
         If the server doesn't answer.
     """
-    file = FfiFile(str(path))
+    file = FfiFile(str(path)).loaded() if keep else FfiFile(str(path))
     headers, tiled = file.read_headers()
     planes = find_planes(file.source, headers)
     number = planes.image
@@ -232,6 +237,7 @@ def read_observation(path: str | Path) -> Observation:
         exposure_s=_exposure(cards, dialect),
         quality=dialect.quality(cards, detector),
         bunit=_unit(cards, dialect),
+        content=file.content,
     )
     step = file.rounding_step(number) if number in tiled else 0.0
     return replace(found, remarks=tuple(_remarks(found, planes, step)))

@@ -160,7 +160,7 @@ def _folders(detector: Detector) -> tuple[str, ...]:
 
 def _open(where: str) -> Archive:
     """Return this process's archive at an address; nothing is asked of it yet."""
-    return open_archive(ArchiveConfig(where, option="--prf-dir"))
+    return open_archive(ArchiveConfig(where, option="`prf_dir`"))
 
 
 def _address(archive: Archive, folder: str) -> str:
@@ -186,7 +186,7 @@ def _find(archive: Archive, detector: Detector) -> _Stem:
 
 
 def _remedy(detector: Detector) -> str:
-    return f"they come from {DEFAULT_PRF_DIR}{_folders(detector)[0]}/ (25 files); see --prf-dir"
+    return f"they come from {DEFAULT_PRF_DIR}{_folders(detector)[0]}/ (25 files); see `prf_dir`"
 
 
 def _stems(detector: Detector) -> list[str]:

@@ -1,7 +1,6 @@
 """Plan a simulation from a few choices, make it on disk, load it again."""
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -184,16 +183,8 @@ class Simulation:
 
     @property
     def star_catalogue(self) -> Path:
-        """The ECSV of stars as Gaia would list them, for `--stars`."""
+        """The ECSV of stars as Gaia would list them, for `stars`."""
         return self.directory / "gaia_stars.ecsv"
-
-    @property
-    def pipeline_command(self) -> str:
-        """The command that makes the field's template, with everything kept in the directory."""
-        words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
-        more = ("--data-root", self.directory / "data", "--roi", self.config.field)
-        prf = ("--psf", "prf", "--prf-dir", self.prf) if self.config.ffi.prf else ()
-        return shlex.join(str(word) for word in (*words, *more, *prf))
 
     @cached_property
     def sources(self) -> Sources:

@@ -414,7 +414,7 @@ class Archive:
         return ArchiveUnavailableError(
             f"{address}: {error} (after {tries}{busy}): the archive or the network is down or "
             "overloaded. What is done is kept: run the same command again later, or with fewer "
-            "--jobs"
+            "`jobs`"
         )
 
 
@@ -539,8 +539,8 @@ def _collect(
                 raise ArchiveError(
                     f"{name}: the archive has the {band} image but not its {plane} "
                     f"({archive.address(stack_path(name, band, plane))}): the skycell can't be "
-                    "reduced. Try again later, give another --archive, or go on without it by "
-                    "--allow-partial"
+                    "reduced. Try again later, give another `archive`, or go on without it by "
+                    "`allow_partial`"
                 ) from error
     return SkycellFiles(name, planes, tuple(band for band in bands if band not in images))
 

@@ -215,8 +215,8 @@ def query_gaia(condition: str, service: GaiaService) -> StarCatalogue:
         if count >= service.row_limit:
             raise ArchiveUnavailableError(
                 f"{service.url} counts {count} stars in the region, and gives fewer than "
-                f"{service.row_limit} at once: give --roi or --target for a smaller region, or a "
-                "file with --stars"
+                f"{service.row_limit} at once: give `roi` or `target` for a smaller region, or a "
+                "file with `stars`"
             )
         logger.info("%s counts %d stars", service.url, count)
         table = client.run(f"SELECT {_COLUMNS} {source}", count + 1, rows=count)
@@ -230,7 +230,7 @@ def _single_count(table: Table, service: GaiaService) -> int:
     if len(table) != 1 or len(table.colnames) != 1:
         raise ArchiveUnavailableError(
             f"{service.url} answered a count with {len(table)} rows of {len(table.colnames)} "
-            "columns, not with one number: check --gaia-url"
+            "columns, not with one number: check `gaia_url`"
         )
     return int(table[table.colnames[0]][0])
 
@@ -277,7 +277,7 @@ class _Client:
                 if number == service.retries or error.retry_after_s > _MAX_RETRY_AFTER_S:
                     raise ArchiveUnavailableError(
                         f"{service.url} failed {number + 1} times, at last: {error.reason}. Try "
-                        "again later, or give a star catalogue file with --stars"
+                        "again later, or give a star catalogue file with `stars`"
                     ) from error
                 pause = min(service.backoff_s * 2**number, _MAX_BACKOFF_S)
                 logger.info("%s: %s; again in %.1f s", service.url, error.reason, pause)

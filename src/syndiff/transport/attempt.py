@@ -69,7 +69,7 @@ class ArchiveConfig:
     connect_timeout_s: float = 15.0
     read_timeout_s: float = 60.0
     total_timeout_s: float = 900.0
-    option: str = "--archive"
+    option: str = "`archive`"
 
     def __post_init__(self) -> None:
         if self.connections < 1:
@@ -89,7 +89,7 @@ def connection_limit(where: str, connections: int) -> int:
     where : str
         The archive's URL or folder.
     connections : int
-        What the user asked for (``--jobs``), for all processes together.
+        What the user asked for (`jobs`), for all processes together.
 
     Returns
     -------
