@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from stackplanes import plane_file, sky_like, small_skycell
 
-from syndiff.config import ReductionConfig
+from syndiff.settings import Settings
 from syndiff.stacks.reduction import BandPlanes
 from syndiff.stacks.stack_sums import sum_strips
 from syndiff.stacks.stackfile import open_stackfile
@@ -31,7 +31,7 @@ def band():
 
 def test_sums(benchmark, band):
     planes, raw = band
-    sums = benchmark(sum_strips, {"y": BandPlanes(**planes)}, ReductionConfig(), 64)
+    sums = benchmark(sum_strips, {"y": BandPlanes(**planes)}, Settings(), 64)
     flux = _numpy_boxes(planes, raw)
     # Four float32 numbers, added in another order.
     scale = np.abs(flux).max()

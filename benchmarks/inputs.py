@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from syndiff.config import BANDS, ReductionConfig
+from syndiff.config import BANDS
 from syndiff.ffi.frame import Frame
 from syndiff.ffi.tiles import MARGIN_PX
 from syndiff.layout import Detector, Layout
+from syndiff.settings import Settings
 from syndiff.simulation import plan_simulation, simulate
 from syndiff.simulation.ffi import SCIENCE, example_cards
 from syndiff.sky.mapping import Reference, map_frame
@@ -98,7 +99,7 @@ class Inputs:
 
     def fill_atlas(self, reduced) -> None:
         """Give every skycell of the CCD the planes of one, cut or stretched at the far edges."""
-        config = ReductionConfig()
+        config = Settings()
         inventory = Inventory.read(self.layout.inventory, config)
         members = [m.skycell for m in self.mapping().members]
         atlas = Atlas(self.layout.atlas, DETECTOR)

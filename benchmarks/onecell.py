@@ -12,7 +12,8 @@ from astropy.io import fits
 
 from benchmarks import stronger, textbook
 from benchmarks.figures import Row, isolated, measured
-from syndiff.config import BANDS, ReductionConfig
+from syndiff.config import BANDS
+from syndiff.settings import Settings
 from syndiff.sky.pixelmap import PixelMap
 from syndiff.stacks import reduction
 from syndiff.stacks.archive import fetch_skycell
@@ -54,13 +55,13 @@ def reduce_once(inputs, atlas):
         reduced = timed(
             "reduce",
             lambda: reduction.reduce_skycell(
-                planes.pop(), skycell=inputs.skycell, config=ReductionConfig()
+                planes.pop(), skycell=inputs.skycell, settings=Settings()
             ),
         )()
     finally:
         reduction.sum_strips, reduction.detect_light = plain
     reduced = _with_provenance(reduced, sources)
-    key = atlas.key(inputs.skycell, ReductionConfig())
+    key = atlas.key(inputs.skycell, Settings())
     timed("encode, digest, write", atlas.write)(key, reduced, overwrite=True)
     inside = steps["decode and sum boxes"] + steps["detect"]
     steps["split, decimate, code"] = steps.pop("reduce") - inside

@@ -14,10 +14,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.figures import Row, isolated
-from syndiff.config import BANDS, ReductionConfig
+from syndiff.config import BANDS
 from syndiff.execution import LocalExecutor, open_executor
 from syndiff.ffi.tiles import MARGIN_PX
 from syndiff.layout import Layout
+from syndiff.settings import Settings
 from syndiff.simulation import Simulation, plan_simulation, simulate
 from syndiff.simulation.ffi import example_cards, wcs_of
 from syndiff.simulation.grid import small_catalogue
@@ -26,8 +27,9 @@ from syndiff.sky.mapping import Reference, map_frame
 from syndiff.sky.mapping_files import write_mapping
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stacks.archive import fetch_skycell
-from syndiff.stages.download import DownloadJob, download_stage
-from syndiff.stages.stage import StageRun, clock
+from syndiff.stages.download import download_stage
+from syndiff.stages.run import Run
+from syndiff.stages.stage import clock
 from syndiff.transport.archive import open_archive
 from syndiff.transport.attempt import ArchiveConfig
 from syndiff.window import Window
@@ -134,10 +136,9 @@ def _download(simulation, frame, url, executor):
     """Download the field into a new root; return the wall time of the stage."""
     layout, mapping = _root(simulation, frame)
     try:
-        job = DownloadJob(layout, ReductionConfig(), ArchiveConfig(url))
-        return download_stage(job, roi=None, run=StageRun(executor=executor)).seconds, len(
-            mapping.members
-        )
+        run = Run(layout.detector, Settings(data_root=layout.data_root, archive=url))
+        run.executor = executor
+        return download_stage(run).seconds, len(mapping.members)
     finally:
         shutil.rmtree(str(layout.data_root))
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 
 from benchmarks import stronger
 from benchmarks.figures import Row, cpu_seconds, isolated, measured
 from benchmarks.onecell import reduced_skycell, stronger_costs, textbook_costs
-from syndiff.config import ReductionConfig, SceneConfig
 from syndiff.ffi.tiles import MARGIN_PX
-from syndiff.scenes.scene_inputs import SceneJob
+from syndiff.settings import Settings
 from syndiff.sky.mapping import Reference, map_frame
 from syndiff.sky.mapping_files import write_mapping, write_skycell_map
 from syndiff.stages.downsample import downsample_stage
 from syndiff.stages.process import process_stage
-from syndiff.stages.stage import StageRun
+from syndiff.stages.run import Run
 from syndiff.window import Window
 
 OFFSETS = tuple((round(0.1 * k, 3), round(-0.07 * k, 3)) for k in range(10))
@@ -51,16 +51,17 @@ def run_mapping(inputs):
 
 def run_scene(inputs, roi):
     """Render and sample; return the costs of scene, ten offsets and one more."""
-    job = SceneJob(inputs.layout, ReductionConfig(), SceneConfig())
-    run = StageRun()
-    small = Window(1000, 1000, 1010, 1010)
-    process_stage(job, roi=small, run=run, overwrite=True)
-    downsample_stage(inputs.layout, OFFSETS[:1], roi=small, run=run, overwrite=True)
-    _, scene = measured(functools.partial(process_stage, job, roi=roi, run=run, overwrite=True))
-    seconds = []
-    run = StageRun(progress=lambda *_: seconds.append(cpu_seconds()))
-    sample = functools.partial(downsample_stage, inputs.layout, OFFSETS, roi=roi, run=run)
-    _, ten = measured(functools.partial(sample, overwrite=True))
+    layout, seconds = inputs.layout, []
+    roots = {"data_root": layout.data_root, "atlas": layout.atlas_root}
+    settings = Settings(**roots, roi=roi, offsets=OFFSETS, overwrite=True)
+    small = replace(settings, roi=Window(1000, 1000, 1010, 1010), offsets=OFFSETS[:1])
+    run = Run(layout.detector, small)
+    process_stage(run)
+    downsample_stage(run)
+    run = run.asked(settings, lambda *_: seconds.append(cpu_seconds()))
+    _, scene = measured(functools.partial(process_stage, run))
+    seconds.clear()
+    _, ten = measured(functools.partial(downsample_stage, run))
     convolved = sum(size for _, size in inputs.layout.scene.walk())
     # The first one gets memory for all; the others show what one more takes in the same run.
     return scene, ten, (seconds[-1] - seconds[1]) / (len(OFFSETS) - 1), convolved

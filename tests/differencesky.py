@@ -6,12 +6,12 @@ from commands import DETECTOR, invoke
 from finestars import SCALE, TEMPLATE_SIGMA, crowd, draw, ffi
 from sceneorigin import scene_origin
 
-from syndiff.config import ReductionConfig, SceneConfig
 from syndiff.ffi.tiles import EDGE_PX, TILE_PX
 from syndiff.layout import Layout
 from syndiff.scenes.metadata import SceneMetadata, TileRow, write_scene_metadata
 from syndiff.scenes.scene import SceneStrip
 from syndiff.scenes.store import SceneStore
+from syndiff.settings import Settings
 from syndiff.simulation.ffi import SCIENCE, FfiConfig, example_cards, shifted, write_ffi
 from syndiff.simulation.sky import Cap, SkyConfig, make_sources
 from syndiff.sky.mapping_files import read_mapping
@@ -54,8 +54,9 @@ def make_root(root, stars):
 def write_scene(layout, stars, digest="0123456789abcdef"):
     """Write a scene of one tile."""
     strip = draw_strip(stars)
-    config = SceneConfig(background="none").to_dict()
-    origin = scene_origin(config=config, reduction=ReductionConfig(0))
+    settings = Settings(background="none", ignore_mask_bits="")
+    config = settings.scene("").to_dict()
+    origin = scene_origin(config=config, reduction=settings.reduction)
     store = SceneStore(layout.scene, SCIENCE)
     store.create(digest, origin)
     inputs = np.array([7], np.uint64)

@@ -8,11 +8,11 @@ from astropy.io import fits
 from reduced_samples import dark_skycell
 from smallsky import small_catalogue
 
-from syndiff.config import BANDS, ReductionConfig, SceneConfig
+from syndiff.config import BANDS
 from syndiff.ffi.frame import Frame
 from syndiff.ffi.tiles import MARGIN_PX
 from syndiff.layout import Detector, Layout
-from syndiff.scenes.scene_inputs import SceneJob
+from syndiff.settings import Settings
 from syndiff.simulation.ffi import SCIENCE, example_cards
 from syndiff.sky.mapping import Reference, map_frame
 from syndiff.sky.mapping_files import write_mapping
@@ -22,7 +22,7 @@ from syndiff.stacks.inventory import Inventory, InventoryEntry
 from syndiff.stacks.provenance import BandOrigin, Provenance
 from syndiff.stages.downsample import downsample_stage
 from syndiff.stages.process import process_stage
-from syndiff.stages.stage import StageRun
+from syndiff.stages.run import Run
 from syndiff.window import Window
 
 CORNER = (1004, 1024)
@@ -64,7 +64,7 @@ def map_pixels(layout, window=None):
 
 def fill_atlas(root):
     """Give every skycell light of its own: points of any brightness, and holes here and there."""
-    layout, config = layout_of(root), ReductionConfig()
+    layout, config = layout_of(root), Settings()
     inventory = Inventory.read(layout.inventory, config)
     atlas = Atlas(layout.atlas, layout.detector)
     for number, cell in enumerate(Tessellation.from_csv(catalogue().encode())):
@@ -96,15 +96,20 @@ def starry_skycell(cell, seed):
     return replace(dark, light=np.stack([light] * 4), valid=valid, meta=meta)
 
 
+def run_of(layout, roi, **settings):
+    """A run of the CCD in a layout."""
+    roots = {"data_root": layout.data_root, "atlas": layout.atlas_root}
+    return Run(layout.detector, Settings(**roots, roi=roi, **settings))
+
+
 def render(layout, roi, **config):
     """Render the scene of a region."""
-    job = SceneJob(layout, ReductionConfig(), SceneConfig(background="matched", **config))
-    return process_stage(job, roi=roi, run=StageRun())
+    return process_stage(run_of(layout, roi, **config))
 
 
 def sample(layout, roi, offset=(0.0, 0.0), **how):
     """Write the template of a region; returns its planes by name."""
-    done = downsample_stage(layout, (offset,), roi=roi, run=StageRun(), **how)
+    done = downsample_stage(run_of(layout, roi, offsets=[offset], **how))
     with fits.open(done.products[0]) as hdus:
         return {hdu.name: np.array(hdu.data) for hdu in hdus[1:] if hdu.is_image}
 

@@ -1,7 +1,7 @@
 """What a scene's store and metadata record of where it is from."""
 
-from syndiff.config import ReductionConfig, SceneConfig
 from syndiff.scenes.metadata import GaussianRecord, SceneOrigin
+from syndiff.settings import Settings
 
 
 def scene_origin(**changes):
@@ -13,8 +13,8 @@ def scene_origin(**changes):
         "ccd": 3,
         "ffi": "reference.fits",
         "frame_digest": "",
-        "config": SceneConfig().to_dict(),
-        "reduction": ReductionConfig(),
+        "config": Settings().scene("").to_dict(),
+        "reduction": Settings().reduction,
         "response": GaussianRecord("gaussian", 40.0, 6, 8, 3.6),
     }
     return SceneOrigin(**fields | changes)

@@ -10,12 +10,11 @@ import numpy as np
 
 from syndiff import values
 from syndiff.errors import ConfigError, RenderingError
-from syndiff.ffi.observation import read_observation
 from syndiff.images import TemplateImage
 from syndiff.layout import Detector
-from syndiff.pipeline import region, run_download, run_downsample, run_pipeline, run_process
+from syndiff.pipeline import STAGES, run_stages
 from syndiff.settings import Settings
-from syndiff.sky.mapping_files import read_mapping
+from syndiff.stages.run import Run
 from syndiff.window import Window
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
     from syndiff.ffi.frame import Frame
-    from syndiff.pipeline import RunReport
     from syndiff.stages.stage import Progress
 
     Position: TypeAlias = SkyCoord | Window | str | Sequence[float]
@@ -83,11 +81,11 @@ def open(  # noqa: A001 - read as `syndiff.open`
     """
     _refuse(settings, _OF_THE_FIELD, "give the region to `Ccd.around`")
     chosen = _changed(Settings(), {"data_root": data_root, **settings})
-    if camera is None and ccd is None and not _is_number(ffi):
-        path = values.place(ffi)
-        return Ccd(read_observation(path).frame, chosen, path)
-    detector = Detector(*_numbers({"sector": ffi, "camera": camera, "ccd": ccd}))
-    return Ccd(read_mapping(chosen.layout(detector)).frame, chosen)
+    is_ffi = camera is None and ccd is None and not _is_number(ffi)
+    numbers: dict[str, object] = {"sector": ffi, "camera": camera, "ccd": ccd}
+    run = Run(values.place(ffi) if is_ffi else Detector(*_numbers(numbers)), chosen)
+    _ = run.frame  # what can't be read is said now
+    return Ccd(run)
 
 
 def _is_number(value: object) -> bool:
@@ -130,12 +128,8 @@ class Ccd:
 
     Parameters
     ----------
-    frame : Frame
-        Its pixel grid.
-    settings : Settings
-        How and where templates are made.
-    ffi : str, optional
-        The FFI that it was opened with; None for a CCD of a mapped data root.
+    run : Run
+        The CCD and how its templates are made; what is read of it is kept.
 
     Examples
     --------
@@ -144,14 +138,27 @@ class Ccd:
     >>> field = ccd.around((1000, 1000, 1064, 1064))  # doctest: +SKIP
     """
 
-    frame: Frame
-    settings: Settings
-    ffi: str | None = None
+    run: Run
 
     @property
     def detector(self) -> Detector:
         """Sector, camera and CCD."""
-        return self.frame.detector
+        return self.run.detector
+
+    @property
+    def frame(self) -> Frame:
+        """Its pixel grid."""
+        return self.run.frame
+
+    @property
+    def settings(self) -> Settings:
+        """How and where templates are made."""
+        return self.run.settings
+
+    @property
+    def ffi(self) -> str | None:
+        """The FFI that it was opened with; None for a CCD of a mapped data root."""
+        return self.run.source if isinstance(self.run.source, str) else None
 
     @property
     def science(self) -> Window:
@@ -193,9 +200,8 @@ class Ccd:
             )
         # `roi` and `target` may be None in settings, here that's a mistake.
         read = values.window(position) if kind == "roi" else values.position(position)
-        asked = _changed(self.settings, {kind: read, "size": size})
-        window = region(asked, self.frame)
-        return Field(self, window or self.science)
+        asked = self.run.asked(_changed(self.settings, {kind: read, "size": size}))
+        return Field(self, asked.window or self.science)
 
     def __repr__(self) -> str:
         source = f"FFI {self.ffi}" if self.ffi else "mapped in the data root"
@@ -285,30 +291,41 @@ class Field:
         >>> template = field.template(stars="gaia", offset=(0.25, -0.5))  # doctest: +SKIP
         >>> template = field.template(psf_sigma=44, archive="stacks")  # doctest: +SKIP
         """
-        _refuse(settings, _OF_THE_FIELD, "the field has its region, take another field")
-        _refuse(settings, ("data_root",), "give it to `syndiff.open`")
         if offset is not None:
             _refuse(settings, ("offsets",), "`offset` is given too, give one of them")
             settings["offsets"] = offset if isinstance(offset, str) else [offset]
-        chosen = _changed(self.ccd.settings, {**settings, "roi": self.window})
+        run = self.asked(progress, **settings)
+        chosen = run.settings
         if len(chosen.offsets) > 1 or len(chosen.follow) > 1:
             raise ConfigError(
                 f"`offsets` {chosen.offsets}, `follow` {chosen.follow}: a field gives one template "
                 "at a time, call it for each"
             )
-        report = self._make(chosen, progress)
+        # A CCD of a data root is mapped already; of all else, what is there is kept.
+        report = run_stages(run, *(STAGES if self.ccd.ffi else STAGES[1:]))
         if report.failure:
             raise RenderingError(report.failure)
         return TemplateImage._of(report.stages[-1].products[0], chosen, self.ccd.ffi)  # noqa: SLF001 - the data root is known here
 
-    def _make(self, settings: Settings, progress: Progress | None) -> RunReport:
-        """Run what is needed; what is there is kept."""
-        if self.ccd.ffi is not None:
-            return run_pipeline(self.ccd.ffi, settings, progress)
-        detector = self.ccd.detector
-        run_download(detector, settings, progress)
-        run_process(detector, settings, progress)
-        return run_downsample(detector, settings, progress)
+    def asked(self, progress: Progress | None = None, **settings: Any) -> Run:  # noqa: ANN401 - as `Settings` takes them
+        """Return the run that makes something of this field.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Told after every task.
+        **settings : object
+            As `template` takes them.
+
+        Returns
+        -------
+        Run
+            It shares with the CCD what is read already.
+        """
+        _refuse(settings, _OF_THE_FIELD, "the field has its region, take another field")
+        _refuse(settings, ("data_root",), "give it to `syndiff.open`")
+        chosen = _changed(self.ccd.settings, {**settings, "roi": self.window})
+        return self.ccd.run.asked(chosen, progress)
 
     def __repr__(self) -> str:
         centre = self.centre.to_string("hmsdms", sep=":", precision=1)

@@ -1,4 +1,4 @@
-"""What a run can be told: one frozen dataclass per stage, each default written once."""
+"""Constants that settings and stages share, and the digest of what a product depends on."""
 
 import hashlib
 import json
@@ -17,11 +17,16 @@ __all__ = [
     "DEFAULT_GAIA_TAP",
     "DEFAULT_PRF_DIR",
     "DEFAULT_TESS_MAST",
+    "DETECTION_SIGMA",
+    "DIFFUSE_ARCSEC",
+    "MAX_OVERSAMPLE",
+    "MAX_SAMPLES",
     "PRF_COLUMNS",
     "PRF_ROWS",
     "PS1_PIXEL_ARCSEC",
     "TESS_ZERO_POINT",
     "Background",
+    "Kernel",
     "OffsetList",
     "PsfModel",
     "ReductionConfig",
@@ -82,6 +87,9 @@ MAX_OVERSAMPLE = 8
 MAX_SAMPLES = 80_000_000
 """Samples of one template: a full frame at 4 per pixel, 1.8 GB in memory and on disk."""
 
+DETECTION_SIGMA = 3.0
+"""Signal-to-noise ratio from which light counts as detected."""
+
 DIFFUSE_ARCSEC = (8.0, 300.0)
 """Range of widths that undetected light can be smoothed by: its cells, and beyond its level's mesh
 of 64" nothing is left to smooth."""
@@ -89,6 +97,7 @@ of 64" nothing is left to smooth."""
 Background = Literal["matched", "sep", "none"]
 PsfModel = Literal["gaussian", "prf"]
 StarSource = Literal["none", "file", "gaia"]
+Kernel = Literal["fitted", "none"]
 OffsetList = tuple[tuple[float, float], ...]
 
 
@@ -116,36 +125,21 @@ def digest(content: object) -> str:
 
 @dataclass(frozen=True)
 class ReductionConfig:
-    """How skycells are reduced.
+    """What the reduction of a skycell depends on; `Settings.reduction` tells it.
 
     Parameters
     ----------
     ignore_mask_bits : int
-        PS1 mask bits whose pixels are left out (default: bit 12, STARCORE).
+        PS1 mask bits whose pixels are left out.
     detection : {"matched", "sep"}
         How light is told from background: a matched filter on 1" sums, or SEP extraction.
     threshold_sigma : float
-        Signal-to-noise ratio from which light counts as detected.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of range.
+        `DETECTION_SIGMA`.
     """
 
-    ignore_mask_bits: int = 1 << 12
-    detection: Literal["matched", "sep"] = "matched"
-    threshold_sigma: float = 3.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ignore_mask_bits <= 0xFFFF:
-            raise ConfigError(
-                f"ignore_mask_bits {self.ignore_mask_bits} is not 16 bits: give 0 to 65535"
-            )
-        if self.detection not in {"matched", "sep"}:
-            raise ConfigError(f"detection {self.detection!r} is unknown: give 'matched' or 'sep'")
-        if not (math.isfinite(self.threshold_sigma) and self.threshold_sigma > 0):
-            raise ConfigError(f"threshold_sigma {self.threshold_sigma} must be above 0 and finite")
+    ignore_mask_bits: int
+    detection: Literal["matched", "sep"]
+    threshold_sigma: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, for digests and provenance.
@@ -160,72 +154,33 @@ class ReductionConfig:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """How reduced skycells become a scene.
+    """What a scene depends on besides its skycells and stars; `Settings.scene` tells it.
 
     Parameters
     ----------
-    psf_sigma_px : float
-        Standard deviation of the Gaussian response, in PS1 pixels of 0.25".
     background : {"matched", "sep", "none"}
-        What counts as light: detected light only (by matched filter or by SEP), or everything.
+        What counts as light.
     diffuse_arcsec : float
-        Standard deviation of the Gaussian that smooths undetected light before it is added to
-        detected light; 0 leaves it out.
+        Width by which undetected light is smoothed; 0: left out.
     psf : {"gaussian", "prf"}
-        The response: a Gaussian on top of PS1's seeing, or TESS's measured one in its place.
-    prf_digest : str
-        Digest of the measured responses; empty for a Gaussian.
+        The response.
     stars : {"none", "file", "gaia"}
-        Where the stars come from that stand in for what PS1 saturates.
+        Where the stars come from that stand in for saturated ones.
     star_scale_mag : float, optional
-        AB magnitude of the composite less TESS magnitude; None to measure it.
-
-    Raises
-    ------
-    ConfigError
-        If a value is out of range.
+        AB less TESS magnitude of these; None: measured.
+    psf_sigma_px : float, optional
+        Standard deviation of a Gaussian response, PS1 pixels.
+    prf_digest : str, optional
+        Digest of the measured responses.
     """
 
-    psf_sigma_px: float = 40.0
-    background: Background = "matched"
-    diffuse_arcsec: float = 0.0
-    psf: PsfModel = "gaussian"
-    prf_digest: str = ""
-    stars: StarSource = "none"
-    star_scale_mag: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.psf not in {"gaussian", "prf"}:
-            raise ConfigError(f"psf {self.psf!r} is unknown: give 'gaussian' or 'prf'")
-        if not (math.isfinite(self.psf_sigma_px) and self.psf_sigma_px > 0):
-            raise ConfigError(
-                f"`psf_sigma` {self.psf_sigma_px} must be above 0 and finite (PS1 pixels)"
-            )
-        if self.background not in {"matched", "sep", "none"}:
-            raise ConfigError(
-                f"background {self.background!r} is unknown: give 'matched', 'sep' or 'none'"
-            )
-        low, high = DIFFUSE_ARCSEC
-        if self.diffuse_arcsec and not low <= self.diffuse_arcsec <= high:
-            raise ConfigError(
-                f"`diffuse` {self.diffuse_arcsec} is out of range: give 0 (none) or a width of "
-                f"{low:g} to {high:g} arcsec"
-            )
-        if self.diffuse_arcsec and self.background == "none":
-            raise ConfigError(
-                f"`diffuse` {self.diffuse_arcsec} with `background` 'none': undetected light is "
-                "all in already; give `background` 'matched' or 'sep'"
-            )
-        if self.star_scale_mag is not None and not abs(self.star_scale_mag) <= 2:
-            raise ConfigError(
-                f"`star_scale` {self.star_scale_mag} is no AB less TESS magnitude: give about 0.4 "
-                "(-2 to 2)"
-            )
-
-    @property
-    def detection(self) -> Literal["matched", "sep"]:
-        """The reduction that this background needs."""
-        return "sep" if self.background == "sep" else "matched"
+    background: Background
+    diffuse_arcsec: float
+    psf: PsfModel
+    stars: StarSource
+    star_scale_mag: float | None
+    psf_sigma_px: float | None = None
+    prf_digest: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, for digests and provenance.

@@ -384,7 +384,7 @@ def _open_client(address: str) -> Iterator[Any]:
     except (OSError, ValueError, TimeoutError) as error:
         raise ConfigError(
             f"scheduler {address!r} can't be reached ({error}): start one with `dask scheduler` "
-            "and workers with `dask worker ADDRESS`, or leave out --scheduler"
+            "and workers with `dask worker ADDRESS`, or leave out `scheduler`"
         ) from error
     with client:
         try:
@@ -392,6 +392,6 @@ def _open_client(address: str) -> Iterator[Any]:
         except TimeoutError as error:
             raise ConfigError(
                 f"scheduler {address!r} has no workers: start some with `dask worker {address}`, "
-                "or leave out --scheduler"
+                "or leave out `scheduler`"
             ) from error
         yield client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,8 @@ from syndiff.differences.products import (
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.masks import spoilt_pixels
 from syndiff.settings import Settings
-from syndiff.stages.difference import DifferenceJob, subtract
+from syndiff.stages.difference import subtract
+from syndiff.stages.run import Run
 from syndiff.storage.place import Place
 from syndiff.templates.template_file import read_header, read_template
 from syndiff.window import Window
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
     from numpy.typing import NDArray
 
+    from syndiff.config import Kernel
     from syndiff.plots import Stretch
-    from syndiff.stages.difference import KernelChoice
 
 __all__ = ["DifferenceImage", "TemplateImage"]
 
@@ -249,7 +250,7 @@ class TemplateImage(_Image):
         )
 
     def subtract(
-        self, ffi: str | Path | None = None, *, kernel: KernelChoice = "fitted"
+        self, ffi: str | Path | None = None, *, kernel: Kernel = Settings.kernel
     ) -> DifferenceImage:
         """Subtract the template from an FFI of its CCD: scale, background and kernel are fitted.
 
@@ -289,7 +290,7 @@ class TemplateImage(_Image):
                 "the template again, and give each set of settings its own `templates` and "
                 "`convolved` folder"
             )
-        record = subtract(DifferenceJob(image, self.path, kernel), self.settings, read_ffi(image))
+        record = subtract(Run(read_ffi(image), replace(self.settings, kernel=kernel)), self.path)
         return DifferenceImage._of(pack_difference(record), image)  # noqa: SLF001 - of this module
 
     @property

@@ -1,15 +1,17 @@
-"""What a user can tell a run, each option declared once; light, so that `--help` is quick."""
+"""What a user can tell a run, each option declared once; light, so that help is quick."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from syndiff import values
 from syndiff.config import (
     DEFAULT_ARCHIVE,
     DEFAULT_GAIA_TAP,
     DEFAULT_PRF_DIR,
+    DETECTION_SIGMA,
+    DIFFUSE_ARCSEC,
     MAX_OVERSAMPLE,
     ReductionConfig,
     SceneConfig,
@@ -19,39 +21,34 @@ from syndiff.layout import Detector, Layout
 from syndiff.masks import parse_bits
 
 if TYPE_CHECKING:
-    from syndiff.config import Background, OffsetList, PsfModel, StarSource
+    from syndiff.config import Background, Kernel, OffsetList, PsfModel, StarSource
     from syndiff.window import Window
 
-__all__ = ["Option", "Settings", "flag_of", "option_of"]
+__all__ = ["Option", "Settings", "option_of"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """How a setting is given on the command line, and how any form of it is read.
+    """What a user is told of a setting, and how any form of it is read.
 
     Parameters
     ----------
     help : str
-        One sentence.
+        One sentence; other settings in backquotes.
     read : callable
         From what a user gives to what the setting holds.
-    flag : str
-        The option's name; empty for the setting's own.
     metavar : str
-        What stands for the value in `--help`; empty for the value's type.
+        What stands for the value in the help; empty for the value's type.
     """
 
     help: str
     read: values.Converter
-    flag: str = ""
     metavar: str = ""
 
 
-def _setting(
-    default: object, text: str, read: values.Converter, *, flag: str = "", metavar: str = ""
-) -> Any:  # noqa: ANN401 - a field of whatever type is annotated
+def _setting(default: object, text: str, read: values.Converter, *, metavar: str = "") -> Any:  # noqa: ANN401 - a field of whatever type is annotated
     """Declare a setting."""
-    return field(default=default, metadata={"option": Option(text, read, flag, metavar)})
+    return field(default=default, metadata={"option": Option(text, read, metavar)})
 
 
 def option_of(name: str) -> tuple[object, Option]:
@@ -69,22 +66,6 @@ def option_of(name: str) -> tuple[object, Option]:
     """
     (found,) = (one for one in fields(Settings) if one.name == name)
     return found.default, found.metadata["option"]
-
-
-def flag_of(name: str) -> str:
-    """Return the command line's option for a setting.
-
-    Parameters
-    ----------
-    name : str
-        Name of the setting.
-
-    Returns
-    -------
-    str
-        For example ``--data-root``.
-    """
-    return option_of(name)[1].flag or f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -153,6 +134,14 @@ class Settings:
         Make again what is there.
     limit : int, optional
         Use the skycells of the first projections only.
+    kernel : {"fitted", "none"}
+        Whether a template is subtracted through a kernel, or with scale and background only.
+    reference : str or path, optional
+        FFI that shifts are counted from.
+    tolerance : float
+        How far an offset may be from the field of an FFI that it stands for, in TESS pixels.
+    output : str or path, optional
+        Where a difference, or the table and plot of a drift, go.
 
     Raises
     ------
@@ -167,29 +156,23 @@ class Settings:
         None,
         "Folder of the maps. Default: DATA_ROOT/mapping_output.",
         values.place,
-        flag="--output-path",
     )
     atlas: str | None = _setting(
         None,
         "Folder of the atlas. Default: DATA_ROOT/ps1_skycells_zarr.",
         values.place,
-        flag="--zarr-output-dir",
     )
     convolved: str | None = _setting(
         None,
         "Folder of the scenes. Default: DATA_ROOT/convolved_results.",
         values.place,
-        flag="--convolved-dir",
     )
     templates: str | None = _setting(
         None,
         "Folder of the templates. Default: DATA_ROOT/templates.",
         values.place,
-        flag="--output-base",
     )
-    catalogue: str | None = _setting(
-        None, "Skycell catalogue, as for `pipeline`.", values.place, flag="--skycell-wcs-csv"
-    )
+    catalogue: str | None = _setting(None, "Skycell catalogue, as for `pipeline`.", values.place)
     archive: str = _setting(
         DEFAULT_ARCHIVE,
         "Root of the PS1 stacks: https://, s3:// or a folder.",
@@ -222,7 +205,7 @@ class Settings:
     )
     size: int | None = _setting(
         None,
-        "Side of the square around --target, px. Default: 64.",
+        "Side of the square around `target`, px. Default: 64.",
         values.at_least_one,
         metavar="N",
     )
@@ -274,13 +257,12 @@ class Settings:
         metavar="MAG",
     )
     gaia_url: str = _setting(
-        DEFAULT_GAIA_TAP, "TAP service of `--stars gaia`.", values.place, metavar="URL"
+        DEFAULT_GAIA_TAP, "TAP service of `stars` gaia.", values.place, metavar="URL"
     )
     offsets: OffsetList = _setting(
         "0.0,0.0",
         "Offsets of the templates in TESS pixels.",
         values.offsets,
-        flag="--multi-offset-array",
         metavar="DX,DY,...",
     )
     oversample: int = _setting(
@@ -311,13 +293,34 @@ class Settings:
         False,
         "Make again what is there already.",
         values.switch,
-        flag="--overwrite/--no-overwrite",
     )
     limit: int | None = _setting(
         None,
         "Use the first N projections only, for trials (exit 3).",
         values.at_least_one,
         metavar="N",
+    )
+    kernel: Kernel = _setting(
+        "fitted",
+        "Fit a kernel that varies over the field, or scale and background only.",
+        values.choice("fitted", "none"),
+        metavar="fitted|none",
+    )
+    reference: str | None = _setting(
+        None,
+        "Count shifts from this FFI. Default: the data root's reference FFI, or else the first one "
+        "given.",
+        values.place,
+        metavar="FFI",
+    )
+    tolerance: float = _setting(
+        0.02, "How far an offset may be from an FFI's field.", values.number, metavar="PX"
+    )
+    output: str | None = _setting(
+        None,
+        "Difference file, or folder of a drift's table and plot. Default: beside the template; "
+        "DATA_ROOT/drift/sector_.../...",
+        values.place,
     )
 
     def __post_init__(self) -> None:
@@ -349,7 +352,28 @@ class Settings:
             raise ConfigError("`refine` is for FFIs that are followed: give them with `follow`")
         if self.oversample > MAX_OVERSAMPLE:
             raise ConfigError(f"`oversample` {self.oversample}: give 1 to {MAX_OVERSAMPLE}")
-        _ = self.reduction
+        self._check_light()
+
+    def _check_light(self) -> None:
+        """Raise for settings of the light that can't be used, or not together."""
+        low, high = DIFFUSE_ARCSEC
+        if self.diffuse and not low <= self.diffuse <= high:
+            raise ConfigError(
+                f"`diffuse` {self.diffuse} is out of range: give 0 (none) or a width of "
+                f"{low:g} to {high:g} arcsec"
+            )
+        if self.diffuse and self.background == "none":
+            raise ConfigError(
+                f"`diffuse` {self.diffuse} with `background` 'none': undetected light is "
+                "all in already; give `background` 'matched' or 'sep'"
+            )
+        if self.star_scale is not None and not abs(self.star_scale) <= 2:
+            raise ConfigError(
+                f"`star_scale` {self.star_scale} is no AB less TESS magnitude: give about 0.4 "
+                "(-2 to 2)"
+            )
+        if not self.psf_sigma > 0:
+            raise ConfigError(f"`psf_sigma` {self.psf_sigma} must be above 0 (PS1 pixels)")
 
     def layout(self, detector: Detector) -> Layout:
         """Return where everything of a CCD lies.
@@ -374,19 +398,36 @@ class Settings:
         )
 
     @property
-    def scene(self) -> SceneConfig:
-        """How reduced skycells become a scene; the files of a measured response not read yet."""
-        named: dict[str, StarSource] = {"none": "none", "gaia": "gaia"}
-        return SceneConfig(
-            self.psf_sigma,
-            self.background,
-            self.diffuse,
-            psf=self.psf,
-            stars=named.get(self.stars, "file"),
-            star_scale_mag=self.star_scale,
-        )
+    def left_out_bits(self) -> int:
+        """The PS1 mask bits whose pixels are left out, as one number."""
+        return parse_bits(",".join(self.ignore_mask_bits))
+
+    @property
+    def detection(self) -> Literal["matched", "sep"]:
+        """How light is told from background: a matched filter on 1" sums, or SEP extraction."""
+        return "sep" if self.background == "sep" else "matched"
 
     @property
     def reduction(self) -> ReductionConfig:
-        """How skycells are reduced."""
-        return ReductionConfig(parse_bits(",".join(self.ignore_mask_bits)), self.scene.detection)
+        """What the reduction of a skycell depends on."""
+        return ReductionConfig(self.left_out_bits, self.detection, DETECTION_SIGMA)
+
+    def scene(self, prf_digest: str) -> SceneConfig:
+        """Return what a scene depends on besides its skycells and stars.
+
+        Parameters
+        ----------
+        prf_digest : str
+            Digest of the measured responses; of no meaning for a Gaussian.
+
+        Returns
+        -------
+        SceneConfig
+            For digests and provenance.
+        """
+        named: dict[str, StarSource] = {"none": "none", "gaia": "gaia"}
+        stars = named.get(self.stars, "file")
+        light = self.background, self.diffuse, self.psf, stars, self.star_scale
+        if self.psf == "prf":
+            return SceneConfig(*light, prf_digest=prf_digest)
+        return SceneConfig(*light, psf_sigma_px=self.psf_sigma)

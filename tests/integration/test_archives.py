@@ -60,7 +60,7 @@ def wide(small_sky, finished, tmp_path_factory):
 def impatient(monkeypatch):
     """Don't wait for servers as long as users do."""
     quick = functools.partial(ArchiveConfig, retries=1, backoff_s=0.01)
-    monkeypatch.setattr("syndiff.pipeline.ArchiveConfig", quick)
+    monkeypatch.setattr("syndiff.stages.run.ArchiveConfig", quick)
 
 
 def paths_of(*names, bands=BANDS, planes=("image", "variance", "mask")):

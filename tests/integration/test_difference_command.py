@@ -607,8 +607,8 @@ def test_a_template_of_another_ccd(sky, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--kernel", "wide"), "kernel 'wide' is unknown: give 'fitted' or 'none'"),
-        (("--output", "d.png"), "output 'd.png' must end in .fits"),
+        (("--kernel", "wide"), "--kernel: 'wide' is unknown: give 'fitted' or 'none'"),
+        (("--output", "d.png"), "--output 'd.png' must end in .fits"),
         (("--stars", "nothing.csv"), "star catalogue nothing.csv is not there"),
     ],
 )

@@ -281,7 +281,7 @@ def test_a_difference_is_that_of_the_command(subtracted, difference, tmp_path):
 def test_without_a_kernel(subtracted):
     _, reference, template = subtracted
     assert template.subtract(Path(reference), kernel="none").header["KERNEL"] == "none"
-    with pytest.raises(ConfigError, match="kernel 'best' is unknown"):
+    with pytest.raises(ConfigError, match="`kernel`: 'best' is unknown"):
         template.subtract(reference, kernel="best")
     with pytest.raises(ConfigError, match="is a template of syndiff, no FFI"):
         template.subtract(template.path)

@@ -11,8 +11,8 @@ from prffiles import prf_grid
 from regionroot import CORNER, LARGE, fill_atlas, frame, layout_of, map_pixels, render, sample
 from rendered import check_alike
 
+from syndiff.config import DEFAULT_PRF_DIR
 from syndiff.errors import MissingInputError
-from syndiff.pointing.following import Following
 from syndiff.scenes.store import SceneStore
 from syndiff.simulation.ffi import FfiConfig, example_cards, shifted, write_ffi
 from syndiff.simulation.sky import Cap, SkyConfig, make_sources
@@ -40,10 +40,11 @@ def root(tmp_path_factory):
 def response(layout, psf):
     """What `render` takes for a response, made ready beside the scene."""
     if psf != "prf":
-        return {"psf_sigma_px": psf}
-    grid = replace(prf_grid(), source="made")
+        return {"psf_sigma": psf}
+    # As if it had been fetched before, so that nothing is asked of a server.
+    grid = replace(prf_grid(), source=f"{DEFAULT_PRF_DIR}start_s0004/cam3_ccd3")
     layout.pixel_response.write(grid.pack())
-    return {"psf": "prf", "prf_digest": grid.digest}
+    return {"psf": "prf"}
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +101,9 @@ def test_so_do_finer_samples_and_templates_that_follow(root, large, tmp_path):
     nothing = make_sources(SkyConfig(star_density=0, galaxy_density=0), Cap((1.0, 0, 0), 1))
     config = FfiConfig(frame().detector, example_cards())
     ffi = write_ffi(nothing, shifted(config, cadences=3, pointing_px=(0.7, -1.3)), tmp_path, seed=1)
-    following = Following((str(ffi),), refine=False)
     check_part(
-        sample(layout, roi, following=following),
-        sample(everything, LARGE, following=following),
+        sample(layout, roi, follow=ffi),
+        sample(everything, LARGE, follow=ffi),
         roi,
     )
 
@@ -189,7 +189,7 @@ class TestGrowing:
 
     def test_a_skycell_that_has_changed_makes_its_tiles_anew(self, layout):
         sampled = fits.getval(str(layout.template(0, 0, roi=self.LEFT)), "SCENEDIG")
-        assert render(layout, self.LEFT, diffuse_arcsec=20.0).counts["tiles rendered"] == 1
+        assert render(layout, self.LEFT, diffuse=20.0).counts["tiles rendered"] == 1
         assert self.held(layout) == [self.LEFT]
         sample(layout, self.LEFT)
         assert fits.getval(str(layout.template(0, 0, roi=self.LEFT)), "SCENEDIG") != sampled

@@ -6,9 +6,10 @@ from array_planes import exact_planes
 from scipy.special import erf
 from smallsky import small_catalogue
 
-from syndiff.config import BAND_WEIGHTS, BANDS, ReductionConfig
+from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality
-from syndiff.scenes.combine import CombineConfig, combine
+from syndiff.scenes.combine import combine
+from syndiff.settings import Settings
 from syndiff.sky.sharing import sharing_of
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stacks.reduction import reduce_skycell
@@ -43,13 +44,13 @@ def combined_with_gap(lost, shift, *, r_minus_i):
             image[GAP] = np.nan
         no_mask = np.zeros(skycell.shape, np.uint16)
         planes[band] = exact_planes(image, np.full(skycell.shape, 1e-4), no_mask)
-    reduced = reduce_skycell(planes, skycell=skycell, config=ReductionConfig())
+    reduced = reduce_skycell(planes, skycell=skycell, settings=Settings())
     return combine(
         reduced,
         skycell=skycell,
         sharing=sharing_of(tessellation, skycell),
         holes={},
-        config=CombineConfig("none", 4096),
+        settings=Settings(background="none"),
     )
 
 

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stackplanes import small_skycell
 
-from syndiff.config import ReductionConfig
+from syndiff.masks import StackMask
+from syndiff.settings import Settings
 from syndiff.stacks.detection import Detection
 from syndiff.stacks.reduction import _split_band, asinh_decode, reduce_skycell
 from syndiff.stacks.stack_sums import sum_strips
 
-CONFIG = ReductionConfig()
+SETTINGS = Settings()
 shapes = st.tuples(st.integers(40, 170), st.integers(40, 170))
 
 
@@ -47,7 +48,7 @@ def valid_flux(planes):
 def test_detected_undetected_left_out_and_level_are_all_the_light(shape, seed):
     rng = np.random.default_rng(seed)
     planes = random_planes(rng, shape)
-    sums = sum_strips({"r": planes}, CONFIG, 64)["r"]
+    sums = sum_strips({"r": planes}, SETTINGS, 64)["r"]
     level = np.full([-(-n // 256) for n in shape], rng.normal(0, 3), np.float32)
     detection = Detection(random_mask(rng, shape), (level,), (np.zeros_like(level),), 1.0)
     light, left_out, left_out_count = _split_band(sums, detection, 0)
@@ -63,10 +64,10 @@ def test_detected_undetected_left_out_and_level_are_all_the_light(shape, seed):
 def test_reduction_is_linear_in_flux(shape, seed, factor):
     planes = random_planes(np.random.default_rng(seed), shape)
     skycell = small_skycell(shape[1], shape[0])
-    one = reduce_skycell({"r": planes}, skycell=skycell, config=CONFIG)
+    one = reduce_skycell({"r": planes}, skycell=skycell, settings=SETTINGS)
     planes.image.table *= np.float32(factor)
     planes.variance.table *= np.float32(factor**2)
-    other = reduce_skycell({"r": planes}, skycell=skycell, config=CONFIG)
+    other = reduce_skycell({"r": planes}, skycell=skycell, settings=SETTINGS)
     # a power of two only shifts exponents, so codes may differ by a rounding of asinh at most
     for name in ("light", "left_out", "faint"):
         codes = getattr(one, name).astype(int)
@@ -79,8 +80,8 @@ def test_reduction_is_linear_in_flux(shape, seed, factor):
 def test_strips_change_nothing(shape, seed, rows):
     planes = {"i": random_planes(np.random.default_rng(seed), shape)}
     skycell = small_skycell(shape[1], shape[0])
-    one = reduce_skycell(planes, skycell=skycell, config=CONFIG)
-    other = reduce_skycell(planes, skycell=skycell, config=CONFIG, strip_rows=rows)
+    one = reduce_skycell(planes, skycell=skycell, settings=SETTINGS)
+    other = reduce_skycell(planes, skycell=skycell, settings=SETTINGS, strip_rows=rows)
     for name in ("light", "left_out", "faint", "level", "variance", "count", "mask", "valid"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
@@ -93,7 +94,9 @@ def test_leaving_out_more_never_adds_light_counts(seed):
     planes["r"].mask.array[rng.random((96, 90)) < 0.1] |= 32
     few, many = (
         reduce_skycell(
-            planes, skycell=small_skycell(90, 96), config=ReductionConfig(ignore_mask_bits=bits)
+            planes,
+            skycell=small_skycell(90, 96),
+            settings=Settings(ignore_mask_bits=StackMask(bits)),
         )
         for bits in (4096, 4096 | 32)
     )

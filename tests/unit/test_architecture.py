@@ -1,6 +1,7 @@
 """Who may import whom: the layers of the package, and what importing it costs."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -35,7 +36,7 @@ SHOWS_THE_PIPELINE = {"simulation.accuracy", "simulation.demo"}
 SIMULATION_MAY_USE = {
     *GROUND,
     *("execution", "sky.tessellation"),
-    *("kernels.gaussians", "kernels.rice_encoder"),
+    *("kernels.fine_grid", "kernels.gaussians", "kernels.rice_encoder"),
 }
 LIBRARIES = {
     "distributed": {"execution"},
@@ -207,3 +208,15 @@ def test_light_start(code):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stderr == "set()"
+
+
+FLAG = re.compile(r"(?<![\w-])--[a-z]")
+
+
+@pytest.mark.parametrize("name", sorted(n for n in modules() if n.split(".")[0] != "commands"))
+def test_the_library_names_settings_and_only_commands_name_flags(name):
+    path = PACKAGE.joinpath(*name.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    tree = ast.parse(path.read_text("utf-8")) if path.exists() else ast.parse("")
+    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    assert not [text for text in texts if isinstance(text, str) and FLAG.search(text)]

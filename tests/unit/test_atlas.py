@@ -14,9 +14,9 @@ import zarr
 from reduced_samples import NAME, make_reduced, write_all
 from servers import s3_server
 
-from syndiff.config import ReductionConfig
 from syndiff.errors import AtlasError, IncompleteAtlasError, StorageError
 from syndiff.layout import Detector
+from syndiff.settings import Settings
 from syndiff.sky.tessellation import Skycell
 from syndiff.stacks.atlas import FORMAT_VERSION, Atlas, AtlasKey
 from syndiff.stacks.provenance import BandOrigin, Provenance
@@ -130,14 +130,14 @@ def test_no_pool_of_threads_is_needed(atlas):
 
 
 def test_the_key_follows_everything_that_matters(atlas):
-    key = atlas.key(make_skycell(), ReductionConfig())
-    assert key == atlas.key(make_skycell(), ReductionConfig())
+    key = atlas.key(make_skycell(), Settings())
+    assert key == atlas.key(make_skycell(), Settings())
     assert str(key) == f"{NAME}/{key.digest}"
     others = [
-        atlas.key(make_skycell(), ReductionConfig(ignore_mask_bits=0)),
-        atlas.key(make_skycell(), ReductionConfig(detection="sep")),
-        atlas.key(make_skycell(crval=(10.0, 20.1)), ReductionConfig()),
-        atlas.key(make_skycell(nx=280), ReductionConfig()),
+        atlas.key(make_skycell(), Settings(ignore_mask_bits="")),
+        atlas.key(make_skycell(), Settings(background="sep")),
+        atlas.key(make_skycell(crval=(10.0, 20.1)), Settings()),
+        atlas.key(make_skycell(nx=280), Settings()),
     ]
     assert len({key, *others}) == 5
 
@@ -217,14 +217,14 @@ def test_damaged_planes_are_noticed(atlas, how):
     data = bytearray(place.read())
     data[len(data) // 2] ^= 1
     place.write({"flip": bytes(data), "truncate": bytes(data[:-9]), "empty": b""}[how])
-    with pytest.raises(AtlasError, match=r"light/c/0/0/0 is damaged .*download --overwrite"):
+    with pytest.raises(AtlasError, match=r"light/c/0/0/0 is damaged .*download` with `overwrite`"):
         atlas.read(KEY)
 
 
 def test_lost_planes_are_noticed(atlas):
     record = atlas.write(KEY, make_reduced())
     (atlas.place / str(KEY) / record.data / "level").remove()
-    with pytest.raises(AtlasError, match=r"level.*`syndiff download --overwrite`"):
+    with pytest.raises(AtlasError, match=r"level.*`syndiff download` with `overwrite`"):
         atlas.read(KEY)
 
 

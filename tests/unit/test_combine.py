@@ -6,16 +6,17 @@ from smallsky import small_catalogue
 
 from syndiff.config import BAND_WEIGHTS, BANDS
 from syndiff.masks import DataQuality
-from syndiff.scenes.combine import COARSE_PLANES, CombineConfig, combine, contribute_nothing
+from syndiff.scenes.combine import COARSE_PLANES, combine, contribute_nothing
 from syndiff.scenes.standing_in import stand_in_weights
+from syndiff.settings import Settings
 from syndiff.simulation.sky import Cap, SkyConfig, TestStar, make_sources
 from syndiff.sky.sharing import sharing_of
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stacks.coding import asinh_encode, variance_encode
 from syndiff.stacks.reduction import ReducedSkycell
 
-MATCHED = CombineConfig("matched", 4096)
-NONE = CombineConfig("none", 4096)
+MATCHED = Settings()
+NONE = Settings(background="none")
 ALONE, PAIR = 1, 2
 
 
@@ -58,10 +59,10 @@ def reduce_by_hand(skycell, bands=BANDS, *, light=None, **changes):
     return ReducedSkycell(**(planes | changes))
 
 
-def combined(tessellation, reduced, config=MATCHED, holes=None):
+def combined(tessellation, reduced, settings=MATCHED, holes=None):
     skycell = tessellation[reduced.name]
     sharing = sharing_of(tessellation, skycell)
-    return combine(reduced, skycell=skycell, sharing=sharing, holes=holes or {}, config=config)
+    return combine(reduced, skycell=skycell, sharing=sharing, holes=holes or {}, settings=settings)
 
 
 def coarse(found, name):

@@ -5,11 +5,11 @@ import pytest
 import sep
 from scipy.ndimage import convolve, gaussian_filter
 
-from syndiff.config import ReductionConfig
 from syndiff.errors import RenderingError
+from syndiff.settings import Settings
 from syndiff.stacks.detection import CellSums, detect_light
 
-CONFIG = ReductionConfig()
+SETTINGS = Settings()
 SIGMA = 0.5
 
 
@@ -36,7 +36,7 @@ def blob(shape, y, x, total, width=0.6):
 @pytest.mark.parametrize("method", ["matched", "sep"])
 def test_a_star_is_detected_and_the_sky_is_not(method):
     flux = noise() + blob((256, 256), 100.3, 80.8, 40)
-    found = detect_light({"r": cell_sums(flux)}, config=ReductionConfig(detection=method))
+    found = detect_light({"r": cell_sums(flux)}, settings=Settings(background=method))
     assert found.detected[98:103, 79:83].all()
     # 0.0027 of the cells are beyond 3 sigma by chance, each grows to 9; SEP wants three connected
     assert found.detected.mean() < (0.035 if method == "matched" else 0.01)
@@ -44,7 +44,7 @@ def test_a_star_is_detected_and_the_sky_is_not(method):
 
 def test_noise_alone_leaves_no_pedestal():
     flux = noise((1024, 1024))
-    found = detect_light({"r": cell_sums(flux)}, config=ReductionConfig())
+    found = detect_light({"r": cell_sums(flux)}, settings=Settings())
     kept = flux[found.detected == 1]
     # peaks alone would leave a mean of about 1.3 sigma per kept cell; neighbours under the filter
     # share their noise, nine to a peak: one in nine is independent
@@ -54,12 +54,12 @@ def test_noise_alone_leaves_no_pedestal():
 @pytest.mark.parametrize("method", ["matched", "sep"])
 def test_a_star_keeps_99_percent_of_its_light(method):
     # 22 sigma at the peak of the filter, as magnitude 20.5 in PS1
-    config = ReductionConfig(detection=method)
+    settings = Settings(background=method)
     kept = []
     for seed in range(5):
         light = blob((128, 128), 60.2 + 0.2 * seed, 60.7, 27)
         flux = noise((128, 128), seed) + light
-        detected = detect_light({"i": cell_sums(flux)}, config=config).detected
+        detected = detect_light({"i": cell_sums(flux)}, settings=settings).detected
         kept.append((light * detected).sum() / light.sum())
     assert np.mean(kept) > 0.99
 
@@ -70,7 +70,7 @@ def test_bright_light_grows_by_two_cells_and_faint_by_one():
     faint[64, 64] += 7.5 * SIGMA
     bright[64, 64] += 60 * SIGMA
     faint, bright = (
-        detect_light({"r": cell_sums(flux)}, config=CONFIG).detected for flux in (faint, bright)
+        detect_light({"r": cell_sums(flux)}, settings=SETTINGS).detected for flux in (faint, bright)
     )
     assert faint[63:66, 63:66].all()
     assert faint[62:67, 62:67].sum() < 20
@@ -90,7 +90,7 @@ def test_level_is_found_beneath_stars_and_beside_gaps():
     count[:, 100:104] = 0
     flux[:, 100:104] = 0
     cells = cell_sums(flux, np.where(count > 0, SIGMA**2, 0).astype(np.float32), count)
-    found = detect_light({"r": cells}, config=CONFIG)
+    found = detect_light({"r": cells}, settings=SETTINGS)
     centres = np.minimum(np.arange(5) * 64 + 32, 299)
     wanted = level[np.ix_(centres, centres)]
     # a mesh of 1024 samples knows its median to 1.25 * 0.5 / 32 / 16 = 0.0012; edges of the 3x3
@@ -105,7 +105,7 @@ def test_a_gap_in_one_band_is_not_mistaken_for_light():
     count[40:60, 40:60] = 0
     variance = np.where(count > 0, SIGMA**2, 0).astype(np.float32)
     red = cell_sums(red * (count > 0), variance, count)
-    found = detect_light({"r": red, "i": cell_sums(blue)}, config=CONFIG)
+    found = detect_light({"r": red, "i": cell_sums(blue)}, settings=SETTINGS)
     assert found.detected.mean() < 0.03
 
 
@@ -114,7 +114,7 @@ def test_cells_without_data_hold_no_light():
     count[50:55] = 0
     flux = (noise((128, 128)) + blob((128, 128), 56, 56, 1e4)) * (count > 0)
     cells = cell_sums(flux, np.where(count > 0, SIGMA**2, 0).astype(np.float32), count)
-    found = detect_light({"r": cells}, config=CONFIG)
+    found = detect_light({"r": cells}, settings=SETTINGS)
     assert found.detected[55:58, 56].all()
     assert not found.detected[50:55].any()
 
@@ -124,7 +124,7 @@ def test_cells_without_data_hold_no_light():
 def test_nothing_valid_means_nothing_detected(shape, method):
     nothing = np.zeros(shape)
     cells = cell_sums(nothing, nothing.astype(np.float32), nothing.astype(np.uint8))
-    found = detect_light({"y": cells}, config=ReductionConfig(detection=method))
+    found = detect_light({"y": cells}, settings=Settings(background=method))
     assert not found.detected.any()
     assert found.noise_correlation == 1
     assert found.levels[0].tolist() == np.zeros_like(found.levels[0]).tolist()
@@ -134,7 +134,7 @@ def test_mesh_cells_without_samples_take_the_nearest_level():
     count = np.full((256, 256), 16, np.uint8)
     count[:64, :128] = 3
     flux = (16 * 0.25 + noise()) * (count / 16)
-    found = detect_light({"r": cell_sums(flux, None, count)}, config=CONFIG)
+    found = detect_light({"r": cell_sums(flux, None, count)}, settings=SETTINGS)
     # three times the error of a mesh cell's median, 1.25 * 0.5 / sqrt(1024) / 16
     np.testing.assert_allclose(found.levels[0], 0.25, atol=0.004)
 
@@ -143,9 +143,7 @@ def test_mesh_cells_without_samples_take_the_nearest_level():
 def test_all_that_is_not_level_is_light_where_there_is_no_noise(method):
     light = blob((128, 128), 60, 60, 1e3, width=3)
     light[light < 1e-6] = 0
-    found = detect_light(
-        {"r": cell_sums(16 * 0.5 + light)}, config=ReductionConfig(detection=method)
-    )
+    found = detect_light({"r": cell_sums(16 * 0.5 + light)}, settings=Settings(background=method))
     assert (light * found.detected).sum() == light.sum()
     assert found.noise_correlation == 1
     assert found.levels[0] == pytest.approx(0.5)
@@ -163,7 +161,8 @@ def test_noise_correlation_is_that_of_large_sums(kernel):
     pixels = convolve(np.random.default_rng(3).normal(size=(1024, 1024)), kernel, mode="wrap")
     pixels /= np.sqrt((kernel**2).sum())
     flux = pixels.reshape(256, 4, 256, 4).sum(axis=(1, 3))
-    found = detect_light({"r": cell_sums(flux, np.full(flux.shape, 16, np.float32))}, config=CONFIG)
+    sums = cell_sums(flux, np.full(flux.shape, 16, np.float32))
+    found = detect_light({"r": sums}, settings=SETTINGS)
     wanted = kernel.sum() / np.sqrt((kernel**2).sum())
     # 8000 blocks know their scatter to 1.3 %, which the step to large sums doubles
     assert found.noise_correlation == pytest.approx(wanted, rel=0.04)
@@ -174,14 +173,15 @@ def test_a_crowded_field_is_calibrated_in_several_turns():
     stars = np.zeros((256, 256))
     np.add.at(stars, tuple(rng.integers(0, 256, (2, 2500))), 10 ** rng.uniform(0.5, 2.5, 2500))
     flux = noise() + gaussian_filter(stars, 0.6)
-    found = detect_light({"r": cell_sums(flux)}, config=CONFIG)
+    found = detect_light({"r": cell_sums(flux)}, settings=SETTINGS)
     assert 0.3 < found.detected.mean() < 0.95
     # stars below the threshold count as noise
     assert 0.95 < found.noise_correlation < 1.6
 
 
-def test_without_dark_cells_the_filters_own_scatter_stands_in():
-    found = detect_light({"r": cell_sums(noise())}, config=ReductionConfig(threshold_sigma=1e-3))
+def test_without_dark_cells_the_filters_own_scatter_stands_in(monkeypatch):
+    monkeypatch.setattr("syndiff.stacks.detection.DETECTION_SIGMA", 1e-3)
+    found = detect_light({"r": cell_sums(noise())}, settings=SETTINGS)
     assert found.detected.mean() > 0.99
     # white noise; 7000 samples
     assert found.noise_correlation == pytest.approx(1, rel=0.05)
@@ -194,7 +194,7 @@ def test_sep_overflow_is_an_error(monkeypatch):
     flux = noise() + blob((256, 256), 100, 100, 1e5, width=8)
     with pytest.raises(RenderingError, match=r"skycell.0001.002: SEP could not .*internal pixel"):
         detect_light(
-            {"r": cell_sums(flux)}, config=ReductionConfig(detection="sep"), name="skycell.0001.002"
+            {"r": cell_sums(flux)}, settings=Settings(background="sep"), name="skycell.0001.002"
         )
     monkeypatch.undo()
     sep.set_extract_pixstack(before)

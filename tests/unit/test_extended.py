@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from syndiff.config import ReductionConfig
+from syndiff.settings import Settings
 from syndiff.stacks.detection import CellSums, detect_light
 from syndiff.stacks.extended import find_extended, grow_extended, level_beneath, mean_around
 
@@ -31,7 +31,7 @@ def reduced(flux, *, method="matched", gap=None, saturated=None):
     flux = np.where(count > 0, flux, 0).astype(np.float32)
     variance = np.where(count > 0, SIGMA**2, 0).astype(np.float32)
     cells = CellSums(flux, variance, count)
-    return detect_light({"r": cells}, config=ReductionConfig(detection=method), saturated=saturated)
+    return detect_light({"r": cells}, settings=Settings(background=method), saturated=saturated)
 
 
 def kept(flux, found):

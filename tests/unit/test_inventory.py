@@ -6,14 +6,14 @@ import pytest
 import zarr
 from servers import s3_server
 
-from syndiff.config import ReductionConfig
 from syndiff.errors import AtlasError
 from syndiff.layout import Detector, Layout
+from syndiff.settings import Settings
 from syndiff.stacks.inventory import Inventory, InventoryEntry
 from syndiff.storage.place import Place
 
-MATCHED = ReductionConfig()
-SEP = ReductionConfig(detection="sep")
+MATCHED = Settings()
+SEP = Settings(background="sep")
 ENTRIES = [
     InventoryEntry("s.1.2", "reduced", "k1", "c1", ("y",), 310_000_000, "https://host/ps1/"),
     InventoryEntry("s.1.1", "absent", "k2", absent_bands=("r", "i", "z", "y")),

@@ -11,7 +11,7 @@ from servers import FaultyServer, Page, Truncate, s3_server
 from stackplanes import mask_like, plane_file, sky_like, small_skycell
 
 from syndiff.config import BANDS
-from syndiff.errors import ArchiveError, StorageError
+from syndiff.errors import ArchiveError, StorageError, WrongFileError
 from syndiff.stacks.archive import PLANES, fetch_skycell, stack_path
 from syndiff.stacks.kept_files import KeptFiles, kept_bands
 from syndiff.stacks.stackfile import open_stackfile
@@ -177,6 +177,14 @@ def test_a_damaged_file_is_asked_for_again(store, fetched, caplog):
     assert read(store) is None
     assert "a kept file is not used" in caplog.text
     assert "truncated" in caplog.text
+
+
+def test_a_file_of_another_stack_is_told(store, fetched):
+    """As an archive's: asked for again it would hardly be another."""
+    store.keep(fetched)
+    (store.place / stack_path(NAME, "i", "mask")).write(FILES[stack_path(NAME, "r", "mask")])
+    with pytest.raises(WrongFileError, match=r"FPA.FILTERID is 'r.00000'"):
+        read(store)
 
 
 def test_bands_that_are_not_kept_are_not_absent(store, fetched):

@@ -160,7 +160,7 @@ def test_a_region_answers_for_its_own_pixels_only(whole_and_region):
     ]
     for window in (beyond, whole.frame.science):
         with pytest.raises(
-            MissingInputError, match=rf"only the pixels {REGION} are mapped .*--roi"
+            MissingInputError, match=rf"only the pixels {REGION} are mapped .*`roi`"
         ):
             region.touching(window)
     # Beyond the margin of all science pixels there is nothing that could have been mapped.
@@ -225,7 +225,7 @@ def test_another_ffi_in_the_same_data_root_is_refused_with_three_ways_out():
     refuse_other_frame(mapping, small_frame(), ffi="tess2.fits")
     with pytest.raises(
         ConfigError,
-        match=r"tess2.fits has another .* WCS than tess1.fits.*--overwrite.*--data-root.*--follow",
+        match=r"tess2.fits has another .* WCS than tess1.fits.*`overwrite`.*`data_root`.*`follow`",
     ):
         refuse_other_frame(mapping, small_frame(roll_deg=25.01), ffi="tess2.fits")
 

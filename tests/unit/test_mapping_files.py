@@ -244,7 +244,9 @@ def test_edited_list_is_noticed(mapping, layout):
 def test_truncated_master_map_is_noticed(mapping, layout):
     write_mapping(mapping, layout)
     layout.master_map.write(layout.master_map.read()[:-200])
-    with pytest.raises(GeometryError, match=r"is damaged .*`syndiff mapping <FFI> --overwrite`"):
+    with pytest.raises(
+        GeometryError, match=r"is damaged .*`syndiff mapping <FFI>` and `overwrite`"
+    ):
         read_mapping(layout)
 
 

@@ -185,7 +185,7 @@ def test_a_large_window_is_fitted_around_its_stars():
 def test_few_stars_are_refused():
     rng = np.random.default_rng(12)
     stars = crowd(rng, SHAPE, bright=16.9)[:4]
-    with pytest.raises(RenderingError, match=r"unflagged stars stand out .* --kernel none"):
+    with pytest.raises(RenderingError, match=r"unflagged stars stand out .* `kernel` none"):
         match(stars, *ffi(stars, SHAPE, wider, rng=rng))
 
 

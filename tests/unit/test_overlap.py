@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from syndiff.config import ReductionConfig
 from syndiff.execution import LocalExecutor
 from syndiff.layout import Detector, Layout
+from syndiff.settings import Settings
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stacks.provenance import Provenance
 from syndiff.stages import download
@@ -80,7 +80,7 @@ def stage(monkeypatch):
 @pytest.mark.parametrize("threads", [2, 6])
 def test_fetching_goes_on_while_reducing(stage, tmp_path, threads):
     layout = Layout.under(str(tmp_path), Detector(20, 3, 3))
-    job = DownloadJob(layout, ReductionConfig(), ArchiveConfig(str(tmp_path)))
+    job = DownloadJob(layout, Settings(), ArchiveConfig(str(tmp_path)))
     tessellation = Tessellation.rings_v3()
     tasks = [download._SkycellTask(job, tessellation[f"skycell.2556.0{k}"]) for k in range(20, 28)]
     outcomes = list(LocalExecutor(threads).run(download._reduce_one, tasks))

@@ -8,7 +8,6 @@ from onestar import ccd_frame
 from prffiles import USUAL, prf_grid
 from scipy.special import erf
 
-from syndiff.config import SceneConfig
 from syndiff.errors import ConfigError, ResponseError, StorageError
 from syndiff.ffi.tiles import REACH_PX
 from syndiff.scenes.prf import (
@@ -20,6 +19,7 @@ from syndiff.scenes.prf import (
     spectral_cut,
 )
 from syndiff.scenes.prf_cut import measured_cut
+from syndiff.settings import Settings
 from syndiff.storage.place import Place
 from syndiff.window import Window
 
@@ -60,7 +60,7 @@ def test_widths_that_no_scene_can_hold_are_refused():
     frame = ccd_frame(SCIENCE)
     with pytest.raises(ConfigError, match="too sharp for the scene"):
         GaussianResponse(frame, 20.0)
-    with pytest.raises(ConfigError, match=r"psf-sigma 200\.0 .*too wide: .* give \d+ or less"):
+    with pytest.raises(ConfigError, match=r"`psf_sigma` 200\.0 .*too wide: .* give \d+ or less"):
         GaussianResponse(frame, 200.0)
 
 
@@ -319,12 +319,12 @@ def test_wings_that_files_cut_off_end_smoothly():
 
 def test_the_configuration_names_the_response(tmp_path):
     frame, place = ccd_frame(SCIENCE), Place.at(tmp_path) / "kept.npz"
-    assert isinstance(response_for(frame, SceneConfig(), place), GaussianResponse)
-    config = SceneConfig(psf="prf", prf_digest=prf_grid().digest)
+    assert isinstance(response_for(frame, Settings(), place), GaussianResponse)
+    settings = Settings(psf="prf")
     with pytest.raises(StorageError, match=r"can't read .*kept\.npz"):
-        response_for(frame, config, place)
+        response_for(frame, settings, place)
     place.write(prf_grid().pack())
-    found = response_for(frame, config, place)
+    found = response_for(frame, settings, place, prf_grid().digest)
     assert found.record(6, 12).set == "tess2019107181902-prf-3-3"
     with pytest.raises(ResponseError, match=r"another run has replaced them; run `syndiff process"):
-        response_for(frame, replace(config, prf_digest="0" * 16), place)
+        response_for(frame, settings, place, "0" * 16)

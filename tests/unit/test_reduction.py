@@ -7,12 +7,13 @@ import pytest
 from array_planes import BLANK, ArrayPlane, noisy_planes
 from stackplanes import small_skycell
 
-from syndiff.config import BANDS, ReductionConfig
+from syndiff.config import BANDS
 from syndiff.errors import RenderingError
+from syndiff.settings import Settings
 from syndiff.stacks.provenance import BandOrigin
 from syndiff.stacks.reduction import asinh_decode, reduce_skycell, variance_decode
 
-CONFIG = ReductionConfig()
+SETTINGS = Settings()
 ARRAYS = (
     "light",
     "light_sigma",
@@ -53,7 +54,9 @@ def field(shape=(301, 279), bands="riz", seed=1, n=25):
 
 def reduce_field(planes, **options):
     ny, nx = next(iter(planes.values())).image.shape
-    return reduce_skycell(planes, skycell=small_skycell(nx, ny), **{"config": CONFIG, **options})
+    return reduce_skycell(
+        planes, skycell=small_skycell(nx, ny), **{"settings": SETTINGS, **options}
+    )
 
 
 def assert_same(one, other):
@@ -160,7 +163,7 @@ def test_left_out_light_is_kept_but_does_not_enter():
     assert without.left_out_count.sum() == 17 * 17
     assert without.count.sum() == 256**2 - 17 * 17
     np.testing.assert_array_equal(without.valid, whole.valid)
-    kept = reduce_field(planes, config=ReductionConfig(ignore_mask_bits=0))
+    kept = reduce_field(planes, settings=Settings(ignore_mask_bits=""))
     np.testing.assert_array_equal(kept.light, whole.light)
     assert kept.flagged.sum() == 17 * 17
 
@@ -233,12 +236,12 @@ def test_sigma_is_that_of_a_two_arcsec_cell():
 
 @pytest.mark.parametrize("method", ["matched", "sep"])
 def test_a_band_without_data_leaves_the_others_alone(method):
-    config = ReductionConfig(detection=method)
+    settings = Settings(background=method)
     planes = field()
-    alone = reduce_field({"i": planes["i"]}, config=config)
+    alone = reduce_field({"i": planes["i"]}, settings=settings)
     planes["r"].image.array[:] = BLANK
     planes["z"].variance.array[:] = BLANK
-    reduced = reduce_field(planes, config=config)
+    reduced = reduce_field(planes, settings=settings)
     np.testing.assert_array_equal(reduced.light[1], alone.light[0])
     for k in (0, 2):
         assert not reduced.light[k].any()
@@ -331,7 +334,7 @@ def test_absurd_scalings_are_told_from_absurd_pixels(plane, factor):
 
 def test_sep_finds_the_same_stars():
     matched = reduce_field(field())
-    found = reduce_field(field(), config=ReductionConfig(detection="sep"))
+    found = reduce_field(field(), settings=Settings(background="sep"))
     bright = asinh_decode(matched.light[0], matched.light_sigma[0]) > 10
     assert bright.sum() > 10
     light = asinh_decode(found.light[0], found.light_sigma[0])
@@ -344,11 +347,11 @@ def test_sep_finds_the_same_stars():
 def test_input_that_is_not_the_skycells_is_refused():
     planes = field(bands="r")
     with pytest.raises(RenderingError, match=r"skycell.2180.097 has no band to reduce: give at"):
-        reduce_skycell({}, skycell=small_skycell(), config=CONFIG)
+        reduce_skycell({}, skycell=small_skycell(), settings=SETTINGS)
     with pytest.raises(RenderingError, match=r"band 'q' is unknown: give bands of \('r'"):
         reduce_field({"q": planes["r"]})
     with pytest.raises(RenderingError, match=r"image has shape \(301, 279\), but the skycell has"):
-        reduce_skycell(planes, skycell=small_skycell(279, 300), config=CONFIG)
+        reduce_skycell(planes, skycell=small_skycell(279, 300), settings=SETTINGS)
     short = replace(planes["r"], mask=ArrayPlane(np.zeros((5, 5), np.uint16), np.empty(0)))
     with pytest.raises(RenderingError, match=r"band r: mask has shape \(5, 5\)"):
         reduce_field({"r": short})

@@ -183,5 +183,7 @@ def test_what_stars_do_not_tell_is_refused(density, shift, more, message):
 
 
 def test_without_usable_pixels_nothing_is_told():
-    with pytest.raises(RenderingError, match=r"0 % are apart from flagged ones: .*process --stars"):
+    with pytest.raises(
+        RenderingError, match=r"0 % are apart from flagged ones: .*process` with `stars`"
+    ):
         refine(SMALL, 0.05, constant(0, 0), usable=np.zeros((64, 64), bool))

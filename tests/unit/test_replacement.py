@@ -9,7 +9,8 @@ from smallsky import small_catalogue
 from syndiff.config import BAND_WEIGHTS
 from syndiff.errors import RenderingError
 from syndiff.masks import DataQuality
-from syndiff.scenes.combine import CombineConfig, combine
+from syndiff.scenes.combine import combine
+from syndiff.settings import Settings
 from syndiff.sky.sharing import sharing_of
 from syndiff.sky.tessellation import Tessellation
 from syndiff.stars.catalogue import StarCatalogue
@@ -269,7 +270,7 @@ def test_spikes_go_but_not_the_stars_they_cross():
 def test_too_few_stars_for_a_scale_is_an_error_that_says_what_to_do():
     light, mask, valid, _ = spoilt_sky()
     alone = placed([BRIGHT])
-    with pytest.raises(RenderingError, match=r"skycell\.7000\.000 has fewer than 5 .*--star-scale"):
+    with pytest.raises(RenderingError, match=r"skycell\.7000\.000 has fewer than 5 .*`star_scale`"):
         replaced(light, mask, valid, alone)
     put = replaced(light, mask, valid, alone, scale_mag=OFFSET)
     assert put.stars[0].flux == pytest.approx(flux_of(11.0), rel=1e-9)
@@ -306,7 +307,7 @@ def test_in_an_overlap_a_star_counts_once_even_if_one_skycell_lost_its_core():
             skycell=skycell,
             sharing=sharing_of(tessellation, skycell),
             holes={},
-            config=CombineConfig("matched", 4096, star_scale_mag=OFFSET),
+            settings=Settings(star_scale=OFFSET),
             stars=stars,
         )
         sums.append(found.light.sum())
@@ -324,7 +325,7 @@ def test_nothing_changes_without_stars_to_put():
         "skycell": skycell,
         "sharing": sharing_of(tessellation, skycell),
         "holes": {},
-        "config": CombineConfig("matched", 4096),
+        "settings": Settings(),
     }
     plain = combine(reduced, **arguments)
     same = combine(reduced, stars=placed([(500.0, 500.0, 16.0)]), **arguments)

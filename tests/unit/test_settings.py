@@ -8,7 +8,6 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from syndiff.config import ReductionConfig, SceneConfig
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector
 from syndiff.masks import StackMask
@@ -31,16 +30,39 @@ def test_defaults_are_those_of_the_documentation():
     assert all(getattr(settings, name) is None for name in [*optional, "target", "limit"])
 
 
-def test_defaults_are_those_of_the_configurations():
-    """Written twice, so that `--help` needn't ask them; here they meet."""
-    assert Settings().scene == SceneConfig()
-    assert Settings().reduction == ReductionConfig()
+def test_what_products_depend_on_is_told_as_it_always_was():
+    """Other keys or values, and whatever was made before counts as made with other settings."""
+    assert Settings().reduction.to_dict() == {
+        "ignore_mask_bits": 4096,
+        "detection": "matched",
+        "threshold_sigma": 3.0,
+    }
+    assert Settings().scene("unused").to_dict() == {
+        "psf_sigma_px": 40.0,
+        "background": "matched",
+        "diffuse_arcsec": 0.0,
+        "psf": "gaussian",
+        "stars": "none",
+        "star_scale_mag": None,
+    }
+    measured = Settings(psf="prf", stars="a/b.csv", star_scale=0.4, psf_sigma=50.0).scene("0a")
+    assert measured.to_dict() == {
+        "prf_digest": "0a",
+        "background": "matched",
+        "diffuse_arcsec": 0.0,
+        "psf": "prf",
+        "stars": "file",
+        "star_scale_mag": 0.4,
+    }
 
 
-def test_settings_become_configurations():
-    settings = Settings(ignore_mask_bits="SAT,0", background="sep", psf_sigma=60.0)
-    assert settings.scene == SceneConfig(60.0, "sep")
-    assert settings.reduction == ReductionConfig(33, "sep")
+def test_bits_and_background_tell_which_reduction_is_needed():
+    assert Settings(ignore_mask_bits="SAT,0", background="sep").reduction.to_dict() == {
+        "ignore_mask_bits": 33,
+        "detection": "sep",
+        "threshold_sigma": 3.0,
+    }
+    assert Settings(ignore_mask_bits="", background="none").reduction.detection == "matched"
 
 
 def test_places_are_handed_on(tmp_path):
@@ -67,6 +89,10 @@ def test_places_are_handed_on(tmp_path):
         ({"diffuse": float("nan")}, r"`diffuse`: nan is not finite"),
         ({"diffuse": 60.0, "background": "none"}, r"`diffuse` 60\.0 with `background` 'none'"),
         ({"psf_sigma": -1.0}, r"`psf_sigma` -1\.0 must be above 0"),
+        ({"psf_sigma": 0.0}, r"`psf_sigma` 0\.0 must be above 0"),
+        ({"psf_sigma": float("inf")}, "`psf_sigma`: inf is not finite"),
+        ({"star_scale": 25.0}, r"`star_scale` 25\.0 is no AB less TESS magnitude"),
+        ({"kernel": "sharp"}, "`kernel`: 'sharp' is unknown: give 'fitted' or 'none'"),
         ({"jobs": 0}, "`jobs`: 0 is too few: give 1 or more"),
         ({"cores": -2}, "`cores`: -2 is too few: give 1 or more"),
         ({"size": 0, "target": "1,2"}, "`size`: 0 is too few: give 1 or more"),

@@ -10,6 +10,7 @@ from syndiff.commands.app import app
 from syndiff.ffi.observation import read_observation
 from syndiff.layout import Detector
 from syndiff.simulation import Simulation, plan_simulation
+from syndiff.simulation.series import Series
 from syndiff.sky.tessellation import Tessellation
 
 
@@ -108,3 +109,36 @@ def test_help_loads_no_heavy_library():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_simulates_a_series_of_any_field_without_an_archive(tmp_path, monkeypatch):
+    monkeypatch.setattr("syndiff.execution.available_cores", lambda: 1)
+    arguments = ("--size", 90, "--kind", "isolated", "--no-archive", "--series", 3)
+    done = run(tmp_path / "sky", *arguments, "--series-form", "both", "--series-cadence", 600)
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "sky" / "archive").exists()
+    series = Series.load(tmp_path / "sky" / "series")
+    assert len(series.ffis) == 3
+    assert f"series    {series.directory}" in done.stdout
+    assert "next:" not in done.stdout
+    assert read_observation(series.ffis[0]).frame.detector == Detector(20, 3, 3)
+    assert "90x90" in series.cube.name
+    objects = series.truth.objects
+    assert list(objects.name) == ["supernova", "faint supernova", "variable star", "asteroid"]
+    assert (objects.flux[-1, :2] > objects.flux[0, :2]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--series", "3", "--series-form", "film"], "`form` 'film' is unknown"),
+        (["--series", "3", "--series-cadence", "7"], "`cadence_s` 7 is none of TESS's"),
+        (["--series", "1300"], "a sector holds 1218 frames of 1800 s"),
+        (["--series", "3", "--centre", "46,9"], "is not on the science pixels 44,0,2092,2048"),
+    ],
+)
+def test_an_impossible_series_is_refused_before_anything_is_made(tmp_path, arguments, message):
+    done = run(tmp_path / "sky", "--size", "8", *arguments)
+    assert done.exit_code == 2
+    assert re.fullmatch(rf"syndiff: error: [^\n]*{re.escape(message)}[^\n]*\n", done.stderr)
+    assert not (tmp_path / "sky").exists()

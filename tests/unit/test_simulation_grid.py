@@ -119,5 +119,5 @@ def test_overlap_wider_than_a_cell_is_refused():
 
 def test_field_for_too_many_cells_is_refused():
     field = Window(900, 900, 1200, 1200)
-    with pytest.raises(ConfigError, match=r"names hold 10 x 10: give a smaller field \(--size"):
+    with pytest.raises(ConfigError, match=r"names hold 10 x 10: give a smaller field \(`size`"):
         small_catalogue(example_wcs(), field)

@@ -8,6 +8,7 @@ from astropy.io import fits
 from prffiles import FOLDER, STEM, USUAL, prf_grid, prf_tree
 from scipy.stats import multivariate_normal
 
+from syndiff.commands.display import pipeline_command
 from syndiff.errors import ConfigError
 from syndiff.layout import Detector
 from syndiff.scenes.prf_cut import measured_cut
@@ -192,7 +193,7 @@ def test_a_simulation_keeps_its_response(tmp_path, monkeypatch):
     again = Simulation.load(tmp_path / "sky")
     assert again.config == plan
     assert len(list(again.prf.rglob("*.fits"))) == 25
-    assert again.pipeline_command.endswith(f"--psf prf --prf-dir {again.prf}")
+    assert pipeline_command(again).endswith(f"--psf prf --prf-dir {again.prf}")
     truth = again.truth()
     np.testing.assert_array_equal(truth, made.truth())
     assert abs(truth - again.truth(psf_sigma_px=40.0)).max() > 0.05 * truth.max()

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from syndiff.config import ReductionConfig
 from syndiff.layout import Detector, Layout
+from syndiff.settings import Settings
 from syndiff.simulation.ffi import example_cards
 from syndiff.sky.mapping_files import index_skycell, write_skycell_map
 from syndiff.sky.tessellation import Tessellation
@@ -56,7 +56,7 @@ def test_atlas_takes_little_of_a_crowded_skycell(tmp_path):
     skycell = Tessellation.rings_v3()[NAME]
     layout = Layout.under(str(tmp_path), Detector(20, 3, 3))
     atlas = Atlas(layout.atlas, layout.detector)
-    atlas.write(atlas.key(skycell, ReductionConfig()), crowded(skycell))
+    atlas.write(atlas.key(skycell, Settings()), crowded(skycell))
     sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
     assert sum(sizes) < ATLAS_BYTES
     # Beside them the root, one for all skycells.

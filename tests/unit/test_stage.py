@@ -8,12 +8,17 @@ import execution_tasks as tasks
 import pytest
 
 from syndiff.execution import LocalExecutor
-from syndiff.stages.stage import StageReport, StageRun, clock, release_memory, run_tasks
+from syndiff.layout import Detector
+from syndiff.settings import Settings
+from syndiff.stages.run import Run
+from syndiff.stages.stage import StageReport, clock, release_memory, run_tasks
+
+DETECTOR = Detector(20, 3, 3)
 
 
 def test_progress_is_told_after_every_task():
     told = []
-    run = StageRun(progress=lambda *seen: told.append(seen))
+    run = Run(DETECTOR, Settings(), lambda *seen: told.append(seen))
     outcomes = list(run_tasks(run, "process", tasks.square, [1, 2, 3]))
     assert [outcome.result for outcome in outcomes] == [1, 4, 9]
     assert told == [("process", done, 3) for done in range(4)]
@@ -21,7 +26,7 @@ def test_progress_is_told_after_every_task():
 
 def test_failures_are_handed_on_and_logged(caplog):
     caplog.set_level(logging.DEBUG, logger="syndiff")
-    outcomes = list(run_tasks(StageRun(), "download", tasks.stumble, [1, 2, 3]))
+    outcomes = list(run_tasks(Run(DETECTOR, Settings()), "download", tasks.stumble, [1, 2, 3]))
     assert [outcome.error is None for outcome in outcomes] == [True, False, False]
     messages = [record.getMessage() for record in caplog.records]
     assert "download: 2: can't read two: it is odd" in messages
@@ -29,9 +34,8 @@ def test_failures_are_handed_on_and_logged(caplog):
 
 
 def test_runs_are_in_process_unless_told_otherwise():
-    run = StageRun()
+    run = Run(DETECTOR, Settings())
     assert isinstance(run.executor, LocalExecutor)
-    assert not run.allow_partial
     run.progress("anything", 1, 2)
 
 

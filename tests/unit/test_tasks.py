@@ -62,7 +62,7 @@ def recorder(small_sky, tmp_path_factory):
         roi=ROI,
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(pipeline, "open_executor", opened)
+        monkeypatch.setattr("syndiff.stages.run.open_executor", opened)
         pipeline.run_pipeline(str(small_sky.ffi), settings)
     return recorder
 

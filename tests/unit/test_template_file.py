@@ -22,7 +22,6 @@ from onestar import (
 )
 from sceneorigin import scene_origin
 
-from syndiff.config import ReductionConfig
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
 from syndiff.scenes.metadata import (
@@ -33,6 +32,7 @@ from syndiff.scenes.metadata import (
 )
 from syndiff.scenes.prf import GaussianResponse
 from syndiff.scenes.scene import SceneRenderer
+from syndiff.settings import Settings
 from syndiff.sky.displacement import Shift
 from syndiff.storage.place import Place
 from syndiff.templates.template import Template
@@ -64,7 +64,7 @@ SCENE = SceneMetadata(
     **vars(
         scene_origin(
             ffi="tess2019357164649-s0020-3-3-0165-s_ffic.fits",
-            reduction=ReductionConfig(4096 | 32),
+            reduction=Settings(ignore_mask_bits="SAT,STARCORE").reduction,
         )
     ),
     digest="0123456789abcdef",

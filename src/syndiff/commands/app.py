@@ -130,10 +130,10 @@ def mapping(
 ) -> None:
     """Find the skycells under an FFI and map where they land."""
     from syndiff.execution import available_cores
-    from syndiff.pipeline import run_mapping
+    from syndiff.pipeline import Run, run_stages
 
     settings = replace(settings, cores=available_cores() if max_workers is None else max_workers)
-    terminal.show(run_mapping(tess_fits, settings, terminal.progress))
+    terminal.show(run_stages(Run(tess_fits, settings, terminal.progress), "mapping"))
 
 
 @app.command()
@@ -158,12 +158,13 @@ def download(
     terminal: "Terminal",
 ) -> None:
     """Fetch the skycells of a mapped CCD and reduce them into the atlas."""
-    from syndiff.pipeline import run_download
+    from syndiff.pipeline import Run, run_stages
 
     if use_local_files or local_data_path is not None:
         archive = local_data_path or f"{settings.data_root}/ps1_skycells"
         settings = replace(settings, archive=archive)
-    terminal.show(run_download(Detector(sector, camera, ccd), settings, terminal.progress))
+    run = Run(Detector(sector, camera, ccd), settings, terminal.progress)
+    terminal.show(run_stages(run, "download"))
 
 
 @app.command()
@@ -175,9 +176,10 @@ def process(
     sector: Sector, camera: Camera, ccd: Ccd, *, settings: "Settings", terminal: "Terminal"
 ) -> None:
     """Combine the bands of a CCD's skycells and render its scene at TESS's resolution."""
-    from syndiff.pipeline import run_process
+    from syndiff.pipeline import Run, run_stages
 
-    terminal.show(run_process(Detector(sector, camera, ccd), settings, terminal.progress))
+    run = Run(Detector(sector, camera, ccd), settings, terminal.progress)
+    terminal.show(run_stages(run, "process"))
 
 
 class _SeveralFfis(TyperCommand):
@@ -218,32 +220,18 @@ def downsample(
     terminal: "Terminal",
 ) -> None:
     """Sample a CCD's scene on the TESS pixel grid, one template per offset or FFI."""
-    from syndiff.pipeline import run_downsample
+    from syndiff.pipeline import Run, run_stages
 
-    terminal.show(run_downsample(Detector(sector, camera, ccd), settings, terminal.progress))
+    run = Run(Detector(sector, camera, ccd), settings, terminal.progress)
+    terminal.show(run_stages(run, "downsample"))
 
 
 @app.command()
-@takes("data_root")
+@takes("data_root", "reference", "tolerance", "output")
 def drift(
     ffis: Annotated[
         list[str], typer.Argument(metavar="FFI...", help="TESS FFIs of one sector, camera, CCD.")
     ],
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FFI",
-            help="Count shifts from this FFI. Default: the data root's reference FFI, or else the "
-            "first one given.",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option(metavar="PX", help="How far an offset may be from an FFI's field.")
-    ] = 0.02,
-    output: Annotated[
-        str | None,
-        typer.Option(help="Folder of table and plot. Default: DATA_ROOT/drift/sector_.../..."),
-    ] = None,
     *,
     settings: "Settings",
     terminal: "Terminal",
@@ -251,30 +239,16 @@ def drift(
     """Tabulate how the field shifts from FFI to FFI; find few offsets that stand for them."""
     from syndiff.pipeline import run_drift
 
-    report = run_drift(
-        ffis,
-        data_root=settings.data_root,
-        reference=reference,
-        tolerance_px=tolerance,
-        output=output,
-    )
-    terminal.show_drift(report)
+    terminal.show_drift(run_drift(ffis, settings))
 
 
 @app.command()
-@takes("data_root", "convolved")
+@takes("data_root", "convolved", "kernel", "output")
 def difference(
     tess_fits: Ffi,
     template: Annotated[
         str, typer.Argument(metavar="TEMPLATE", help="Template of the FFI's CCD, .fits.")
     ],
-    kernel: Annotated[
-        str,
-        typer.Option(
-            metavar="fitted|none",
-            help="Fit a kernel that varies over the field, or scale and background only.",
-        ),
-    ] = "fitted",
     stars: Annotated[
         str | None,
         typer.Option(
@@ -282,19 +256,14 @@ def difference(
             help="Measure the residuals of this catalogue's stars. Default: the template's own.",
         ),
     ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Difference file. Default: beside the template.")
-    ] = None,
     *,
     settings: "Settings",
     terminal: "Terminal",
 ) -> None:
     """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
     from syndiff.pipeline import run_difference
-    from syndiff.stages.difference import DifferenceJob
 
-    job = DifferenceJob(tess_fits, template, kernel, stars, output)  # type: ignore[arg-type]
-    terminal.show(run_difference(job, settings))
+    terminal.show(run_difference(tess_fits, template, settings, stars))
 
 
 @app.command()
@@ -339,14 +308,40 @@ def simulate(
             metavar="gaussian|prf", help="TESS's response; prf writes its files as MAST has them."
         ),
     ] = "gaussian",
+    archive: Annotated[
+        bool, typer.Option(help="A PS1 archive; without one, fields can be as large as the CCD.")
+    ] = True,
+    faint: Annotated[
+        float, typer.Option(metavar="MAG", help="Faintest i magnitude of drawn stars.")
+    ] = 24.0,
+    series: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Make a sector's N frames of the field too, with two supernovae, a variable star "
+            "and an asteroid.",
+        ),
+    ] = 0,
+    series_form: Annotated[
+        str,
+        typer.Option(metavar="cube|ffis|both", help="As TESScut's cube, full-frame images, both."),
+    ] = "cube",
+    series_cadence: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="20, 120, 200, 600 or 1800. Default: the sector's."),
+    ] = 0.0,
+    series_clean: Annotated[
+        bool, typer.Option(help="Frames of which none is spoilt, without scattered light.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     verbose: Verbose = 0,
 ) -> None:
-    """Make an FFI and a PS1 archive of a synthetic sky, to try things on."""
+    """Make an FFI and a PS1 archive of a synthetic sky, or a sector's frames, to try things on."""
     with shown(verbose, as_json=False) as terminal:
         from syndiff.execution import available_cores, open_executor
         from syndiff.simulation import plan_simulation
         from syndiff.simulation import simulate as make
+        from syndiff.simulation.series import check_form, simulate_series, with_series
         from syndiff.sky.tessellation import Tessellation
 
         names = [name.strip() for name in skycells.split(",")] if skycells else []
@@ -359,12 +354,21 @@ def simulate(
             target=parse_target(target) if target is not None else None,
             size_px=size,
             skycells=[Tessellation.rings_v3()[name] for name in names],
+            archive=archive,
+            faint_mag=faint,
             psf=psf,  # type: ignore[arg-type]  # checked there
             seed=seed,
         )
+        if series:
+            check_form(series_form)
+            plan, config = with_series(plan, series, cadence_s=series_cadence, clean=series_clean)
         with open_executor(cores=available_cores(), threads=1) as executor:
             progress = partial(terminal.progress, "skycells")
-            terminal.show_simulation(make(plan, directory, progress=progress, executor=executor))
+            sky = make(plan, directory, progress=progress, executor=executor)
+        if series:
+            progress = partial(terminal.progress, "frames")
+            simulate_series(sky, config, form=series_form, progress=progress)  # type: ignore[arg-type]  # checked above
+        terminal.show_simulation(sky)
 
 
 @app.command()

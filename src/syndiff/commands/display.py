@@ -6,10 +6,10 @@ import contextlib
 import json
 import logging
 import math
-import re
+import shlex
 import sys
 import warnings
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import rich.box
@@ -27,8 +27,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from syndiff.commands.flags import as_flags
 from syndiff.errors import ConfigError, SyndiffError, SyndiffWarning
-from syndiff.settings import Settings, flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,15 @@ if TYPE_CHECKING:
     from syndiff.simulation.demo import DemoReport
     from syndiff.stages.stage import StageReport
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_PARTIAL", "EXIT_USAGE", "Terminal", "terminal"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_PARTIAL",
+    "EXIT_USAGE",
+    "Terminal",
+    "pipeline_command",
+    "terminal",
+]
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -113,7 +121,7 @@ class Terminal:
         if self._as_json:
             stages = [asdict(stage) for stage in report.stages]
             content = {**asdict(report.detector), "partial": report.is_partial, "stages": stages}
-            typer.echo(json.dumps(content, indent=1))
+            typer.echo(as_flags(json.dumps(content, indent=1)))
             return
         output = Console(soft_wrap=True, highlight=False)
         table = _table(f"syndiff, {report.detector}")
@@ -124,7 +132,7 @@ class Terminal:
         output.print(table)
         for stage in report.stages:
             for line in (*_percent(stage), *_shortened(stage.notes)):
-                output.print(f"{stage.stage}: {_as_flags(line)}", markup=False)
+                output.print(f"{stage.stage}: {as_flags(line)}", markup=False)
         for product in report.stages[-1].products:
             output.print(product, markup=False)
 
@@ -147,7 +155,7 @@ class Terminal:
         # Columns cut to a narrow window would tell nothing.
         Console(width=max(output.width, _DRIFT_WIDTH), highlight=False).print(_drift_table(drift))
         for line in _shortened(drift.notes):
-            output.print(line, markup=False)
+            output.print(as_flags(line), markup=False)
         grouped = sum(row.group >= 0 for row in drift.rows)
         output.print(
             f"offsets within {drift.tolerance_px:g} px of {grouped} of {len(drift.rows)} FFIs: "
@@ -168,9 +176,12 @@ class Terminal:
         """
         self.stop()
         output = Console(soft_wrap=True, highlight=False)
-        for name in ("ffi", "archive", "catalogue", "stars"):
-            output.print(f"{name:<9} {getattr(simulation, name)}", markup=False)
-        output.print(f"next: {simulation.pipeline_command}", markup=False)
+        for name in ("ffi", "archive", "catalogue", "stars", "series"):
+            path = getattr(simulation, name)
+            if path.exists():
+                output.print(f"{name:<9} {path}", markup=False)
+        if simulation.config.skycells:
+            output.print(f"next: {pipeline_command(simulation)}", markup=False)
 
     def show_demo(self, report: DemoReport) -> None:
         """Print how accurate the demonstration's templates are.
@@ -192,6 +203,26 @@ class Terminal:
             f"{ffi.scatter:.2f} times the FFI's noise"
         )
         output.print(f"see {report.panel}", markup=False, soft_wrap=True)
+
+
+def pipeline_command(simulation: Simulation) -> str:
+    """Return the command that makes the template of a simulation's field, all in its directory.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        What was made.
+
+    Returns
+    -------
+    str
+        To be pasted into a shell.
+    """
+    words = ("syndiff", "pipeline", simulation.ffi, simulation.catalogue)
+    more = ("--archive", simulation.archive, "--data-root", simulation.directory / "data")
+    prf = ("--psf", "prf", "--prf-dir", simulation.prf) if simulation.config.ffi.prf else ()
+    words = (*words, *more, "--roi", simulation.config.field, *prf)
+    return shlex.join(str(word) for word in words)
 
 
 def _without_nan(value: object) -> object:
@@ -338,7 +369,7 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
             yield shown
     except SyndiffError as error:
         shown.stop()
-        sys.stderr.write(f"syndiff: error: {_as_flags(' '.join(str(error).split()))}\n")
+        sys.stderr.write(f"syndiff: error: {as_flags(' '.join(str(error).split()))}\n")
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
@@ -348,21 +379,11 @@ def terminal(verbose: int, *, as_json: bool) -> Iterator[Terminal]:
     finally:
         shown.stop()
     if shown.failure:
-        sys.stderr.write(f"syndiff: error: {shown.failure}\n")
+        sys.stderr.write(f"syndiff: error: {as_flags(shown.failure)}\n")
         raise typer.Exit(EXIT_FAILED)
     if shown.is_partial:
         sys.stderr.write("syndiff: partial: something is left out and flagged, see above\n")
         raise typer.Exit(EXIT_PARTIAL)
-
-
-def _as_flags(message: str) -> str:
-    """Return a message of the library, which names settings in backquotes, with options."""
-    names = {field.name for field in fields(Settings)}
-    return re.sub(
-        r"`(\w+)`",
-        lambda found: flag_of(found[1]).split("/")[0] if found[1] in names else found[0],
-        message,
-    )
 
 
 @contextlib.contextmanager
@@ -384,5 +405,13 @@ def _warnings_to_log() -> Iterator[None]:
 def _log_to(console: Console, verbose: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logger = logging.getLogger("syndiff")
-    logger.handlers = [RichHandler(console=console, show_path=False, markup=False)]
+    handler = RichHandler(console=console, show_path=False, markup=False)
+    handler.addFilter(_name_flags)
+    logger.handlers = [handler]
     logger.setLevel(level)
+
+
+def _name_flags(record: logging.LogRecord) -> bool:
+    """Let every message pass, with options for settings."""
+    record.msg, record.args = as_flags(record.getMessage()), ()
+    return True

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syndiff.settings import Settings, flag_of, option_of
+from syndiff.commands.flags import as_flags, flag_of
+from syndiff.settings import Settings, option_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,5 +119,5 @@ def _option(name: str, flag: str, default: object) -> inspect.Parameter:
         kind, default = list[str] | None, None
     elif default is None:
         kind = kind | None
-    about = typer.Option(flag, help=option.help, metavar=option.metavar or None)
+    about = typer.Option(flag, help=as_flags(option.help), metavar=option.metavar or None)
     return _keyword(name, Annotated[kind, about], default)

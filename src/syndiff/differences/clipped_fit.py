@@ -212,7 +212,7 @@ def _solve(
     if pixels < 2 * len(right):
         raise RenderingError(
             f"{pixels} pixels are known and unflagged, too few to fit {len(right)} "
-            "numbers: give a larger window, or a scene with saturated stars put back (--stars)"
+            "numbers: give a larger window, or a scene with saturated stars put back (`stars`)"
         )
     if prior is not None:
         normal = normal + np.diag(prior.precision)

@@ -120,7 +120,7 @@ def refine_file(
     if oversample != FINE_PER_PX:
         raise RenderingError(
             f"a template of {oversample} samples per pixel can't be convolved here: make one with "
-            "`syndiff downsample --oversample 4` (or 2)"
+            "`syndiff downsample` with `oversample` 4 (or 2)"
         )
     rows, columns = window.shape
     split = whole.reshape(rows, FINE_PER_PX, columns, FINE_PER_PX).transpose(1, 3, 0, 2)

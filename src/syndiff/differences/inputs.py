@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from syndiff.ffi.pixels import FfiPixels
     from syndiff.layout import Layout
     from syndiff.scenes.store import StoredScene
-    from syndiff.settings import Settings
     from syndiff.sky.mapping import Mapping
 
 Placing = Literal["template", "WCS"]
@@ -89,7 +88,7 @@ class DifferenceInputs:
 
 
 def read_ffi(path: str) -> Observation:
-    """Return what an FFI's headers say.
+    """Return what an FFI's headers say, its pixels at hand.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def read_ffi(path: str) -> Observation:
         If it is no FFI that can be read.
     """
     try:
-        return read_observation(path)
+        return read_observation(path, keep=True)
     except ObservationError as error:
         product = _product(path)
         if not product:
@@ -129,7 +128,7 @@ def _product(path: str) -> str:
 
 
 def read_inputs(
-    observation: Observation, template: str, settings: Settings, *, pad_px: int | None
+    observation: Observation, template: str, layout: Layout, *, pad_px: int | None
 ) -> DifferenceInputs:
     """Read an FFI's pixels, a template and, for a kernel, the scene that it was sampled from.
 
@@ -139,8 +138,8 @@ def read_inputs(
         The FFI.
     template : str
         The file.
-    settings : Settings
-        Where the data root is.
+    layout : Layout
+        Where the scene is.
     pad_px : int or None
         Pixels that the kernel reaches; None for no kernel.
 
@@ -172,7 +171,7 @@ def read_inputs(
     held = window.intersection(observation.frame.science)
     if held is None:
         raise ConfigError(f"{template} holds no science pixel of {detector}: give another template")
-    source = _Source(template, header, held, settings.layout(detector))
+    source = _Source(template, header, held, layout)
     apart = source.apart_px(observation.frame)
     placing: Placing = (
         "template" if apart < _SAME_PX or source.is_refined_for(observation) else "WCS"
@@ -184,12 +183,12 @@ def read_inputs(
     elif header["OVERSAMP"] != 1:
         raise RenderingError(
             f"{template} has {header['OVERSAMP']} samples per pixel, they are subtracted through a "
-            "kernel only: leave --kernel at its default, or give a template with one sample"
+            "kernel only: leave `kernel` at its default, or give a template with one sample"
         )
     elif placing == "WCS":
         raise RenderingError(
             f"{observation.path} has another WCS than {template}, {apart:.3f} px apart: give a "
-            "template of its own, or leave --kernel at its default, which follows it"
+            "template of its own, or leave `kernel` at its default, which follows it"
         )
     pixels = read_ffi_pixels(observation, held)
     return DifferenceInputs(observation, window, held, pixels, planes, header, model, placing)
@@ -299,8 +298,8 @@ class _Source:
     def _missing(self, error: MissingInputError) -> MissingInputError:
         return MissingInputError(
             f"a kernel acts on the scene that {self.template} was sampled from, and that is not "
-            f"there ({error}): give its --data-root (and --convolved-dir), or a template made with "
-            "--oversample 4, or pass --kernel none for scale and background only"
+            f"there ({error}): give its `data_root` (and `convolved`), or a template made with "
+            "`oversample` 4, or pass `kernel` none for scale and background only"
         )
 
     def _scene(self, mapping: Mapping, reach_px: int) -> StoredScene:
@@ -317,7 +316,7 @@ class _Source:
             raise RenderingError(
                 f"{self.template} was sampled from another scene (SCENEDIG {stated}) than the one "
                 f"in {self.layout.scene} ({found}): make the template again with `syndiff "
-                f"downsample {self.layout.detector.arguments}`, or give the --data-root of its own"
+                f"downsample {self.layout.detector.arguments}`, or give the `data_root` of its own"
             )
         # What the kernel lacks at the border of what the scene holds is unknown.
         grown = (self.held.grown(k).intersection(science) for k in range(reach_px - 1, 0, -1))

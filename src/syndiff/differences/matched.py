@@ -224,7 +224,7 @@ def _kernel_order(stars: Peaks, good: NDArray[np.bool_]) -> int:
     raise RenderingError(
         f"too few unflagged stars stand out by {_STAR_SIGMA:g} sigma: {len(stars)}, a kernel needs "
         f"{_MIN_STARS}: give the template of a larger region (64 x 64 px mostly hold enough), or "
-        "--kernel none for scale and background only"
+        "`kernel` none for scale and background only"
     )
 
 

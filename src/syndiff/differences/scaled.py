@@ -204,7 +204,7 @@ def subtract_template(
         raise RenderingError(
             f"{good.sum()} pixels are known and unflagged, too few to tell scale and background "
             f"({_LEAST_PIXELS} are needed): give the template of a larger region, or of a scene "
-            "with saturated stars put back (--stars)"
+            "with saturated stars put back (`stars`)"
         )
     wanted = np.isfinite(image) & np.isfinite(template)
     most = config.background_order

@@ -60,7 +60,8 @@ def flag_detector(
     Parameters
     ----------
     quality : (ny, nx) int32
-        `DataQuality` bits; modified.
+        `DataQuality` bits; modified. One or more samples per pixel and axis: all of a pixel get
+        the same.
     window : Window
         FFI pixels that it holds.
     science : Window
@@ -78,6 +79,12 @@ def flag_detector(
     drawn that long upwards and downwards, as the charge may go either way. Columns are the axis
     along which TESS transfers charge: array rows grow along it.
     """
+    samples = quality.shape[0] // window.shape[0]
+    if samples > 1:
+        flags = np.zeros(window.shape, np.int32)
+        flag_detector(flags, window, science, bright=bright, offset=offset)
+        quality |= np.repeat(np.repeat(flags, samples, 0), samples, 1)
+        return
     columns = np.array(strap_columns()) + science.x0 - window.x0
     inside = columns[(columns >= 0) & (columns < quality.shape[1])]
     held = slice(max(0, science.y0 - window.y0), max(0, science.y1 - window.y0))

@@ -10,7 +10,7 @@ import io
 import lzma
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -69,9 +69,12 @@ class FfiFile:
     ----------
     source : str
         A path, or an ``http://``, ``https://`` or ``s3://`` URL.
+    content : bytes, optional
+        What it holds, uncompressed, where that is kept in memory.
     """
 
     source: str
+    content: bytes | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.source
@@ -97,6 +100,35 @@ class FfiFile:
         with Path(self.source).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def loaded(self) -> FfiFile:
+        """Return the file with its content in memory: it is opened once, however often it is read.
+
+        Returns
+        -------
+        FfiFile
+            The same file.
+
+        Raises
+        ------
+        ObservationError
+            If there is no such file, or it can't be uncompressed.
+        """
+        if is_part(self.source):
+            return self
+        with self._telling(), self.open() as stream:
+            return replace(self, content=stream.read())
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell which file can't be read."""
+        try:
+            yield
+        except EOFError as error:
+            what = "its compressed stream (gzip, bzip2 or xz) has no end"
+            raise _truncated(self.source, what) from error
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            raise ObservationError(f"{self.source} can't be read, {error}: {REMEDY}") from error
+
     def open(self) -> BinaryIO:
         """Open the FITS file, uncompressed.
 
@@ -110,6 +142,8 @@ class FfiFile:
         ObservationError
             If there is no such file.
         """
+        if self.content is not None:
+            return io.BytesIO(self.content)
         if is_part(self.source):
             held = PartialFile.unpack(Place.at(self.source).read(), self.source)
             return cast("BinaryIO", PartialStream(held))
@@ -145,20 +179,12 @@ class FfiFile:
         ObservationError
             If the file is no FITS file, or not whole.
         """
-        try:
-            with self.open() as stream:
-                headers, _, rest = walk(self.source, stream)
-                tiled = {
-                    n for n, header in enumerate(headers) if card_value(header, "ZIMAGE") is True
-                }
-                if tiled:
-                    stream.seek(0)
-                    headers = _with_images_of(tiled, headers, stream)
-        except EOFError as error:
-            what = "its compressed stream (gzip, bzip2 or xz) has no end"
-            raise _truncated(self.source, what) from error
-        except (OSError, zlib.error, lzma.LZMAError) as error:
-            raise ObservationError(f"{self.source} can't be read, {error}: {REMEDY}") from error
+        with self._telling(), self.open() as stream:
+            headers, _, rest = walk(self.source, stream)
+            tiled = {n for n, header in enumerate(headers) if card_value(header, "ZIMAGE") is True}
+            if tiled:
+                stream.seek(0)
+                headers = _with_images_of(tiled, headers, stream)
         if rest and len(headers) <= _extensions(self.source, headers):
             raise _truncated(
                 self.source,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -80,6 +80,8 @@ class Observation:
         None where the header doesn't say.
     remarks : tuple of str
         What is unusual about the file and changes its pixels or their uncertainty.
+    content : bytes, optional
+        What the file holds, where that is kept in memory to read its pixels from.
     """
 
     path: Path | str
@@ -96,6 +98,7 @@ class Observation:
     uncertainty_hdu: int | None = None
     barycorr_d: float | None = None
     remarks: tuple[str, ...] = ()
+    content: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -204,7 +207,7 @@ class Observation:
 
     @property
     def _file(self) -> FfiFile:
-        return FfiFile(str(self.path))
+        return FfiFile(str(self.path), self.content)
 
 
 def estimate_uncertainty(
@@ -233,7 +236,7 @@ def estimate_uncertainty(
     return np.asarray(sigma, np.float32)
 
 
-def read_observation(path: str | Path) -> Observation:
+def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
     """Return what an FFI's headers say, after checking that the file is whole.
 
     Parameters
@@ -241,11 +244,13 @@ def read_observation(path: str | Path) -> Observation:
     path : str or Path
         An FFI of SPOC or TICA: a file, or its ``https://`` or ``s3://`` address as a str; plain,
         gzipped, or compressed by fpack.
+    keep : bool
+        Keep the file's content in memory (36 MB), so that it isn't opened again for its pixels.
 
     Returns
     -------
     Observation
-        The observation; no image is held.
+        The observation.
 
     Raises
     ------
@@ -257,7 +262,7 @@ def read_observation(path: str | Path) -> Observation:
     ArchiveUnavailableError
         If the server doesn't answer.
     """
-    return observe(FfiFile(str(path)))
+    return observe(FfiFile(str(path)).loaded() if keep else FfiFile(str(path)))
 
 
 def observe(file: FfiFile) -> Observation:
@@ -301,6 +306,7 @@ def observe(file: FfiFile) -> Observation:
         quality=dialect.quality(cards, detector),
         bunit=_unit(cards, dialect),
         barycorr_d=cards.number("BARYCORR") if cards.get("BARYCORR") is not None else None,
+        content=file.content,
     )
     step = file.rounding_step(number) if number in tiled else 0.0
     return replace(found, remarks=tuple(_remarks(found, planes, step)))

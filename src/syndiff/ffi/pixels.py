@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.ffi.dead_pixels import FULL_PIXEL_E_PER_S, NEARLY_FULL, check_alive, find_dead
+from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,19 @@ class FfiPixels:
     saturated: NDArray[np.bool_]
     dead: NDArray[np.uint8]
     is_estimated: bool
+
+    def flags(self) -> NDArray[np.int32]:
+        """Return what the FFI itself says of its pixels.
+
+        Returns
+        -------
+        (ny, nx) int32
+            `DataQuality` bits of dead and of saturated pixels.
+        """
+        flags = np.zeros(self.dead.shape, np.int32)
+        flags[self.dead > 0] |= np.int32(DataQuality.TESS_DEAD)
+        flags[self.saturated] |= np.int32(DataQuality.TESS_SATURATED)
+        return flags
 
 
 def read_ffi_pixels(

@@ -204,7 +204,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import gaussians, rice_encoder
+    from syndiff.kernels import fine_grid, gaussians, rice_encoder
 
     index_1, short_2 = _array("i8", 1), _array("i2", 2)
     double_1, double_2, double_3 = _array("f8", 1), _array("f8", 2), _array("f8", 3)
@@ -215,4 +215,7 @@ def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield gaussians.integrate_sources, sources
     single_2 = _array("f4", 2)
     yield gaussians.warp_bilinear, (single_2, double_2, double_1, single_2)
+    single_3 = _array("f4", 3)
+    fine = (single_3, index_1, single_2, single_2, single_3, single_3)
+    yield fine_grid.sum_block, fine
     yield rice_encoder.encode_rows, (short_2, _array("u1", 1), index_1)

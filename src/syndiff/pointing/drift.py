@@ -94,7 +94,7 @@ class Drift:
 
     @property
     def offset_array(self) -> str:
-        """The offsets as `--multi-offset-array` takes them."""
+        """As the setting `offsets` takes them."""
         return ",".join(f"{value:.3f}" for offset in self.offsets for value in offset)
 
     @property
@@ -234,7 +234,7 @@ def _why_alone(box: FloatArray) -> str:
             "needs a scene of its own"
         )
     spread = max(box[1] - box[0], box[3] - box[2])
-    return f"the shift varies by {spread:.3f} px over the field: use --follow"
+    return f"the shift varies by {spread:.3f} px over the field: use `follow`"
 
 
 def group_offsets(

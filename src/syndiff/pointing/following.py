@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Candidate",
-    "Following",
     "check_detector",
     "displacement_of",
     "doubt_about",
@@ -37,22 +36,6 @@ __all__ = [
 
 _TOLD_DEAD = 1e-3
 # Part of the science pixels, two columns: less says nothing about the WCS.
-
-
-@dataclass(frozen=True)
-class Following:
-    """What templates are to follow.
-
-    Parameters
-    ----------
-    ffis : tuple of str
-        Paths of FFIs.
-    refine : bool
-        Whether their stars decide where they look, not their WCS alone.
-    """
-
-    ffis: tuple[str, ...]
-    refine: bool = False
 
 
 @dataclass(frozen=True)

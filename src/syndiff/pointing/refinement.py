@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import RenderingError
+from syndiff.masks import DataQuality
 from syndiff.templates.template import follow_flux
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from syndiff.sky.displacement import Displacement
     from syndiff.window import Window
 
-__all__ = ["Refinement", "refine_displacement"]
+__all__ = ["Refinement", "refine_displacement", "usable_pixels"]
 
 FloatArray = NDArray[np.float64]
 
@@ -48,6 +49,8 @@ _CLIP_ROUNDS = 6
 _MIN_PIXELS = 128
 _SCALE_RANGE = (0.5, 2.0)
 # Of a square's scale over the median's: outside it holds a variable star or no star.
+_FLAG_REACH_PX = 2
+# Around flagged pixels, the light of what is flagged is wrong too.
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,28 @@ class Refinement:
                 yield f"{name}{i}_{j}", float(value), "[pix] term P_i(x) P_j(y) or its error"
 
 
+def usable_pixels(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell which pixels' light is right, and not beside others whose isn't.
+
+    Parameters
+    ----------
+    quality : (ny, nx) int32
+        `DataQuality` bits of template and FFI.
+
+    Returns
+    -------
+    (ny, nx) bool
+        True where a star tells where it stands.
+    """
+    from scipy.ndimage import binary_dilation
+
+    harmless = DataQuality.MISSING_BAND | DataQuality.HIGH_PROPER_MOTION
+    spoilt = quality & ~np.int32(harmless) != 0
+    # A star that was put back from a catalogue stands for the light that PS1 lost.
+    spoilt &= (quality & DataQuality.REPLACED_STAR == 0) | (quality & DataQuality.NO_COVERAGE != 0)
+    return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))
+
+
 def refine_displacement(
     scene: SceneStrip,
     image: NDArray[np.floating],
@@ -211,8 +236,8 @@ def refine_displacement(
             raise RenderingError(
                 f"no square of {BLOCK_PX} px has stars that tell a shift, of its pixels "
                 f"{100 * good.mean():.0f} % are apart from flagged ones: give a larger region with "
-                "more stars, put saturated stars back (`syndiff process --stars`), or follow its "
-                "WCS, without --refine"
+                "more stars, put saturated stars back (`syndiff process` with `stars`), or "
+                "follow its WCS, without `refine`"
             )
         step = _fit_polynomials(shifts, window)
         total = step if total is None else _sum(total, step)
@@ -222,7 +247,7 @@ def refine_displacement(
             return total, moved
     raise RenderingError(
         f"the shift of its stars doesn't settle after {_ROUNDS} rounds, the last step is "
-        f"({step.x[0]:+.3f}, {step.y[0]:+.3f}) px: follow its WCS, without --refine"
+        f"({step.x[0]:+.3f}, {step.y[0]:+.3f}) px: follow its WCS, without `refine`"
     )
 
 
@@ -250,13 +275,13 @@ def _check_size(total: Refinement) -> None:
     if largest > MAX_SHIFT_PX:
         raise RenderingError(
             f"its stars seem to stand {largest:.2f} px from where its WCS puts them, up to "
-            f"{MAX_SHIFT_PX:g} px can be told: check its WCS, or follow it without --refine"
+            f"{MAX_SHIFT_PX:g} px can be told: check its WCS, or follow it without `refine`"
         )
     error = float(np.hypot(total.x_error[0], total.y_error[0]))
     if not error <= MAX_ERROR_PX:
         raise RenderingError(
             f"its stars tell the shift to {error:.3f} px only, {MAX_ERROR_PX} are needed: give a "
-            "larger region with more stars, or follow its WCS, without --refine"
+            "larger region with more stars, or follow its WCS, without `refine`"
         )
 
 

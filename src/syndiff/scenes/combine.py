@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from syndiff.config import Background
+    from syndiff.settings import Settings
     from syndiff.sky.sharing import LostCells, Sharing
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.reduction import ReducedSkycell
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COARSE_PLANES",
-    "CombineConfig",
     "Contribution",
     "combine",
     "contribute_nothing",
@@ -62,30 +61,6 @@ _BRIGHT_SIGMAS = 20.0
 
 _RIM_SIGMAS = 10.0
 """Flux of cells on a hole's rim that tell of more light in it, over their noise."""
-
-
-@dataclass(frozen=True)
-class CombineConfig:
-    """What counts as a skycell's light.
-
-    Parameters
-    ----------
-    background : {"matched", "sep", "none"}
-        ``none`` adds undetected light and the background level to the detected light.
-    ignore_mask_bits : int
-        PS1 mask bits that the reduction left out.
-    diffuse_arcsec : float
-        Width of the Gaussian that smooths undetected light before it is added to the detected
-        light; 0 leaves it out.
-    star_scale_mag : float, optional
-        AB magnitude of the composite less TESS magnitude, for stars that are put back; None to
-        measure it.
-    """
-
-    background: Background
-    ignore_mask_bits: int
-    diffuse_arcsec: float = 0.0
-    star_scale_mag: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +157,7 @@ def combine(
     skycell: Skycell,
     sharing: Sharing,
     holes: Mapping[str, NDArray[np.uint8] | int],
-    config: CombineConfig,
+    settings: Settings,
     stars: PlacedStars | None = None,
 ) -> Contribution:
     """Combine the bands of a skycell and take its share of the overlaps.
@@ -198,7 +173,7 @@ def combine(
     holes : mapping of str to (n2y, n2x) uint8 or int
         For each neighbour that lacks valid data somewhere, `invalid_bands` of it; 15 for a
         neighbour that is absent. Where a neighbour has no data, this skycell takes its share.
-    config : CombineConfig
+    settings : Settings
         What counts as light.
     stars : PlacedStars, optional
         Catalogue stars near the skycell: those that PS1 saturates are put right.
@@ -213,12 +188,12 @@ def combine(
     RenderingError
         If stars can't be put back.
     """
-    light = _light_of(reduced, config, with_stars=stars is not None)
-    flags = _own_flags(reduced, config.ignore_mask_bits)
+    light = _light_of(reduced, settings, with_stars=stars is not None)
+    flags = _own_flags(reduced, settings.left_out_bits)
     invalid = invalid_bands(reduced.valid)
     put = None
     if stars is not None and isinstance(light, _PlaneLight):
-        put = _replace(light.planes, reduced, stars, config)
+        put = _replace(light.planes, reduced, stars, settings)
         _accept(put, reduced.bands, invalid, flags)
     noise_flux = _cell_noise(reduced)
     total, bright = light.weigh(invalid, _BRIGHT_SIGMAS * noise_flux)
@@ -243,7 +218,7 @@ def combine(
         _share_anew(lost, (there, bits), _stand_ins(reduced, bright), share, total, coarse=coarse)
     coarse.doubts[0] += _coarse_sums(hidden, share[hidden] * hidden_flux, coarse.full.shape)
     coarse.doubts[0] += speckled_light(total, _lost_pixels(reduced, coarse.full), coarse.shares)
-    planes = _coarse_planes(reduced, coarse, config)
+    planes = _coarse_planes(reduced, coarse, settings)
     if put is None:
         return Contribution(total, planes, flags, None, None)
     total += share * put.added
@@ -376,7 +351,7 @@ def _bits_of(bands: tuple[str, ...]) -> np.uint8:
 
 
 def _replace(
-    light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, config: CombineConfig
+    light: FloatPlane, reduced: ReducedSkycell, stars: PlacedStars, settings: Settings
 ) -> Replacement:
     """Take saturated stars out of the bands' light, which is modified, and find what to put."""
     absent = ALL_BANDS & ~int(_bits_of(reduced.bands))
@@ -387,7 +362,7 @@ def _replace(
         mask=reduced.mask,
         valid=reduced.valid,
         stars=stars,
-        scale_mag=config.star_scale_mag,
+        scale_mag=settings.star_scale,
     )
 
 
@@ -466,11 +441,11 @@ def contribute_nothing(
 
 
 def _light_of(
-    reduced: ReducedSkycell, config: CombineConfig, *, with_stars: bool
+    reduced: ReducedSkycell, settings: Settings, *, with_stars: bool
 ) -> _CodeLight | _PlaneLight:
     """Return the light of a skycell: as codes, unless something is to be added or taken out."""
     bands = np.array([BANDS.index(band) for band in reduced.bands], np.int64)
-    with_faint = config.background == "none" or bool(config.diffuse_arcsec)
+    with_faint = settings.background == "none" or bool(settings.diffuse)
     if not with_faint and not with_stars:
         patterns = np.ascontiguousarray(reduced.light.transpose(1, 2, 0)).view(np.uint16)
         tables = np.stack([asinh_table(sigma) for sigma in reduced.light_sigma])
@@ -479,16 +454,16 @@ def _light_of(
     for k, band in enumerate(bands):
         asinh_decode(reduced.light[k], reduced.light_sigma[k], out=planes[band])
         if with_faint:
-            planes[band] += _spread(_faint_light(reduced, k, config), planes.shape[1:])
+            planes[band] += _spread(_faint_light(reduced, k, settings), planes.shape[1:])
     return _PlaneLight(planes)
 
 
-def _faint_light(reduced: ReducedSkycell, k: int, config: CombineConfig) -> FloatPlane:
+def _faint_light(reduced: ReducedSkycell, k: int, settings: Settings) -> FloatPlane:
     """Return what one band adds to the detected light, on 8" cells."""
     faint = asinh_decode(reduced.faint[k], reduced.faint_sigma[k])
     count = reduced.count[k]
-    if config.background != "none":
-        return smooth_faint_light(faint, count, config.diffuse_arcsec)
+    if settings.background != "none":
+        return smooth_faint_light(faint, count, settings.diffuse)
     rows, columns = faint.shape
     level = np.repeat(np.repeat(reduced.level[k], 8, 0), 8, 1)[:rows, :columns]
     return np.asarray(faint + level * count, np.float32)
@@ -587,12 +562,12 @@ def _to_coarse(planes: NDArray[np.bool_] | FloatPlane) -> FloatPlane:
     return np.asarray(blocks.mean(axis=(2, 4)), np.float32)
 
 
-def _coarse_planes(reduced: ReducedSkycell, coarse: _Coarse, config: CombineConfig) -> FloatPlane:
+def _coarse_planes(reduced: ReducedSkycell, coarse: _Coarse, settings: Settings) -> FloatPlane:
     """Return `COARSE_PLANES` of a skycell."""
     full, shares = coarse.full, coarse.shares
     planes = np.zeros((len(COARSE_PLANES), *full.shape), np.float32)
     valid = np.zeros((len(BANDS), *full.shape), np.float32)
-    counted = counted_variance(reduced, config.background, config.diffuse_arcsec)
+    counted = counted_variance(reduced, settings.background, settings.diffuse)
     detected, undetected = counted[0], np.float32(counted[1])
     for k, band in enumerate(reduced.bands):
         b = BANDS.index(band)
@@ -608,7 +583,7 @@ def _coarse_planes(reduced: ReducedSkycell, coarse: _Coarse, config: CombineConf
     planes[3] = coarse.plain * full
     for weight, share, count in zip(_WEIGHTS, shares, valid, strict=True):
         planes[4] += np.float32(weight) * share * (full - count)
-    left_out = left_out_light(reduced, config.background, config.diffuse_arcsec)
+    left_out = left_out_light(reduced, settings.background, settings.diffuse)
     planes[5:7] = coarse.plain * left_out
     planes[-len(DOUBTS) :] = coarse.doubts
     return planes

@@ -449,8 +449,8 @@ class SceneRecord:
         reason = self.lack(window)
         if reason:
             raise MissingInputError(
-                f"{reason}: run `{self.content.command}` for it first (with the same --roi or "
-                "--target)"
+                f"{reason}: run `{self.content.command}` for it first (with the same `roi` or "
+                "`target`)"
             )
         needed = self._needed(window)
         rows = tuple(row for row in self.content.skycells if row.name in needed)

@@ -17,9 +17,9 @@ from syndiff.scenes.prf_grid import SAMPLES_PER_PX, SIDE, PrfGrid
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from syndiff.config import SceneConfig
     from syndiff.ffi.observation import Frame
     from syndiff.scenes.metadata import ResponseRecord
+    from syndiff.settings import Settings
     from syndiff.storage.place import Place
 
 __all__ = [
@@ -54,6 +54,10 @@ _EDGE_PX = 0.5
 
 class Response(Protocol):
     """The response of the CCD's pixels to a point source, varying over the frame."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of what was measured; empty for a formula."""
 
     @property
     def cut(self) -> float:
@@ -154,7 +158,7 @@ def spectral_cut(sigma_px: float) -> float:
             return quarter / 4
     raise ConfigError(
         f"a response of {sigma_px:.3f} TESS pixels (standard deviation) is too sharp for the "
-        f"scene: it needs more than {MAX_CUT:g} cycles per pixel; give a larger psf-sigma "
+        f"scene: it needs more than {MAX_CUT:g} cycles per pixel; give a larger `psf_sigma` "
         "(30 PS1 pixels always work)"
     )
 
@@ -177,6 +181,8 @@ class GaussianResponse:
         If the Gaussian is too sharp or too wide for the scene.
     """
 
+    digest = ""
+
     def __init__(self, frame: Frame, sigma_px: float) -> None:
         self._variance = sigma_px**2
         self.sigma_px = float(sigma_px)
@@ -188,14 +194,14 @@ class GaussianResponse:
         if self.reach_px > REACH_PX:
             most = sigma_px * (REACH_PX - 0.5) / (self.reach_px - 0.5)
             raise ConfigError(
-                f"psf-sigma {sigma_px} (PS1 pixels) is too wide: light would reach "
+                f"`psf_sigma` {sigma_px} (PS1 pixels) is too wide: light would reach "
                 f"{self.reach_px:.1f} TESS pixels, and {REACH_PX} are provided for; give "
                 f"{math.floor(most)} or less"
             )
         try:
             self.cut = spectral_cut(sigma_px * float(scales.min()))
         except ConfigError as error:
-            raise ConfigError(f"psf-sigma {sigma_px} (PS1 pixels): {error}") from error
+            raise ConfigError(f"`psf_sigma` {sigma_px} (PS1 pixels): {error}") from error
 
     def record(self, nodes_per_px: int, margin_px: int) -> GaussianRecord:
         """Return what it is, and how it is rendered.
@@ -326,6 +332,7 @@ class PrfResponse:
             self._nodes = _ended(taper(self._nodes))
         self.discarded = discarded
         self._origin = grid.name, grid.source, grid.digest
+        self.digest = grid.digest
         self._key = b""
         self._waves: tuple[NDArray[np.complex128], ...] = ()
         self._transforms: dict[tuple[int, int], NDArray[np.complex128]] = {}
@@ -453,17 +460,21 @@ def _axis_weights(
     return [(patch, 1 - part, 1 / step), (patch + 1, part, -1 / step)]
 
 
-def response_for(frame: Frame, config: SceneConfig, measured: Place) -> Response:
+def response_for(
+    frame: Frame, settings: Settings, measured: Place, prf_digest: str | None = None
+) -> Response:
     """Return the response that a scene is made with.
 
     Parameters
     ----------
     frame : Frame
         Pixel grid of the FFI.
-    config : SceneConfig
+    settings : Settings
         Which response.
     measured : Place
         Where the measured responses of the CCD are kept (`Layout.pixel_response`).
+    prf_digest : str, optional
+        Digest of those that are wanted; any if not given.
 
     Returns
     -------
@@ -475,14 +486,14 @@ def response_for(frame: Frame, config: SceneConfig, measured: Place) -> Response
     ConfigError
         If a Gaussian is too sharp or too wide.
     ResponseError
-        If the measured responses are not those of the configuration, damaged or too noisy.
+        If the measured responses are not those that are wanted, damaged or too noisy.
     """
-    if config.psf == "gaussian":
-        return GaussianResponse(frame, config.psf_sigma_px)
+    if settings.psf == "gaussian":
+        return GaussianResponse(frame, settings.psf_sigma)
     grid = PrfGrid.unpack(measured.read(), measured)
-    if grid.digest != config.prf_digest:
+    if prf_digest is not None and grid.digest != prf_digest:
         raise ResponseError(
-            f"{measured} holds the pixel responses {grid.digest}, {config.prf_digest} are wanted: "
+            f"{measured} holds the pixel responses {grid.digest}, {prf_digest} are wanted: "
             "another run has replaced them; run `syndiff process` again"
         )
     return PrfResponse(grid)

@@ -147,7 +147,7 @@ def lost_part(grid: PrfGrid, cut: float, changes: NDArray[np.float64]) -> float:
         raise ResponseError(
             f"{grid.source}: what the pixel responses of all places have beyond {cut:g} cycles per "
             f"pixel is {common:.1e} of their peak, at most {STRUCTURE_TOLERANCE:g} can be left "
-            "out: they are sharper than TESS's or not pixel responses; give another --prf-dir"
+            "out: they are sharper than TESS's or not pixel responses; give another `prf_dir`"
         )
     row, column = np.unravel_index(each.argmax(), each.shape)
     if each[row, column] > NOISE_TOLERANCE:
@@ -155,7 +155,7 @@ def lost_part(grid: PrfGrid, cut: float, changes: NDArray[np.float64]) -> float:
             f"{grid.source}: what the pixel response at row {grid.y[row] + 1:g}, column "
             f"{grid.x[column] + 1:g} has beyond {cut:g} cycles per pixel is "
             f"{each[row, column]:.1e} of its peak, at most {NOISE_TOLERANCE:g} of noise can be "
-            "left out: get that file again, or give another --prf-dir"
+            "left out: get that file again, or give another `prf_dir`"
         )
     logger.info(
         "prf %s: cut at %g cycles per pixel, which leaves out up to %.1e of the peak (noise), "

@@ -76,12 +76,12 @@ class PrfGrid:
         if self.samples.shape != wanted:
             raise ResponseError(
                 f"{self.source}: pixel responses have the shape {self.samples.shape}, {wanted} "
-                "belongs to their grid: give another --prf-dir"
+                "belongs to their grid: give another `prf_dir`"
             )
         if not ((np.diff(self.x) > 0).all() and (np.diff(self.y) > 0).all()):
             raise ResponseError(
                 f"{self.source}: the grid's pixels are not in ascending order (x {self.x}, "
-                f"y {self.y}): give another --prf-dir"
+                f"y {self.y}): give another `prf_dir`"
             )
         for j, i in np.ndindex(wanted[:2]):
             check_samples(self.samples[j, i], f"{self.source} at pixel ({self.x[i]}, {self.y[j]})")
@@ -157,7 +157,7 @@ def check_samples(samples: NDArray[np.float64], source: str) -> None:
     if samples.shape != (SIDE, SIDE):
         raise ResponseError(
             f"{source}: the image is {' x '.join(map(str, samples.shape))}, a pixel response is "
-            f"{SIDE} x {SIDE}: give another --prf-dir"
+            f"{SIDE} x {SIDE}: give another `prf_dir`"
         )
     bad = int((~np.isfinite(samples)).sum())
     if bad:

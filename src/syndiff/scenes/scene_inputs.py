@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +22,8 @@ from syndiff.scenes.metadata import (
     TileRow,
     read_scene_metadata,
 )
-from syndiff.scenes.prf import response_for
 from syndiff.scenes.scene import SceneRenderer
 from syndiff.scenes.store import SCENE_FORMAT
-from syndiff.sky.mapping_files import read_mapping
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory
 from syndiff.stacks.provenance import FileOrigin
@@ -37,84 +35,49 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from syndiff.config import ReductionConfig, SceneConfig
     from syndiff.layout import Layout
+    from syndiff.scenes.prf import Response
     from syndiff.scenes.store import SceneStore
+    from syndiff.settings import Settings
     from syndiff.sky.mapping import Mapping, Member
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.atlas import AtlasRecord
-    from syndiff.stacks.inventory import InventoryEntry
     from syndiff.stars.scale import StarScale
 
-__all__ = ["SceneInputs", "SceneJob"]
+__all__ = ["SceneInputs"]
 
 
-@dataclass(frozen=True)
-class SceneJob:
-    """What every task of the stage shares; small, so that it can go to workers.
+class SceneInputs:
+    """What a scene is made from: a CCD's mapping, inventory, atlas records and stars, as they are.
 
     Parameters
     ----------
     layout : Layout
         Where everything lies.
-    reduction : ReductionConfig
-        Which reduction of the skycells.
-    config : SceneConfig
-        How they become a scene.
-    limit : int, optional
-        Use the skycells of the first projections only.
-    """
-
-    layout: Layout
-    reduction: ReductionConfig
-    config: SceneConfig
-    limit: int | None = None
-
-
-class SceneInputs:
-    """What a scene is made from: mapping, inventory and atlas records of one CCD.
-
-    Parameters
-    ----------
-    job : SceneJob
-        What is to be made.
+    settings : Settings
+        Which reduction, how it becomes a scene, and from how many projections.
     mapping : Mapping
         The CCD's skycells.
-    entries : dict of str to InventoryEntry
-        What the inventory says of them, by name.
+    response : Response
+        The response of its pixels.
     """
 
-    def __init__(self, job: SceneJob, mapping: Mapping, entries: dict[str, InventoryEntry]) -> None:
-        self.job = job
+    def __init__(
+        self, layout: Layout, settings: Settings, mapping: Mapping, response: Response
+    ) -> None:
+        self.settings = settings
         self.mapping = mapping
-        self.entries = entries
-        self.atlas = Atlas(job.layout.atlas, job.layout.detector)
-        self.stars = (
-            StarInput.read(job.layout, mapping.reference) if job.config.stars != "none" else None
-        )
-        self._response = response_for(mapping.frame, job.config, job.layout.pixel_response)
+        self.entries = Inventory.read(layout.inventory, settings).entries
+        self.atlas = Atlas(layout.atlas, layout.detector)
+        self.stars = StarInput.read(layout, mapping.reference) if settings.stars != "none" else None
+        self._layout = layout
+        self._response = response
+        self._config = settings.scene(response.digest).to_dict()
         self._grid = TileGrid(mapping.frame.science)
         self._records: dict[str, AtlasRecord] = {}
         self._around: dict[tuple[int, int], tuple[Member, ...]] = {}
-        self.members = self._limited(job.limit)
+        self.members = self._limited(settings.limit)
         self.kept = frozenset(member.skycell.name for member in self.members)
-
-    @classmethod
-    def read(cls, job: SceneJob) -> SceneInputs:
-        """Read them for a job.
-
-        Parameters
-        ----------
-        job : SceneJob
-            What is to be made.
-
-        Returns
-        -------
-        SceneInputs
-            The inputs as they are now.
-        """
-        mapping = read_mapping(job.layout)
-        return cls(job, mapping, Inventory.read(job.layout.inventory, job.reduction).entries)
 
     @property
     def stamp(self) -> str:
@@ -137,7 +100,7 @@ class SceneInputs:
             Its record.
         """
         if skycell.name not in self._records:
-            key = self.atlas.key(skycell, self.job.reduction)
+            key = self.atlas.key(skycell, self.settings)
             self._records[skycell.name] = self.atlas.read_record(key)
         return self._records[skycell.name]
 
@@ -158,7 +121,7 @@ class SceneInputs:
         Returns
         -------
         str
-            The inventory's, 'limited' where --limit leaves it out, or 'unknown'.
+            The inventory's, 'limited' where `limit` leaves it out, or 'unknown'.
         """
         if name not in self.kept:
             return "limited"
@@ -196,20 +159,20 @@ class SceneInputs:
             If some are not in the inventory, or failed.
         """
         needed = [name for name in self.needed(window) if name in self.kept]
-        arguments = self.job.layout.detector.arguments
+        arguments = self._layout.detector.arguments
         unknown = [name for name in needed if name not in self.entries]
         if unknown:
             raise MissingInputError(
                 f"{len(unknown)} of {len(needed)} skycells are not in the inventory yet, "
                 f"{unknown[0]} among them: run `syndiff download {arguments}` first, with the same "
-                "--roi or --target, --background and --ignore-mask-bits"
+                "`roi` or `target`, `background` and `ignore_mask_bits`"
             )
         failed = [name for name in needed if self.entries[name].state == "failed"]
         if failed and not allow_partial:
             raise RenderingError(
                 f"{len(failed)} of {len(needed)} skycells failed, {failed[0]} among them "
                 f"({self.entries[failed[0]].message}): run `syndiff download {arguments}` "
-                "again, or pass --allow-partial for templates that are flagged there"
+                "again, or pass `allow_partial` for templates that are flagged there"
             )
 
     def is_partial(self, window: Window) -> bool:
@@ -254,7 +217,7 @@ class SceneInputs:
         """
         content = None
         with contextlib.suppress(MissingInputError, RenderingError):  # written anew at the end
-            content = read_scene_metadata(self.job.layout)
+            content = read_scene_metadata(self._layout)
         if content is None or content.digest != self.scene_digest:
             content = self._metadata(renderer, [], [], set())
         return SceneRecord(content, self.mapping, store.rendered())
@@ -316,8 +279,8 @@ class SceneInputs:
                 "format": SCENE_FORMAT,
                 "frame": self.mapping.frame.digest,
                 "tessellation": self.mapping.tessellation_digest,
-                "config": self.job.config.to_dict(),
-                "reduction": self.job.reduction.to_dict(),
+                "config": self._config,
+                "reduction": self.settings.reduction.to_dict(),
                 "weights": dict(zip(BANDS, BAND_WEIGHTS, strict=True)),
             }
         )
@@ -383,8 +346,8 @@ class SceneInputs:
             ccd=detector.ccd,
             ffi=self.mapping.reference.name,
             frame_digest=self.mapping.frame.digest,
-            config=self.job.config.to_dict(),
-            reduction=self.job.reduction,
+            config=self._config,
+            reduction=self.settings.reduction,
             response=renderer.response.record(renderer.nodes_per_px, renderer.margin_px),
         )
 

@@ -194,7 +194,7 @@ class SceneStore:
         if (self.rendered()[self._grid.covering(window).slices] == 0).any():
             raise MissingInputError(
                 f"the scene {self._place} is not rendered for all of the window {window}: run "
-                f"`{self._command()}` for it first (with the same --roi or --target)"
+                f"`{self._command()}` for it first (with the same `roi` or `target`)"
             )
 
     def write(
@@ -328,7 +328,7 @@ class SceneStore:
     def _damage(self, what: str) -> RenderingError:
         return RenderingError(
             f"the scene {self._place} is damaged ({what}): make it again with `syndiff process "
-            "SECTOR CAMERA CCD --overwrite`"
+            "SECTOR CAMERA CCD` with `overwrite`"
         )
 
     def _command(self) -> str:

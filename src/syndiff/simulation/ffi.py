@@ -42,6 +42,7 @@ __all__ = [
     "tesswcs_cards",
     "wcs_of",
     "write_ffi",
+    "zodiacal_light",
 ]
 
 F64 = NDArray[np.float64]
@@ -382,7 +383,7 @@ def write_ffi(sources: Sources, config: FfiConfig, directory: Path, *, seed: int
 def _draw(sources: Sources, config: FfiConfig) -> F64:
     """Return the noiseless image in e-/s, collateral pixels included."""
     image = np.zeros(FFI_SHAPE)
-    image[SCIENCE.slices] = _sky(config)
+    image[SCIENCE.slices] = zodiacal_light(config)
     offset = (
         config.pointing_px[0] + config.jitter_px[0],
         config.pointing_px[1] + config.jitter_px[1],
@@ -398,8 +399,19 @@ def _draw(sources: Sources, config: FfiConfig) -> F64:
     return image
 
 
-def _sky(config: FfiConfig) -> F64:
-    """Return zodiacal light with a gradient, e-/s, over the science pixels."""
+def zodiacal_light(config: FfiConfig) -> F64:
+    """Return zodiacal light with a gradient over the science pixels.
+
+    Parameters
+    ----------
+    config : FfiConfig
+        The FFI.
+
+    Returns
+    -------
+    (2048, 2048) float64
+        e-/s in each pixel.
+    """
     ny, nx = SCIENCE.shape
     y, x = np.ogrid[-1 : 1 : ny * 1j, -1 : 1 : nx * 1j]
     return np.asarray(config.sky_e_per_s * (1 + 0.07 * x + 0.03 * y + 0.02 * x * y))

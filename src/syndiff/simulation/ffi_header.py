@@ -11,7 +11,15 @@ from syndiff.constants import DAY_S, FRAME_CYCLE_S, FRAME_S
 if TYPE_CHECKING:
     from syndiff.simulation.ffi import FfiConfig
 
-__all__ = ["DUTY", "READ_NOISE_E", "spoc_header", "spoc_primary", "tica_header"]
+__all__ = [
+    "BTJD_ZERO_UTC",
+    "DUTY",
+    "READ_NOISE_E",
+    "spoc_header",
+    "spoc_primary",
+    "tica_header",
+    "utc",
+]
 
 DUTY = 0.792
 """Time on source over cadence: read out and cosmic ray mitigation take the rest."""
@@ -19,7 +27,7 @@ DUTY = 0.792
 READ_NOISE_E = 8.5
 """Noise of one read."""
 
-_BTJD_ZERO_UTC = datetime(2014, 12, 8, 12, tzinfo=UTC) - timedelta(seconds=69.184)
+BTJD_ZERO_UTC = datetime(2014, 12, 8, 12, tzinfo=UTC) - timedelta(seconds=69.184)
 _OUTPUTS = "ABCD"
 
 
@@ -33,11 +41,23 @@ def _wcs_header(config: "FfiConfig") -> fits.Header:
 
 def _times(config: "FfiConfig") -> tuple[float, float]:
     """Return start and end in days since JD 2457000 (TDB)."""
-    start = (config.start_time - _BTJD_ZERO_UTC).total_seconds() / DAY_S
+    start = (config.start_time - BTJD_ZERO_UTC).total_seconds() / DAY_S
     return start, start + config.cadence_s / DAY_S
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Return a date as headers have it.
+
+    Parameters
+    ----------
+    moment : datetime
+        UTC.
+
+    Returns
+    -------
+    str
+        ISO 8601 to the millisecond.
+    """
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
@@ -69,7 +89,7 @@ def spoc_primary(config: "FfiConfig") -> fits.Header:
             ("CAMERA", d.camera, "Camera number"),
             ("CCD", d.ccd, "CCD chip number"),
             ("FFIINDEX", config.cadence, "number of FFI cadence interval"),
-            ("DATE-OBS", _utc(start), "TSTART as UTC calendar date"),
+            ("DATE-OBS", utc(start), "TSTART as UTC calendar date"),
             ("TSTART", _times(config)[0], "observation start time in BTJD"),
             ("TSTOP", _times(config)[1], "observation stop time in BTJD"),
         ]
@@ -114,10 +134,10 @@ def spoc_header(config: "FfiConfig", plane: str) -> fits.Header:
             ("LIVETIME", (tstop - tstart) * DUTY, "[d] TELAPSE multiplied by DEADC"),
             ("TSTART", tstart, "observation start time in BTJD"),
             ("TSTOP", tstop, "observation stop time in BTJD"),
-            ("DATE-OBS", _utc(start), "TSTART as UTC calendar date"),
+            ("DATE-OBS", utc(start), "TSTART as UTC calendar date"),
             (
                 "DATE-END",
-                _utc(start + timedelta(seconds=config.cadence_s)),
+                utc(start + timedelta(seconds=config.cadence_s)),
                 "TSTOP as UTC calendar date",
             ),
             ("DEADC", DUTY, "deadtime correction"),

@@ -207,8 +207,8 @@ def _fill(
     if max(counts) > 10:
         raise ConfigError(
             f"the field needs {counts[0]} x {counts[1]} skycells of {size} px in one projection, "
-            "names hold 10 x 10: give a smaller field (--size up to 70 or so), real skycells "
-            "(--skycells) or, from Python, a larger cell_px"
+            "names hold 10 x 10: give a smaller field (`size` up to 70 or so), real skycells "
+            "(`skycells`) or, from Python, a larger cell_px"
         )
     # Pixels of the plane whose 1-based reference pixel is (0, 0), counted from 0.
     starts = [

@@ -28,7 +28,14 @@ from syndiff.simulation.sources import Sources, unit_vectors
 from syndiff.simulation.truth import seeing_nodes
 from syndiff.window import Window
 
-__all__ = ["PrfConfig", "draw_sources", "write_prf_files"]
+__all__ = [
+    "PrfConfig",
+    "add_gaussians",
+    "draw_sources",
+    "response_shares",
+    "source_parts",
+    "write_prf_files",
+]
 
 F64 = NDArray[np.float64]
 
@@ -115,8 +122,16 @@ class PrfConfig:
         )
 
 
-def _add(image: F64, blobs: F64) -> None:
-    """Add Gaussians (as `add_integrated` takes them), the broad ones by fewer nodes."""
+def add_gaussians(image: F64, blobs: F64) -> None:
+    """Add Gaussians, the broad ones by fewer nodes.
+
+    Parameters
+    ----------
+    image : (ny, nx) float64
+        Flux per pixel; modified.
+    blobs : (n, 6) float64
+        As `add_integrated` takes them.
+    """
     xx, xy, yy = blobs[:, 3:].T
     narrowest = np.sqrt((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy))
     group = np.digitize(narrowest, list(_QUADRATURE))
@@ -182,7 +197,7 @@ def _samples(gaussians: F64) -> F64:
             star = np.array([middle - i, middle - j]) / _SAMPLES
             blobs = np.column_stack([star + gaussians[:, 1:3], gaussians[:, [0, 3, 4, 5]]])
             image = np.zeros((_PIXELS, _PIXELS))
-            _add(image, blobs)
+            add_gaussians(image, blobs)
             out[:, j, :, i] = image
     return out.reshape(_PIXELS * _SAMPLES, _PIXELS * _SAMPLES)
 
@@ -273,13 +288,13 @@ def draw_sources(
     ny, nx = window.shape
     near = (x > -_REACH_PX) & (x < nx + _REACH_PX) & (y > -_REACH_PX) & (y < ny + _REACH_PX)
     image = np.zeros(window.shape)
-    for chosen, flux, blur in _parts(sources[near], places[near], wcs, seeing):
-        for share in _shares(places[near][chosen], config):
+    for chosen, flux, blur in source_parts(sources[near], places[near], wcs, seeing):
+        for share in response_shares(places[near][chosen], config):
             blobs = np.column_stack([x[near][chosen], y[near][chosen], flux, blur])
             blobs[:, :3] += np.column_stack([share[:, 1:3], 0 * flux])
             blobs[:, 2] *= share[:, 0]
             blobs[:, 3:] += share[:, 3:]
-            _add(image, blobs[share[:, 0] > 0])
+            add_gaussians(image, blobs[share[:, 0] > 0])
     return image
 
 
@@ -287,8 +302,21 @@ _REACH_PX = 40.0
 # Farther than a galaxy's outskirts shine.
 
 
-def _shares(places: F64, config: PrfConfig) -> Iterator[F64]:
-    """Yield the Gaussians of the response at some places, (n, 6): share, shift, covariance."""
+def response_shares(places: F64, config: PrfConfig) -> Iterator[F64]:
+    """Yield the Gaussians of the response at some places.
+
+    Parameters
+    ----------
+    places : (n, 2) float64
+        x, y (px).
+    config : PrfConfig
+        The response.
+
+    Yields
+    ------
+    (n, 6) float64
+        Share, displacement x, y (px), covariance xx, xy, yy (px^2).
+    """
     axes = [np.array(nodes) - 1.0 for nodes in (PRF_ROWS, PRF_COLUMNS)]
     for j, row in enumerate(PRF_ROWS):
         down = np.interp(places[:, 1], axes[0], np.arange(len(PRF_ROWS)) == j)
@@ -302,12 +330,40 @@ def _shares(places: F64, config: PrfConfig) -> Iterator[F64]:
                 yield share
 
 
-def _parts(
-    sources: Sources, places: F64, wcs: WCS, seeing: PsfConfig | None
+def source_parts(
+    sources: Sources,
+    places: F64,
+    wcs: WCS,
+    seeing: PsfConfig | None,
+    *,
+    extra_arcsec2: float = 0.0,
 ) -> Iterator[tuple[NDArray[np.int64], F64, F64]]:
-    """Yield indices, flux and blur (n, 3: xx, xy, yy in px^2) of parts of sources."""
+    """Yield sources as parts, each blurred by one Gaussian.
+
+    Parameters
+    ----------
+    sources : Sources
+        The sky.
+    places : (n, 2) float64
+        Where they stand, px.
+    wcs : astropy.wcs.WCS
+        Of the image.
+    seeing : PsfConfig or None
+        As of `draw_sources`.
+    extra_arcsec2 : float
+        Variance of a round Gaussian on the sky that widens all of them, without `seeing`.
+
+    Yields
+    ------
+    index : (k,) int64
+        Of the sources.
+    flux : (k,) float64
+        Of their part.
+    blur : (k, 3) float64
+        Its covariance xx, xy, yy (px^2).
+    """
     if seeing is None:
-        flux, variance = sources.composite_flux[:, None], np.zeros((len(sources), 1))
+        flux, variance = sources.composite_flux[:, None], np.full((len(sources), 1), extra_arcsec2)
     else:
         flux, variance = seeing_nodes(sources, seeing)
         variance = variance + PS1_PIXEL_ARCSEC**2 / 12 - _TAKEN_OUT_ARCSEC2

@@ -1,7 +1,6 @@
 """Plan a simulation from a few choices, make it on disk, load it again."""
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,14 +81,14 @@ class SimulationConfig:
     ffi : FfiConfig
         How TESS saw it.
     skycells : tuple of Skycell
-        Skycells of the archive.
+        Skycells of the archive; none for a sky without one, of any size.
     field : Window
         FFI pixels that the skycells are meant to cover.
 
     Raises
     ------
     ConfigError
-        If there is no skycell, or two have one name.
+        If two skycells have one name.
     """
 
     sky: SkyConfig
@@ -100,8 +99,6 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         names = {cell.name for cell in self.skycells}
-        if not names:
-            raise ConfigError("a simulation needs skycells: give at least one")
         if len(names) < len(self.skycells):
             raise ConfigError(f"{len(self.skycells)} skycells have {len(names)} names only")
 
@@ -184,16 +181,13 @@ class Simulation:
 
     @property
     def star_catalogue(self) -> Path:
-        """The ECSV of stars as Gaia would list them, for `--stars`."""
+        """The ECSV of stars as Gaia would list them, for `stars`."""
         return self.directory / "gaia_stars.ecsv"
 
     @property
-    def pipeline_command(self) -> str:
-        """The command that makes the field's template, with everything kept in the directory."""
-        words = ("syndiff", "pipeline", self.ffi, self.catalogue, "--archive", self.archive)
-        more = ("--data-root", self.directory / "data", "--roi", self.config.field)
-        prf = ("--psf", "prf", "--prf-dir", self.prf) if self.config.ffi.prf else ()
-        return shlex.join(str(word) for word in (*words, *more, *prf))
+    def series(self) -> Path:
+        """Folder of a series of frames, if one was made."""
+        return self.directory / "series"
 
     @cached_property
     def sources(self) -> Sources:
@@ -299,14 +293,14 @@ def simulate(
         If something can't be written.
     """
     simulation = Simulation(Path(directory), config)
-    borders = [unit_vectors(*skycell_border(cell)) for cell in config.skycells]
-    sources = make_sources(config.sky, Cap.around(np.concatenate(borders), _SKY_MARGIN_DEG))
+    sources = make_sources(config.sky, _cap(config))
     logger.info("%s sources, %s skycells", len(sources), len(config.skycells))
     try:
         simulation.directory.mkdir(parents=True, exist_ok=True)
         write_sources(sources, simulation.stars)
         write_star_catalogue(sources, simulation.star_catalogue, seed=config.sky.seed)
-        write_catalogue(config.skycells, simulation.catalogue)
+        if config.skycells:
+            write_catalogue(config.skycells, simulation.catalogue)
         write_ffi(sources, config.ffi, simulation.directory, seed=config.sky.seed)
         if config.ffi.prf is not None:
             write_prf_files(config.ffi.prf, config.ffi.detector, simulation.prf)
@@ -321,6 +315,16 @@ def simulate(
     record = dump_record(_Record(config), indent=1)
     (simulation.directory / _RECORD).write_bytes(record + b"\n")
     return simulation
+
+
+def _cap(config: SimulationConfig) -> Cap:
+    """Return the part of the sky that has to be there: around the skycells, or the field."""
+    borders = [unit_vectors(*skycell_border(cell)) for cell in config.skycells]
+    if not borders:
+        field, wcs = config.field, wcs_of(config.ffi.wcs_cards)
+        x, y = np.meshgrid(np.linspace(field.x0, field.x1, 9), np.linspace(field.y0, field.y1, 9))
+        borders = [unit_vectors(*wcs.all_pix2world(x.ravel(), y.ravel(), 0))]
+    return Cap.around(np.concatenate(borders), _SKY_MARGIN_DEG)
 
 
 @dataclass(frozen=True)
@@ -348,6 +352,8 @@ def plan_simulation(
     target: tuple[float, float] | None = None,
     size_px: int = 40,
     skycells: Sequence[Skycell] = (),
+    archive: bool = True,
+    faint_mag: float = 24.0,
     psf: PsfModel = "gaussian",
     seed: int = 1,
 ) -> SimulationConfig:
@@ -374,6 +380,10 @@ def plan_simulation(
         Side of the field in FFI pixels.
     skycells : sequence of Skycell, optional
         Skycells of the archive, real ones for example; default: `small_catalogue`.
+    archive : bool
+        Whether there is one; without, the field can be as large as the CCD.
+    faint_mag : float
+        Faintest i magnitude of drawn stars; galaxies reach half a magnitude deeper.
     psf : {"gaussian", "prf"}
         TESS's response: a Gaussian, or one that varies over the CCD, with files as MAST has them.
     seed : int
@@ -408,21 +418,31 @@ def plan_simulation(
         target = skycell_middle(skycells)
     middle = centre_px or (EXAMPLE_CENTRE_PX if target is None else _pixel_of(target, cards))
     x0, y0 = (round(value - (size_px - 1) / 2) for value in middle)
+    if centre_px is None and target is None:  # a field as large as the CCD has to fit on it
+        x0 = max(min(x0, SCIENCE.x1 - size_px), SCIENCE.x0)
+        y0 = max(min(y0, SCIENCE.y1 - size_px), SCIENCE.y0)
     field = Window(x0, y0, x0 + size_px, y0 + size_px)
     if kind == "isolated":
         stars = isolated_stars(cards, field, seed=seed)
         sky = SkyConfig(star_density=0.0, galaxy_density=0.0, stars=stars, seed=seed)
     else:
-        sky = SkyConfig(star_density=15.0 if kind == "crowded" else 1.0, seed=seed)
-    cells = tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
+        density = 15.0 if kind == "crowded" else 1.0
+        sky = SkyConfig(star_density=density, faint_mag=faint_mag, seed=seed)
+    cells = _skycells(skycells, cards, field) if archive else ()
     prf = PrfConfig(noise=float(noise), seed=seed) if psf == "prf" else None
+    seen_from = skycell_middle(cells) if cells else None
     return SimulationConfig(
         sky=sky,
-        stack=StackConfig(noise=noise, artefacts=noise, exposures_centre=skycell_middle(cells)),
+        stack=StackConfig(noise=noise, artefacts=noise, exposures_centre=seen_from),
         ffi=FfiConfig(detector, cards, noise=noise, prf=prf),
         skycells=cells,
         field=field,
     )
+
+
+def _skycells(skycells: Sequence[Skycell], cards: str, field: Window) -> tuple[Skycell, ...]:
+    """Return given skycells, or else made-up ones that cover a field."""
+    return tuple(skycells) or tuple(small_catalogue(wcs_of(cards), field))
 
 
 def _pixel_of(target: tuple[float, float], cards: str) -> tuple[float, float]:

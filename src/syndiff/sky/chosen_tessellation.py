@@ -98,12 +98,12 @@ def read_tessellation(layout: Layout, expected: str) -> Tessellation:
     except GeometryError as error:
         raise GeometryError(
             f"{error}. It is the copy that the mapping of {layout.detector} was made with: make "
-            "both again with `syndiff mapping <FFI> --overwrite`"
+            "both again with `syndiff mapping <FFI>` with `overwrite`"
         ) from error
     if tessellation.digest != expected:
         raise GeometryError(
             f"the mapping of {layout.detector} was made with tessellation {expected}, but "
             f"{kept if kept.exists() else 'the built-in RINGS.V3'} is {tessellation.digest}: make "
-            "it again with `syndiff mapping <FFI> --overwrite`"
+            "it again with `syndiff mapping <FFI>` with `overwrite`"
         )
     return tessellation

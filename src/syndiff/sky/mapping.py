@@ -182,7 +182,7 @@ class Mapping:
         if reached is not None and not self.window.grown(self.margin_px).contains(reached):
             raise MissingInputError(
                 f"of {self.frame.detector} only the pixels {self.window} are mapped (x0,y0,x1,y1): "
-                "run `syndiff mapping <FFI>` first, with the same --roi or --target if you give "
+                "run `syndiff mapping <FFI>` first, with the same `roi` or `target` if you give "
                 "one here; or give a region that lies in those pixels"
             )
         members = self.mapped_under(window)
@@ -293,10 +293,10 @@ def refuse_other_frame(mapping: Mapping, frame: Frame, *, ffi: str) -> None:
     raise ConfigError(
         f"{ffi} has another pixel grid or WCS than {mapping.reference.name}, the reference FFI of "
         f"{frame.detector} in this data root. To replace the reference and what was made with it, "
-        "add --overwrite; to keep both, give another --data-root, with --zarr-output-dir of "
+        "add `overwrite`; to keep both, give another `data_root`, with `atlas` of "
         "`syndiff download` at this one's ps1_skycells_zarr so that nothing is fetched twice; for "
         "a template of this scene at the other FFI's own pointing, run `syndiff downsample "
-        f"{frame.detector.arguments} --follow {ffi}`"
+        f"{frame.detector.arguments}` with `follow` {ffi}"
     )
 
 

@@ -214,11 +214,11 @@ def read_unlocked(layout: Layout) -> Mapping:
     except _DAMAGE as error:
         raise GeometryError(
             f"{layout.skycell_list} or {layout.master_map} is damaged ({error}): make both again "
-            "with `syndiff mapping <FFI> --overwrite`"
+            "with `syndiff mapping <FFI>` and `overwrite`"
         ) from error
     raise GeometryError(
         f"the mapping {layout.mapping} has format {version}, this version reads {FORMAT_VERSION}: "
-        "map again with `syndiff mapping <FFI> --overwrite`"
+        "map again with `syndiff mapping <FFI>` and `overwrite`"
     )
 
 

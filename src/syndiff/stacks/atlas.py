@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from syndiff.config import ReductionConfig
     from syndiff.layout import Detector
+    from syndiff.settings import Settings
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.reduction import ReducedSkycell
     from syndiff.storage.place import Place
@@ -207,14 +207,14 @@ class Atlas:
     place: Place
     detector: Detector | None = None
 
-    def key(self, skycell: Skycell, config: ReductionConfig) -> AtlasKey:
+    def key(self, skycell: Skycell, settings: Settings) -> AtlasKey:
         """Return the key of a reduction.
 
         Parameters
         ----------
         skycell : Skycell
             Name and geometry.
-        config : ReductionConfig
+        settings : Settings
             How it is reduced.
 
         Returns
@@ -224,7 +224,7 @@ class Atlas:
         """
         content = {
             "format_version": FORMAT_VERSION,
-            "reduction": config.to_dict(),
+            "reduction": settings.reduction.to_dict(),
             "skycell": skycell.digest,
         }
         return AtlasKey(skycell.name, digest(content))
@@ -346,7 +346,8 @@ class Atlas:
             if latest.data == record.data:
                 raise AtlasError(
                     f"{key} is complete in {self.place} but for one part: {error}. If it is "
-                    f"lost, run `syndiff download --overwrite` for the CCDs that use {key.name}"
+                    "lost, run `syndiff download` with `overwrite` for the CCDs that use "
+                    f"{key.name}"
                 ) from error
             return read(key, latest)
 
@@ -509,7 +510,7 @@ def _read_arrays(
             array = unpack_array(content, shape, _DTYPES[group])
         except ValueError as error:
             raise AtlasError(
-                f"{place} is damaged ({error}): run `syndiff download --overwrite` for the CCDs "
-                f"that use {record.name}"
+                f"{place} is damaged ({error}): run `syndiff download` with `overwrite` for the "
+                f"CCDs that use {record.name}"
             ) from error
         yield from _unstack(group, array, len(record.bands))

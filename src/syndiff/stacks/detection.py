@@ -8,10 +8,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from syndiff.config import BAND_WEIGHTS, BANDS, ReductionConfig
+from syndiff.config import BAND_WEIGHTS, BANDS, DETECTION_SIGMA
 from syndiff.constants import MAD_TO_SIGMA
 from syndiff.errors import RenderingError
 from syndiff.kernels import detect
+from syndiff.settings import Settings
 from syndiff.stacks.extended import (
     WIDE_CELLS,
     find_extended,
@@ -92,7 +93,7 @@ class Detection:
 def detect_light(
     sums: dict[str, CellSums],
     *,
-    config: ReductionConfig,
+    settings: Settings,
     saturated: NDArray[np.bool_] | None = None,
     name: str = "skycell",
 ) -> Detection:
@@ -102,8 +103,8 @@ def detect_light(
     ----------
     sums : dict of str to CellSums
         The bands present.
-    config : ReductionConfig
-        Method and threshold.
+    settings : Settings
+        Method.
     saturated : (n8y, n8x) bool, optional
         8" cells in which PS1 saturates: what stars scatter around themselves is not extended light.
     name : str
@@ -120,10 +121,10 @@ def detect_light(
         If SEP's buffers overflow.
     """
     sky = _Sky.of(sums)
-    sky.settle(config.threshold_sigma)
+    sky.settle(DETECTION_SIGMA)
     if sky.threshold:
-        sky.widen(config.threshold_sigma, saturated)
-        if config.detection == "sep":
+        sky.widen(DETECTION_SIGMA, saturated)
+        if settings.detection == "sep":
             sky.compact = _mark_with_sep(sky, name)
     detected = sky.detected()
     noise = _noise_correlation(sky.residual, sky.variance, detected, sky.scatter)

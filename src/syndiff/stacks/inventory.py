@@ -16,7 +16,7 @@ from syndiff.storage.zarr_groups import EMPTY_GROUP
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from syndiff.config import ReductionConfig
+    from syndiff.settings import Settings
 
 __all__ = ["Inventory", "InventoryEntry", "State"]
 
@@ -118,14 +118,14 @@ class Inventory:
     _own: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @classmethod
-    def read(cls, place: Place, config: ReductionConfig) -> Inventory:
+    def read(cls, place: Place, settings: Settings) -> Inventory:
         """Return the inventory of one reduction, empty if there is none yet.
 
         Parameters
         ----------
         place : Place
             ``layout.inventory``.
-        config : ReductionConfig
+        settings : Settings
             The reduction.
 
         Returns
@@ -138,7 +138,7 @@ class Inventory:
         AtlasError
             If it can't be read by this version.
         """
-        group = place / digest(config.to_dict())
+        group = place / digest(settings.reduction.to_dict())
         return cls(group, _read_entries(group))
 
     def record(self, entry: InventoryEntry) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syndiff.config import BANDS
-from syndiff.errors import CorruptDownloadError
+from syndiff.errors import CorruptDownloadError, WrongFileError
 from syndiff.stacks.archive import (
     PACKINGS,
     PLANES,
@@ -83,6 +83,8 @@ class KeptFiles:
 
         Raises
         ------
+        WrongFileError
+            If a kept file is whole, but not what it should be.
         StorageError
             If a kept file can't be read.
         """
@@ -95,6 +97,8 @@ class KeptFiles:
                 for band in bands
                 for plane in PLANES
             }
+        except WrongFileError:
+            raise  # the archive would hardly have another one
         except CorruptDownloadError as error:
             logger.warning("a kept file is not used, the archive is asked again: %s", error)
             return None

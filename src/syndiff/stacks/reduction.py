@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.config import BANDS, ReductionConfig
+from syndiff.config import BANDS
 from syndiff.errors import RenderingError
 from syndiff.kernels import decimate, detect
 from syndiff.kernels.boxes import BoxSums
 from syndiff.masks import StackMask
+from syndiff.settings import Settings
 from syndiff.stacks.coding import asinh_decode, asinh_encode, variance_decode, variance_encode
 from syndiff.stacks.detection import CellSums, Detection, detect_light
 from syndiff.stacks.plausible import check_absurd
@@ -129,7 +130,7 @@ def reduce_skycell(
     planes: Mapping[str, BandPlanes],
     *,
     skycell: "Skycell",
-    config: ReductionConfig,
+    settings: Settings,
     strip_rows: int = STRIP_ROWS,
 ) -> ReducedSkycell:
     """Reduce the stacks of one skycell.
@@ -140,7 +141,7 @@ def reduce_skycell(
         The bands present, any order; read front to back.
     skycell : Skycell
         Its name and size.
-    config : ReductionConfig
+    settings : Settings
         Bits to leave out, detection.
     strip_rows : int
         Image rows taken at a time; the result doesn't depend on it.
@@ -159,7 +160,7 @@ def reduce_skycell(
     _check_planes(planes, skycell)
     bands = tuple(band for band in BANDS if band in planes)
     images = {band: planes[band].image for band in bands}
-    sums = sum_strips({band: planes[band] for band in bands}, config, strip_rows)
+    sums = sum_strips({band: planes[band] for band in bands}, settings, strip_rows)
     about = {
         band: _about(images[band], sums[band], f"{skycell.name} band {band}") for band in bands
     }
@@ -168,7 +169,7 @@ def reduce_skycell(
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
     mask = sums[bands[0]].boxes.mask
     detection = detect_light(
-        cells, config=config, saturated=_saturated_cells(mask), name=skycell.name
+        cells, settings=settings, saturated=_saturated_cells(mask), name=skycell.name
     )
     coded = [
         _code_band(sums[band], cells[band], detection, k, name=f"{skycell.name} band {band}")

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.config import ReductionConfig
 from syndiff.kernels.boxes import BoxSums, LeftOutBoxes, StripRows, sum_boxes
 from syndiff.masks import StackMask
+from syndiff.settings import Settings
 from syndiff.stacks.plausible import PixelValues
 
 __all__ = ["STRIP_ROWS", "BandPlanes", "BandSums", "StackPlane", "cells_over", "sum_strips"]
@@ -111,7 +111,7 @@ def cells_over(shape: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def sum_strips(
-    planes: Mapping[str, BandPlanes], config: ReductionConfig, strip_rows: int
+    planes: Mapping[str, BandPlanes], settings: Settings, strip_rows: int
 ) -> dict[str, BandSums]:
     """Read all planes front to back, band after band inside each strip, into boxes.
 
@@ -119,7 +119,7 @@ def sum_strips(
     ----------
     planes : mapping of str to BandPlanes
         At least one band; all planes of one shape.
-    config : ReductionConfig
+    settings : Settings
         Which mask bits to leave out.
     strip_rows : int
         Rows taken at a time (an odd number is raised by one); the sums don't depend on it.
@@ -130,7 +130,7 @@ def sum_strips(
         The bands in the order of `planes`; they share one mask.
     """
     shape = next(iter(planes.values())).image.shape
-    left_out = np.uint16(config.ignore_mask_bits)
+    left_out = np.uint16(settings.left_out_bits)
     mask = np.zeros(cells_over(shape, 8), np.uint16)
     boxes = {band: _empty_sums(shape, mask) for band in planes}
     values = {

@@ -35,7 +35,7 @@ _EXPTIME_S = (0.1, 1e7)
 LINEAR = "LINEAR"
 """Card of a plane of floating-point values without asinh scaling, once they are coded."""
 
-MIXED_OPTION = "--allow-mixed"
+MIXED_OPTION = "`allow_mixed`"
 """Lets files of one stack contradict each other."""
 
 

@@ -52,7 +52,7 @@ def check_sets(
                 f"{files.name} band {band}: {mismatches[0]}: the files are not of one stack, and "
                 "fluxes or their errors would be wrong. Give the right files, go on by "
                 f"{MIXED_OPTION} as the image's header says, or without the skycell by "
-                "--allow-partial"
+                "`allow_partial`"
             )
         mismatches += [text for one in trio.values() for text in one.stack.contradictions]
         if mismatches:
@@ -72,7 +72,7 @@ def _check_distinct(name: str, band: str, trio: Mapping[Plane, Fetched]) -> None
             raise ArchiveError(
                 f"{name} band {band}: {file.source} is the same file as {other.source}: give the "
                 f"{file.stack.plane} of this stack, or go on without the skycell by "
-                "--allow-partial"
+                "`allow_partial`"
             )
 
 

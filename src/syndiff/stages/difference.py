@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from syndiff.config import TESS_ZERO_POINT
 from syndiff.differences.inputs import read_inputs
-from syndiff.differences.leftover import measure_leftover
-from syndiff.differences.matched import MatchConfig, match_template, refine_background
+from syndiff.differences.matched import MatchConfig
 from syndiff.differences.products import (
     DifferenceRecord,
     pack_difference,
@@ -21,15 +19,12 @@ from syndiff.differences.products import (
     write_difference,
 )
 from syndiff.differences.residuals import StarResiduals, find_stars, measure_residuals
-from syndiff.differences.scaled import (
-    MOST_SCATTER,
-    DifferenceConfig,
-    subtract_template,
-)
-from syndiff.errors import ConfigError, RenderingError
+from syndiff.differences.scaled import MOST_SCATTER
+from syndiff.differences.subtraction import subtract_inputs
+from syndiff.errors import ConfigError
 from syndiff.ffi.dead_pixels import describe_dead
 from syndiff.layout import difference_name
-from syndiff.masks import DataQuality, format_quality, spoilt_pixels
+from syndiff.masks import format_quality, spoilt_pixels
 from syndiff.plots import Plane, StarPoints, draw_residuals
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stages.stage import StageReport, clock
@@ -41,73 +36,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.differences.inputs import DifferenceInputs
-    from syndiff.differences.scaled import Difference
-    from syndiff.ffi.observation import Observation
-    from syndiff.settings import Settings
+    from syndiff.stages.run import Run
 
-__all__ = ["DifferenceJob", "KernelChoice", "difference_stage", "subtract"]
+__all__ = ["difference_stage", "subtract"]
 
 logger = logging.getLogger(__name__)
-
-KernelChoice = Literal["fitted", "none"]
 
 BRIGHT_MAG, FAINT_MAG = 9.0, 14.0
 """TESS magnitudes of the stars that the report sums up: not saturated, not lost in noise."""
 
-_SPOILT_REACH_PX = 3
-# As far as a kernel hands light on.
-_LEAST_SIGNIFICANCE = 3.0
-# Scale over its error: below it the field's light isn't found.
 
-
-@dataclass(frozen=True)
-class DifferenceJob:
-    """What to subtract from what.
-
-    Parameters
-    ----------
-    ffi, template : str
-        The files.
-    kernel : {"fitted", "none"}
-        Whether a kernel is fitted, or scale and background only.
-    stars : str, optional
-        Catalogue of the stars to measure, as `read_star_file` reads it; default: those of the
-        template.
-    output : str, optional
-        The difference file; default: beside the template.
-
-    Raises
-    ------
-    ConfigError
-        If a value can't be used.
-    """
-
-    ffi: str
-    template: str
-    kernel: KernelChoice = "fitted"
-    stars: str | None = None
-    output: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.kernel not in get_args(KernelChoice):
-            raise ConfigError(f"kernel {self.kernel!r} is unknown: give 'fitted' or 'none'")
-        if self.output is not None and not self.output.endswith(".fits"):
-            raise ConfigError(f"output {self.output!r} must end in .fits")
-
-
-def difference_stage(
-    job: DifferenceJob, settings: Settings, observation: Observation
-) -> StageReport:
+def difference_stage(run: Run, template: str, stars: str | None = None) -> StageReport:
     """Subtract a template from an FFI and write the difference, its stars and a figure.
 
     Parameters
     ----------
-    job : DifferenceJob
-        What to subtract from what.
-    settings : Settings
-        Where the data root is.
-    observation : Observation
-        The FFI, as `read_ffi` reads it.
+    run : Run
+        The FFI and what is asked of it.
+    template : str
+        The template file.
+    stars : str, optional
+        Catalogue of the stars to measure, as `read_star_file` reads it; default: those of the
+        template.
 
     Returns
     -------
@@ -119,37 +69,37 @@ def difference_stage(
     SyndiffError
         If something can't be read, fitted or written.
     """
+    output = run.settings.output
+    if output is not None and not output.endswith(".fits"):
+        raise ConfigError(f"`output` {output!r} must end in .fits")
     with clock() as seconds:
-        record = subtract(job, settings, observation)
-        places = _read_stars(job.stars, record.inputs)
-        stars = measure_residuals(
+        record = subtract(run, template)
+        measured = measure_residuals(
             record.difference,
             record.noise,
             spoilt_pixels(record.quality),
-            places or find_stars(record.difference, record.noise),
+            _catalogued(stars, record.inputs) or find_stars(record.difference, record.noise),
         )
-        products = _write(job, record, stars)
+        products = _write(output or _beside(template, record.inputs), record, measured)
     return StageReport(
         stage="difference",
         seconds=seconds(),
-        counts={"stars measured": len(stars), "stars of the kernel": record.difference.stars},
-        figures=_figures(stars),
-        notes=_notes(record, stars),
+        counts={"stars measured": len(measured), "stars of the kernel": record.difference.stars},
+        figures=_figures(measured),
+        notes=_notes(record, measured),
         products=products,
     )
 
 
-def subtract(job: DifferenceJob, settings: Settings, observation: Observation) -> DifferenceRecord:
+def subtract(run: Run, template: str) -> DifferenceRecord:
     """Subtract a template from an FFI; nothing is written.
 
     Parameters
     ----------
-    job : DifferenceJob
-        What to subtract from what.
-    settings : Settings
-        Where the data root is.
-    observation : Observation
-        The FFI, as `read_ffi` reads it.
+    run : Run
+        The FFI and what is asked of it.
+    template : str
+        The template file.
 
     Returns
     -------
@@ -162,76 +112,12 @@ def subtract(job: DifferenceJob, settings: Settings, observation: Observation) -
         If something can't be read or fitted.
     """
     config = MatchConfig()
-    pad_px = math.ceil(config.radius_px) if job.kernel == "fitted" else None
-    inputs = read_inputs(observation, job.template, settings, pad_px=pad_px)
-    return _subtract(inputs, config, PurePosixPath(job.template).name)
+    pad_px = math.ceil(config.radius_px) if run.settings.kernel == "fitted" else None
+    inputs = read_inputs(run.observation, template, run.layout, pad_px=pad_px)
+    return subtract_inputs(inputs, config, PurePosixPath(template).name)
 
 
-def _subtract(inputs: DifferenceInputs, config: MatchConfig, template: str) -> DifferenceRecord:
-    """Return the difference with its noise and flags."""
-    from scipy.ndimage import binary_dilation
-
-    ffi, planes = inputs.ffi, inputs.template
-    spoilt = spoilt_pixels(planes.quality) | ffi.saturated | ~np.isfinite(ffi.image)
-    excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
-    try:
-        found = _fit(inputs, excluded, config)
-    except RenderingError as error:
-        dead = describe_dead(ffi.dead)
-        raise RenderingError(f"{error}; of the FFI here {dead}" if dead else str(error)) from error
-    if not found.scale > _LEAST_SIGNIFICANCE * found.scale_error:
-        raise RenderingError(
-            f"the template's light doesn't show in {inputs.observation.name}: its scale is "
-            f"{found.scale:.4g} +- {found.scale_error:.2g}: give the template of a larger region, "
-            "or of the FFI's own field"
-        )
-    noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
-    leftover = measure_leftover(found.image, found.model, noise, ~spoilt)
-    # A kernel takes up the response, and its fit allows for errors of stars' fluxes.
-    missed = leftover.misses(config.flux_error) if inputs.model is None else 0.0
-    scale_error = math.hypot(found.scale_error, missed * found.scale)
-    found = replace(found, leftover=leftover, scale_error=scale_error)
-    return DifferenceRecord(inputs, template, found, noise, _quality(inputs, found))
-
-
-def _fit(inputs: DifferenceInputs, excluded: NDArray[np.bool_], config: MatchConfig) -> Difference:
-    """Return the difference through a kernel, or without one."""
-    ffi, planes = inputs.ffi, inputs.template
-    if inputs.model is not None:
-        return match_template(
-            ffi.image,
-            ffi.uncertainty,
-            inputs.model,
-            template_uncertainty=planes.uncertainty,
-            excluded=excluded,
-            config=config,
-        )
-    found = subtract_template(
-        ffi.image,
-        ffi.uncertainty,
-        planes.flux,
-        excluded=excluded,
-        config=DifferenceConfig(least_scatter=1.0),
-    )
-    noise = np.hypot(ffi.uncertainty, found.scale * planes.uncertainty)
-    return refine_background(found, noise, excluded=excluded, mesh_px=config.mesh_px)
-
-
-def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int32]:
-    """Return the template's flags with those of the FFI and of the kernel's reach."""
-    from scipy.ndimage import binary_dilation
-
-    quality = inputs.template.quality.copy()
-    unknown = (quality & DataQuality.NO_COVERAGE) != 0
-    near = binary_dilation(unknown, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
-    quality[near] |= np.int32(DataQuality.PARTIAL_COVERAGE)
-    quality[~np.isfinite(difference.image)] |= np.int32(DataQuality.NO_COVERAGE)
-    quality[inputs.ffi.saturated] |= np.int32(DataQuality.TESS_SATURATED)
-    quality[inputs.ffi.dead > 0] |= np.int32(DataQuality.TESS_DEAD)
-    return quality
-
-
-def _read_stars(
+def _catalogued(
     path: str | None, inputs: DifferenceInputs
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return the places of a catalogue's stars in the window, at the FFI's epoch."""
@@ -244,13 +130,16 @@ def _read_stars(
     return x[known] - inputs.held.x0, y[known] - inputs.held.y0
 
 
-def _write(job: DifferenceJob, record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
-    """Write image, table and figure; return where they are."""
-    inputs = record.inputs
+def _beside(template: str, inputs: DifferenceInputs) -> str:
+    """Return the difference's file beside its template."""
     ny, nx = inputs.observation.frame.shape
     roi = None if inputs.window == Window(0, 0, nx, ny) else inputs.window
-    beside = job.template.rpartition("/")[0]
-    path = job.output or f"{beside or '.'}/{difference_name(inputs.observation.name, roi)}.fits"
+    folder = template.rpartition("/")[0] or "."
+    return f"{folder}/{difference_name(inputs.observation.name, roi)}.fits"
+
+
+def _write(path: str, record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
+    """Write image, table and figure; return where they are."""
     folder, _, name = path.removesuffix(".fits").rpartition("/")
     image, table, figure = (
         Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
@@ -343,10 +232,10 @@ def _response_doubt(record: DifferenceRecord) -> str:
     if difference.kernel is None:
         return (
             f"the template's response ({model}{width}) doesn't fit this FFI, {found}, and the zero "
-            "point may be as far off: leave --kernel at its default, which fits one, or make the "
-            "template with --psf prf"
+            "point may be as far off: leave `kernel` at its default, which fits one, or make the "
+            "template with `psf` prf"
         )
     return (
         f"the kernel doesn't make the template ({model}{width}) fit this FFI, {found}: is its "
-        "response wider than the FFI's, or are its stars' fluxes wrong (--stars)?"
+        "response wider than the FFI's, or are its stars' fluxes wrong (`stars`)?"
     )

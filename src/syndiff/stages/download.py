@@ -14,7 +14,6 @@ from syndiff.config import BANDS
 from syndiff.errors import ArchiveError, ArchiveUnavailableError
 from syndiff.ffi.tiles import REACH_PX, TileGrid
 from syndiff.scenes.combine import invalid_bands
-from syndiff.sky.mapping_files import read_mapping
 from syndiff.stacks.archive import PLANES, SkycellFiles, describe_holdings, fetch_skycell
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory, InventoryEntry
@@ -31,15 +30,15 @@ from syndiff.transport.asking import connection_limit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from syndiff.config import ReductionConfig
     from syndiff.execution import Outcome
     from syndiff.layout import Layout
+    from syndiff.settings import Settings
     from syndiff.sky.mapping import Mapping
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.archive import Fetched
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.reduction import ReducedSkycell
-    from syndiff.stages.stage import StageRun
+    from syndiff.stages.run import Run
     from syndiff.transport.attempt import ArchiveConfig
     from syndiff.window import Window
 
@@ -63,28 +62,15 @@ class DownloadJob:
     ----------
     layout : Layout
         Where everything lies.
-    reduction : ReductionConfig
-        How skycells are reduced.
+    settings : Settings
+        How skycells are reduced, and what is kept.
     archive : ArchiveConfig
         Where the stack files come from; `connections` is for all processes together.
-    keep_raw : bool
-        Keep the files too, as they came.
-    reach_px : float
-        How far the response carries light that the skycells are fetched for; by default the
-        farthest of any response.
-    overwrite : bool
-        Fetch and reduce again what is there already.
-    allow_mixed : bool
-        Take files of one stack that contradict each other.
     """
 
     layout: Layout
-    reduction: ReductionConfig
+    settings: Settings
     archive: ArchiveConfig
-    keep_raw: bool = False
-    reach_px: float = REACH_PX
-    overwrite: bool = False
-    allow_mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,17 +84,16 @@ class _SkycellTask:
         return self.skycell.name
 
 
-def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> StageReport:
+def download_stage(run: Run, *, reach_px: float = REACH_PX) -> StageReport:
     """Fill the atlas with the skycells of a CCD, or of a region of interest.
 
     Parameters
     ----------
-    job : DownloadJob
-        What to fetch, from where, how to reduce it.
-    roi : Window, optional
-        FFI pixels; None for the whole science window.
-    run : StageRun
-        Executor, progress and policy.
+    run : Run
+        The CCD and what is asked of it.
+    reach_px : float
+        How far the response carries light that the skycells are fetched for; by default the
+        farthest of any response.
 
     Returns
     -------
@@ -123,16 +108,18 @@ def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> St
         If the archive has none of the skycells, or some failed and partial results were not asked
         for. The inventory is written before.
     """
+    job = DownloadJob(run.layout, run.settings, run.archive)
     with clock() as seconds:
         job.layout.atlas.check_writable()
-        skycells = _needed(read_mapping(job.layout), roi, job.reach_px)
-        inventory = Inventory.read(job.layout.inventory, job.reduction)
-        kept = KeptFiles(job.layout.stack_files).paths() if job.keep_raw else frozenset()
-        todo = [c for c in skycells if job.overwrite or not _is_done(job, inventory, c, kept)]
+        skycells = _needed(run.mapping, run.window, reach_px)
+        inventory = Inventory.read(job.layout.inventory, job.settings)
+        again, keep = job.settings.overwrite, job.settings.keep_raw
+        kept = KeptFiles(job.layout.stack_files).paths() if keep else frozenset()
+        todo = [cell for cell in skycells if again or not _is_done(job, inventory, cell, kept)]
         if todo:
             _run(job, todo, inventory, run)
         names = [cell.name for cell in skycells]
-        _check(job, inventory, names, allow_partial=run.allow_partial)
+        _check(job, inventory, names)
         report = _report(inventory, names, len(todo), seconds())
         return replace(report, notes=(*_kept_notes(job), *report.notes))
 
@@ -140,7 +127,7 @@ def download_stage(job: DownloadJob, *, roi: Window | None, run: StageRun) -> St
 def _kept_notes(job: DownloadJob) -> Iterator[str]:
     """Yield where stack files are kept, and that what earlier versions kept is not read."""
     place, old = job.layout.stack_files, job.layout.old_planes
-    if job.keep_raw:
+    if job.settings.keep_raw:
         yield f"stack files are kept in {place}: give it as `archive` to read them again"
     if next(old.walk(), None) is not None:
         yield (
@@ -149,9 +136,7 @@ def _kept_notes(job: DownloadJob) -> Iterator[str]:
         )
 
 
-def _run(
-    job: DownloadJob, skycells: Sequence[Skycell], inventory: Inventory, run: StageRun
-) -> None:
+def _run(job: DownloadJob, skycells: Sequence[Skycell], inventory: Inventory, run: Run) -> None:
     """Bring skycells into the atlas and take note of each in the inventory.
 
     An archive that does not answer for several skycells in a row is not asked for the others.
@@ -190,14 +175,14 @@ def _is_done(
     """Tell whether a skycell needs nothing more; `kept` are the files that are kept."""
     entry = inventory.entries.get(skycell.name)
     atlas = Atlas(job.layout.atlas, job.layout.detector)
-    key = atlas.key(skycell, job.reduction)
+    key = atlas.key(skycell, job.settings)
     if entry is None or entry.key_digest != key.digest or entry.state == "failed":
         return False
     if entry.state == "absent":
         return entry.source == job.archive.url
-    if entry.mixed and not job.allow_mixed:
+    if entry.mixed and not job.settings.allow_mixed:
         return False
-    if job.keep_raw and not _are_kept(entry, kept):
+    if job.settings.keep_raw and not _are_kept(entry, kept):
         return False
     return atlas.has(key) and atlas.read_record(key).content_digest == entry.content_digest
 
@@ -212,7 +197,7 @@ def _entry(job: DownloadJob, outcome: Outcome[_SkycellTask, InventoryEntry]) -> 
     if outcome.result is not None:
         return outcome.result
     skycell = outcome.task.skycell
-    key = Atlas(job.layout.atlas).key(skycell, job.reduction)
+    key = Atlas(job.layout.atlas).key(skycell, job.settings)
     return InventoryEntry(
         skycell.name,
         "failed",
@@ -222,9 +207,7 @@ def _entry(job: DownloadJob, outcome: Outcome[_SkycellTask, InventoryEntry]) -> 
     )
 
 
-def _check(
-    job: DownloadJob, inventory: Inventory, names: Sequence[str], *, allow_partial: bool
-) -> None:
+def _check(job: DownloadJob, inventory: Inventory, names: Sequence[str]) -> None:
     """Raise if nothing is there, or too little of it."""
     states = inventory.states(names)
     if states["absent"] == len(names):
@@ -234,11 +217,11 @@ def _check(
             "check `archive` (its folders are PPPP/CCC/), or PS1 has no data there"
         )
     failed = [inventory.entries[name] for name in names if _state(inventory, name) == "failed"]
-    if failed and (not allow_partial or len(failed) == len(names)):
+    if failed and (not job.settings.allow_partial or len(failed) == len(names)):
         raise ArchiveError(
             f"{len(failed)} of {len(names)} skycells failed, the others are kept. First: "
             f"{failed[0].name}: {failed[0].message}. Run the same command again to try just "
-            "these, or pass --allow-partial for templates that are flagged there"
+            "these, or pass `allow_partial` for templates that are flagged there"
         )
 
 
@@ -299,9 +282,9 @@ def _reduce_one(task: _SkycellTask) -> InventoryEntry:
     """Bring one skycell into the atlas."""
     job, skycell = task.job, task.skycell
     atlas = Atlas(job.layout.atlas, job.layout.detector)
-    key = atlas.key(skycell, job.reduction)
+    key = atlas.key(skycell, job.settings)
     entry = InventoryEntry(skycell.name, "reduced", key.digest, source=job.archive.url)
-    if atlas.has(key) and not job.overwrite:
+    if atlas.has(key) and not job.settings.overwrite:
         record = atlas.read_record(key)
         _check_mixed(job, record)
         return replace(_completed(entry, record), fetched_bytes=_keep(job, skycell))
@@ -313,9 +296,9 @@ def _reduce_one(task: _SkycellTask) -> InventoryEntry:
         del files
         with _REDUCING:
             # Nobody else holds the files: their bytes are free once the reduction has read them.
-            reduced = reduce_skycell(planes.pop(), skycell=skycell, config=job.reduction)
+            reduced = reduce_skycell(planes.pop(), skycell=skycell, settings=job.settings)
             reduced = _with_provenance(reduced, meta)
-            record = atlas.write(key, reduced, overwrite=job.overwrite)
+            record = atlas.write(key, reduced, overwrite=job.settings.overwrite)
     return replace(_completed(entry, record), fetched_bytes=fetched_bytes)
 
 
@@ -334,16 +317,16 @@ def _completed(entry: InventoryEntry, record: AtlasRecord) -> InventoryEntry:
 def _check_mixed(job: DownloadJob, record: AtlasRecord) -> None:
     """Raise for a reduction that this run would not have made."""
     mixed = record.meta.mixed
-    if mixed and not job.allow_mixed:
+    if mixed and not job.settings.allow_mixed:
         raise ArchiveError(
             f"{record.name} was reduced with {MIXED_OPTION} from files that contradict each other "
-            f"(band {mixed[0]}): pass it again, or --overwrite to fetch the right files"
+            f"(band {mixed[0]}): pass it again, or `overwrite` to fetch the right files"
         )
 
 
 def _keep(job: DownloadJob, skycell: Skycell) -> int:
     """Keep the files of a skycell that is reduced already, if asked to; return bytes fetched."""
-    if not job.keep_raw:
+    if not job.settings.keep_raw:
         return 0
     with _HOLDING:
         return _obtain(job, skycell)[1]
@@ -357,19 +340,19 @@ def _obtain(
     With them the bytes fetched, and what the files of a band disagree on.
     """
     store = KeptFiles(job.layout.stack_files)
-    open_plane = functools.partial(open_stackfile, allow_mixed=job.allow_mixed)
-    kept = None if job.overwrite else store.read(skycell, BANDS, open_plane)
+    open_plane = functools.partial(open_stackfile, allow_mixed=job.settings.allow_mixed)
+    kept = None if job.settings.overwrite else store.read(skycell, BANDS, open_plane)
     fetched = kept or fetch_skycell(
         open_archive(job.archive),
         skycell,
         bands=BANDS,
         open_plane=open_plane,
-        with_octets=job.keep_raw,
+        with_octets=job.settings.keep_raw,
     )
-    files, found = check_sets(fetched, allow_mixed=job.allow_mixed)
+    files, found = check_sets(fetched, allow_mixed=job.settings.allow_mixed)
     if kept is not None:
         return files, 0, found
-    if job.keep_raw:
+    if job.settings.keep_raw:
         store.keep(fetched)
     return files, files.size, found
 

@@ -6,8 +6,6 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from syndiff.config import MAX_SAMPLES, digest
 from syndiff.errors import ConfigError, GeometryError, ObservationError, RenderingError
 from syndiff.ffi.detector_flags import flag_detector
@@ -20,11 +18,10 @@ from syndiff.pointing.following import (
     reason_against,
 )
 from syndiff.pointing.moved_wcs import moved_frame
-from syndiff.pointing.refinement import refine_displacement
+from syndiff.pointing.refinement import refine_displacement, usable_pixels
 from syndiff.scenes.metadata import SceneRecord
 from syndiff.scenes.store import SceneStore
 from syndiff.sky.mapping import Reference
-from syndiff.sky.mapping_files import read_mapping
 from syndiff.stages.stage import StageReport, clock
 from syndiff.storage.locks import locked
 from syndiff.templates.template import Template, follow_template, sample_template
@@ -41,28 +38,25 @@ from syndiff.window import Window
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from astropy.io import fits
     from numpy.typing import NDArray
 
-    from syndiff.config import OffsetList
-    from syndiff.ffi.observation import Frame, Observation
+    from syndiff.ffi.observation import Observation
     from syndiff.ffi.pixels import FfiPixels
     from syndiff.layout import Layout
-    from syndiff.pointing.following import Candidate, Following
+    from syndiff.pointing.following import Candidate
     from syndiff.pointing.refinement import Refinement
     from syndiff.scenes.metadata import SceneMetadata
     from syndiff.scenes.store import StoredScene
     from syndiff.sky.displacement import Displacement
-    from syndiff.stages.stage import StageRun
+    from syndiff.stages.run import Run
     from syndiff.storage.place import Place
 
 __all__ = ["downsample_stage"]
 
 TEMPLATE_FORMAT = 3
 """Version of the template files' layout and of how pixels of FFIs are chosen to refine them."""
-
-_FLAG_REACH_PX = 2
-# Around flagged pixels, the light of what is flagged is wrong too.
 
 
 @dataclass(frozen=True)
@@ -73,21 +67,26 @@ class _Job:
     digest: str
     offset: tuple[float, float] = (0.0, 0.0)
     ffi: Candidate | None = None
-    refine: bool = False
 
 
 @dataclass(frozen=True)
 class _Request:
     """What all templates of a run have in common."""
 
-    layout: Layout
-    frame: Frame
+    run: Run
     window: Window
     held: Window
-    roi: Window | None
     scene: SceneMetadata
-    content: list[Any]
-    oversample: int
+
+    @property
+    def oversample(self) -> int:
+        """Samples per pixel and axis."""
+        return self.run.settings.oversample
+
+    def digest(self, pointing: Sequence[object]) -> str:
+        """Return the digest of all that a template is made from."""
+        sampling = [str(self.window), self.oversample, list(pointing)]
+        return digest([TEMPLATE_FORMAT, [self.scene.sampled, self.scene.bright], *sampling])
 
     @functools.cached_property
     def canvas(self) -> Template:
@@ -103,34 +102,13 @@ class _Request:
         return inputs_table(self.scene)
 
 
-def downsample_stage(
-    layout: Layout,
-    offsets: OffsetList,
-    *,
-    roi: Window | None,
-    run: StageRun,
-    overwrite: bool = False,
-    oversample: int = 1,
-    following: Following | None = None,
-) -> StageReport:
-    """Write the templates of a CCD for a list of offsets, or of FFIs.
+def downsample_stage(run: Run) -> StageReport:
+    """Write the templates of a CCD for its offsets, or for the FFIs to follow.
 
     Parameters
     ----------
-    layout : Layout
-        Where everything lies.
-    offsets : tuple of (float, float)
-        (dx, dy) in TESS pixels.
-    roi : Window, optional
-        FFI pixels; None for the full frame.
-    run : StageRun
-        Progress and policy.
-    overwrite : bool
-        Write again what is there already.
-    oversample : int
-        Samples per pixel and axis.
-    following : Following, optional
-        FFIs whose pointing the templates have, instead of `offsets`.
+    run : Run
+        The CCD and what is asked of it.
 
     Returns
     -------
@@ -149,14 +127,15 @@ def downsample_stage(
         If skycells failed and partial results were not asked for, the scene is damaged, or no FFI
         can be followed.
     """
+    layout, settings = run.layout, run.settings
     with clock() as seconds:
         # Another run may be at work on the same tiles, for another region.
         with locked(layout.scene, to_read=True):
-            store, request = _open(layout, roi, oversample, run)
-            jobs, refused = _jobs(request, offsets, following)
+            store, request = _open(run)
+            jobs, refused = _jobs(request)
             layout.templates.check_writable()
             sizes = dict(layout.templates.walk())
-            todo = [job for job in jobs if overwrite or not _is_done(job, sizes)]
+            todo = [job for job in jobs if settings.overwrite or not _is_done(job, sizes)]
             stored = store.read(request.held) if todo else None
         run.progress("downsample", 0, len(todo))
         reasons = {job.place: _make(job, stored, request) for job in _through(todo, run)}
@@ -170,8 +149,8 @@ def downsample_stage(
         stage="downsample",
         seconds=seconds(),
         skipped=not todo and not refused,
-        partial=failed or (bool(refused) and run.allow_partial),
-        failure=_failure(refused) if refused and not run.allow_partial else "",
+        partial=failed or (bool(refused) and settings.allow_partial),
+        failure=_failure(refused) if refused and not settings.allow_partial else "",
         counts={
             "templates made": len(ready) - len(jobs) + len(todo),
             "templates kept": len(jobs) - len(todo),
@@ -187,64 +166,53 @@ def _failure(refused: list[str]) -> str:
     """Return what to say when some FFIs could not be followed."""
     return (
         f"{len(refused)} of the FFIs can't be followed, {refused[0]}; the other templates are "
-        "made: leave those out, or pass --allow-partial to end with exit code 3"
+        "made: leave those out, or give `allow_partial` to end with exit code 3"
     )
 
 
-def _open(
-    layout: Layout, roi: Window | None, oversample: int, run: StageRun
-) -> tuple[SceneStore, _Request]:
+def _open(run: Run) -> tuple[SceneStore, _Request]:
     """Return the scene and what it offers, checked."""
-    mapping = read_mapping(layout)
-    window, held = _windows(mapping.frame, roi)
-    _check_samples(window, oversample)
+    mapping, layout = run.mapping, run.layout
+    window = run.window or Window(0, 0, *mapping.frame.shape[::-1])
+    held = run.window or mapping.frame.science
+    _check_samples(window, run.settings.oversample)
     store = SceneStore(layout.scene, mapping.frame.science)
     scene = SceneRecord.read(layout, mapping, store).under(held)
-    _check_failed(scene, layout, allow_partial=run.allow_partial)
-    content = [scene.sampled, scene.bright]
-    request = _Request(layout, mapping.frame, window, held, roi, scene, content, oversample)
-    return store, request
+    _check_failed(scene, layout, allow_partial=run.settings.allow_partial)
+    return store, _Request(run, window, held, scene)
 
 
 def _check_samples(window: Window, oversample: int) -> None:
     samples = window.shape[0] * window.shape[1] * oversample**2
     if samples > MAX_SAMPLES:
         raise ConfigError(
-            f"--oversample {oversample} of the window {window} is {samples / 1e6:.0f} million "
-            f"samples, {MAX_SAMPLES / 1e6:.0f} million are allowed: give a smaller --roi or less "
+            f"`oversample` {oversample} of the window {window} is {samples / 1e6:.0f} million "
+            f"samples, {MAX_SAMPLES / 1e6:.0f} million are allowed: give a smaller `roi` or less "
             "oversampling"
         )
 
 
-def _jobs(
-    request: _Request, offsets: OffsetList, following: Following | None
-) -> tuple[list[_Job], list[str]]:
+def _jobs(request: _Request) -> tuple[list[_Job], list[str]]:
     """Return the templates to make, and why FFIs can't be followed."""
-    layout, roi, oversample = request.layout, request.roi, request.oversample
-    if following is None:
+    layout, settings = request.run.layout, request.run.settings
+    how: dict[str, Any] = {"roi": request.run.window, "oversample": request.oversample}
+    if not settings.follow:
         return [
-            _Job(
-                layout.template(*offset, roi=roi, oversample=oversample),
-                _digest(request, offset),
-                offset,
-            )
-            for offset in offsets
+            _Job(layout.template(*offset, **how), request.digest(offset), offset)
+            for offset in settings.offsets
         ], []
-    candidates = read_candidates(following.ffis)
+    candidates = read_candidates(settings.follow)
     check_detector(candidates, layout.detector)
     jobs, refused = [], []
     for ffi in candidates:
-        reason = reason_against(ffi, request.frame, request.held)
+        reason = reason_against(ffi, request.run.frame, request.held)
         if reason or ffi.observation is None:
             refused.append(reason)
             continue
-        place = layout.template_following(
-            ffi.name, roi=roi, oversample=oversample, is_refined=following.refine
-        )
-        found = [ffi.name, ffi.observation.frame.digest, ffi.observation.date_obs]
-        content = ffi.observation.sha256() if following.refine else ""
-        identity = [*found, content]
-        jobs.append(_Job(place, _digest(request, identity), ffi=ffi, refine=following.refine))
+        place = layout.template_following(ffi.name, is_refined=settings.refine, **how)
+        content = ffi.observation.sha256() if settings.refine else ""
+        identity = [ffi.name, ffi.observation.frame.digest, ffi.observation.date_obs, content]
+        jobs.append(_Job(place, request.digest(identity), ffi=ffi))
     return jobs, refused
 
 
@@ -278,7 +246,7 @@ def _check_failed(scene: SceneMetadata, layout: Layout, *, allow_partial: bool) 
         raise RenderingError(
             f"{len(failed)} of {len(scene.skycells)} skycells failed, {failed[0]} among them: "
             f"run `syndiff download {layout.detector.arguments}` and `syndiff process` again, or "
-            "pass --allow-partial for templates that are flagged there"
+            "give `allow_partial` for templates that are flagged there"
         )
 
 
@@ -308,25 +276,6 @@ def _lost(scene: SceneMetadata) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _windows(frame: Frame, roi: Window | None) -> tuple[Window, Window]:
-    """Return the pixels of the template, and those of them that see the sky."""
-    ny, nx = frame.shape
-    array = Window(0, 0, nx, ny)
-    window = roi or array
-    held = window.intersection(frame.science)
-    if held is None or not array.contains(window):
-        raise ConfigError(
-            f"region of interest {window} is not in the FFI: its array is {array} and its science "
-            f"pixels are {frame.science} (x0,y0,x1,y1)"
-        )
-    return window, held
-
-
-def _digest(request: _Request, pointing: Sequence[object]) -> str:
-    sampling = [str(request.window), request.oversample, list(pointing)]
-    return digest([TEMPLATE_FORMAT, request.content, *sampling])
-
-
 def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
     header = read_header(job.place)
     if header is None or header.get(SIZE_CARD) != sizes.get(job.place.name):
@@ -334,7 +283,7 @@ def _is_done(job: _Job, sizes: dict[str, int]) -> bool:
     return bool(header.get("CFGDIG") == job.digest)
 
 
-def _through(jobs: list[_Job], run: StageRun) -> Iterator[_Job]:
+def _through(jobs: list[_Job], run: Run) -> Iterator[_Job]:
     """Yield jobs and tell how many are done."""
     for done, job in enumerate(jobs, 1):
         yield job
@@ -349,7 +298,7 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
     held = canvas.part(request.held, request.window)
     if job.ffi is not None and job.ffi.observation is not None:
         try:
-            record = _follow(job, job.ffi.observation, stored, held, request)
+            record = _follow(job.ffi.observation, stored, held, request)
         except (GeometryError, ObservationError, RenderingError) as error:
             reason = str(error)
             return reason if job.ffi.name in reason else f"{job.ffi.name}: {reason}"
@@ -362,7 +311,7 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
             oversample=request.oversample,
             out=held,
         )
-        frame, window = request.frame, request.window
+        frame, window = request.run.frame, request.window
         record = TemplateRecord(frame, window, job.offset, request.scene, request.oversample)
     _flag_detector(canvas.quality, request.window, record.offset, request)
     write_template(job.place, canvas, record, job.digest, inputs=request.inputs)
@@ -372,28 +321,19 @@ def _make(job: _Job, stored: StoredScene | None, request: _Request) -> str:
 def _flag_detector(
     quality: NDArray[np.int32], window: Window, offset: tuple[float, float], request: _Request
 ) -> None:
-    """Add what TESS's own detector spoils, the same for all samples of a pixel."""
-    samples = quality.shape[0] // window.shape[0]
-    flags = quality if samples == 1 else np.zeros(window.shape, np.int32)
-    flag_detector(
-        flags,
-        window,
-        request.frame.science,
-        bright=request.scene.bright,
-        offset=offset,
-    )
-    if samples > 1:
-        quality |= np.repeat(np.repeat(flags, samples, 0), samples, 1)
+    """Add what TESS's own detector spoils."""
+    science = request.run.frame.science
+    flag_detector(quality, window, science, bright=request.scene.bright, offset=offset)
 
 
 def _follow(
-    job: _Job, ffi: Observation, stored: StoredScene, out: Template, request: _Request
+    ffi: Observation, stored: StoredScene, out: Template, request: _Request
 ) -> TemplateRecord:
     """Sample a template with the pointing of an FFI; return what its file says of it."""
     frame = ffi.frame
     cards: tuple[tuple[str, float | int | str, str], ...] = ()
-    displacement = displacement_of(ffi, request.frame, request.held)
-    if job.refine:
+    displacement = displacement_of(ffi, request.run.frame, request.held)
+    if request.run.settings.refine:
         pixels = read_ffi_pixels(ffi, request.held)
         refinement, displacement = _refine(pixels, stored, displacement, request)
         frame = moved_frame(frame, *refinement.linear()[:2])
@@ -424,25 +364,12 @@ def _refine(
     ).quality
     shift = displacement.shift(held)
     _flag_detector(quality, held, (shift.dx, shift.dy), request)
-    quality[pixels.dead > 0] |= np.int32(DataQuality.TESS_DEAD)
-    quality[pixels.saturated] |= np.int32(DataQuality.TESS_SATURATED)
     return refine_displacement(
         stored.strip,
         pixels.image,
         pixels.uncertainty,
-        _apart_from(quality),
+        usable_pixels(quality | pixels.flags()),
         origin=stored.origin,
         window=held,
         displacement=displacement,
     )
-
-
-def _apart_from(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return the pixels whose light is right, and that are not beside others."""
-    from scipy.ndimage import binary_dilation
-
-    harmless = DataQuality.MISSING_BAND | DataQuality.HIGH_PROPER_MOTION
-    spoilt = quality & ~np.int32(harmless) != 0
-    # A star that was put back from a catalogue stands for the light that PS1 lost.
-    spoilt &= (quality & DataQuality.REPLACED_STAR == 0) | (quality & DataQuality.NO_COVERAGE != 0)
-    return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))

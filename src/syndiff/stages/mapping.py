@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from syndiff.errors import ConfigError, RenderingError
 from syndiff.ffi.tiles import MARGIN_PX, TileGrid
 from syndiff.pointing.following import doubt_about
-from syndiff.sky.chosen_tessellation import find_catalogue, open_tessellation
 from syndiff.sky.mapping import Mapping, Reference, map_frame, refuse_other_frame
 from syndiff.sky.mapping_files import (
     read_unlocked,
@@ -22,9 +21,8 @@ from syndiff.storage.locks import locked
 if TYPE_CHECKING:
     from syndiff.ffi.frame import Frame
     from syndiff.ffi.observation import Observation
-    from syndiff.layout import Layout
     from syndiff.sky.tessellation import Skycell, Tessellation
-    from syndiff.stages.stage import StageRun
+    from syndiff.stages.run import Run
     from syndiff.storage.place import Place
     from syndiff.window import Window
 
@@ -47,33 +45,16 @@ class _MapTask:
         return self.skycell.name
 
 
-def mapping_stage(
-    observation: Observation,
-    layout: Layout,
-    *,
-    catalogue: str | None,
-    roi: Window | None,
-    run: StageRun,
-    overwrite: bool = False,
-) -> StageReport:
+def mapping_stage(run: Run) -> StageReport:
     """Map the skycells that an FFI needs, or a region of interest of it.
 
-    A mapping of another region is extended: to the smallest window that holds both.
+    A mapping of another region is extended: to the smallest window that holds both. With
+    `overwrite` another reference FFI, catalogue, or files that are there are replaced.
 
     Parameters
     ----------
-    observation : Observation
-        The FFI.
-    layout : Layout
-        Where everything lies.
-    catalogue : str, optional
-        The user's skycell catalogue.
-    roi : Window, optional
-        FFI pixels; None for the whole science window.
-    run : StageRun
-        Executor and progress.
-    overwrite : bool
-        Replace another reference FFI, catalogue, or files that are there.
+    run : Run
+        The FFI and what is asked of it.
 
     Returns
     -------
@@ -89,22 +70,22 @@ def mapping_stage(
     RenderingError
         If a map can't be written.
     """
-    wanted = roi or observation.frame.science
+    observation, layout, tessellation = run.observation, run.layout, run.tessellation
+    wanted = run.window or run.frame.science
     with clock() as seconds:
-        source = find_catalogue(layout, catalogue)
-        tessellation = open_tessellation(source)
         layout.mapping.check_writable()
         with locked(layout.mapping):
-            kept = _kept(observation, layout, tessellation, overwrite=overwrite)
+            kept = _kept(run)
             mapping = kept
             if mapping is None or not mapping.window.contains(wanted):
                 mapping = _extended(kept, wanted, observation, tessellation)
             is_new = mapping is not kept
-            if is_new and source is not None:
-                layout.catalogue_used.write(source.read())
-            written = _write_maps(mapping, layout, wanted, run)
+            if is_new and run.catalogue is not None:
+                layout.catalogue_used.write(run.catalogue.read())
+            written = _write_maps(mapping, wanted, run)
             if is_new:
                 write_mapping(mapping, layout)
+            run.mapped(mapping)
     roles = [member.role for member in mapping.members]
     return StageReport(
         stage="mapping",
@@ -129,22 +110,21 @@ def _notes(observation: Observation, mapping: Mapping) -> tuple[str, ...]:
     return (*notes, *observation.remarks)
 
 
-def _kept(
-    observation: Observation, layout: Layout, tessellation: Tessellation, *, overwrite: bool
-) -> Mapping | None:
+def _kept(run: Run) -> Mapping | None:
     """Return the mapping that is there already if it is of this FFI's pixel grid."""
-    if overwrite:
+    layout, tessellation = run.layout, run.tessellation
+    if run.settings.overwrite:
         remove_mapping(layout)
         return None
     if not (layout.skycell_list.exists() and layout.master_map.exists()):
         return None
     mapping = read_unlocked(layout)
-    refuse_other_frame(mapping, observation.frame, ffi=observation.name)
+    refuse_other_frame(mapping, run.frame, ffi=run.observation.name)
     if mapping.tessellation_digest != tessellation.digest:
         raise ConfigError(
             f"{layout.mapping} was mapped with another skycell catalogue (digest "
-            f"{mapping.tessellation_digest}, now {tessellation.digest}): add --overwrite, or give "
-            "another --data-root"
+            f"{mapping.tessellation_digest}, now {tessellation.digest}): add `overwrite`, or give "
+            "another `data_root`"
         )
     return mapping
 
@@ -162,11 +142,11 @@ def _extended(
     )
 
 
-def _write_maps(mapping: Mapping, layout: Layout, wanted: Window, run: StageRun) -> int:
+def _write_maps(mapping: Mapping, wanted: Window, run: Run) -> int:
     """Write the maps of single skycells that are missing; return how many."""
-    there = {path for path, _ in layout.mapping.walk()}
+    there = {path for path, _ in run.layout.mapping.walk()}
     places = {
-        member.skycell: layout.skycell_map(member.skycell.name)
+        member.skycell: run.layout.skycell_map(member.skycell.name)
         for member in mapping.touching(TileGrid(mapping.frame.science).inputs(wanted))
     }
     tasks = [

@@ -10,14 +10,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from syndiff.execution import LocalExecutor
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from syndiff.execution import Executor, Outcome
+    from syndiff.execution import Outcome
+    from syndiff.stages.run import Run
 
-__all__ = ["Progress", "StageReport", "StageRun", "clock", "release_memory", "run_tasks"]
+__all__ = ["Progress", "StageReport", "clock", "release_memory", "run_tasks"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +29,6 @@ class Progress(Protocol):
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Take note that `done` of `total` tasks of a stage are done."""
-
-
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    """Ignore progress."""
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """How a stage is run.
-
-    Parameters
-    ----------
-    executor : Executor
-        What runs its tasks.
-    progress : callable
-        Told after every task.
-    allow_partial : bool
-        Whether to go on, flagged, without what failed.
-    """
-
-    executor: Executor = field(default_factory=LocalExecutor)
-    progress: Progress = _say_nothing
-    allow_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +93,7 @@ def release_memory() -> None:
 
 
 def run_tasks(
-    run: StageRun,
+    run: Run,
     stage: str,
     function: Callable[[T], R],
     tasks: Sequence[T],
@@ -128,7 +104,7 @@ def run_tasks(
 
     Parameters
     ----------
-    run : StageRun
+    run : Run
         Executor and progress.
     stage : str
         Name of the stage.

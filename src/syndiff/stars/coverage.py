@@ -59,7 +59,7 @@ def check_coverage(stars: StarCatalogue, frame: Frame, window: Window | None, so
         raise ConfigError(
             f"no star of {source} is in the field: {_range(ra, dec)}, and the centre of "
             f"{frame.detector} is {_centre(frame)}{_guess(frame, ra, dec)}: give a table of this "
-            "field, or --stars none"
+            "field, or `stars` none"
         )
     region = window or frame.science
     if not _near(x, y, region).any():

@@ -358,8 +358,8 @@ def _scale(
         raise RenderingError(
             f"{stars.skycell} has fewer than {MIN_CALIBRATORS} isolated, unsaturated catalogue "
             f"stars of T 14.5 to 17, so the flux of its {needed.size} saturated stars can't be "
-            "scaled: give --star-scale (AB less TESS magnitude, 0.36 to 0.44), a catalogue that "
-            "reaches T 17, or --stars none"
+            "scaled: give `star_scale` (AB less TESS magnitude, 0.36 to 0.44), a catalogue that "
+            "reaches T 17, or `stars` none"
         )
     return measured or given_scale(0.4)
 

@@ -55,7 +55,7 @@ def locked(place: Place, *, to_read: bool = False) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"can't write {path}: {error.strerror}. Check that you may write there and that the "
-            "disk isn't full, or give another --data-root"
+            "disk isn't full, or give another `data_root`"
         ) from error
     with file:
         _wait(file, place)

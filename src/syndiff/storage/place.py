@@ -36,7 +36,7 @@ def _failure(action: str, place: object, error: Exception) -> StorageError:
     reason = str(error).split("\n\nDebug source", 1)[0].replace("\n", " ").strip()
     return StorageError(
         f"can't {action} {place}: {reason}. Check that the path exists, that you may read and "
-        "write there and that the disk isn't full, or give another place (--data-root, or the "
+        "write there and that the disk isn't full, or give another place (`data_root`, or the "
         "option that named this one)"
     )
 
@@ -113,18 +113,37 @@ class Place:
         StorageError
             If the store can't be asked.
         """
+        return bool(self.version())
+
+    def version(self) -> str:
+        """Return what tells the object that is here from one that replaces it.
+
+        Returns
+        -------
+        str
+            Empty if there is none.
+
+        Raises
+        ------
+        StorageError
+            If the store can't be asked.
+        """
         import obstore
         from obstore.exceptions import BaseError
 
-        if self.is_local:
-            return Path(str(self)).is_file()
+        path = Path(str(self))
+        if self.is_local and not path.is_file():
+            return ""
         try:
-            obstore.head(_open_store(self.root), self.key)
+            if self.is_local:
+                found = path.stat()
+                return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"
+            head = obstore.head(_open_store(self.root), self.key)
         except FileNotFoundError:
-            return False
+            return ""
         except (BaseError, OSError) as error:
             raise _failure("read", self, error) from error
-        return True
+        return f"{head['e_tag']} {head['last_modified']} {head['size']}"
 
     def read(self, size: int | None = None) -> bytes:
         """Return the object's bytes.

@@ -1,8 +1,9 @@
-"""Zarr groups made of a few finished objects: one a array, written and read without an event loop.
+"""Zarr groups made of a few finished objects, one a array: written by Zarr in memory, read by hand.
 
-Zarr itself writes the metadata, in memory; the chunks are Zstandard frames, encoded and decoded
-here. So a store is plain Zarr format 3 for every reader, while a task in a worker needs no thread
-pool, no request for each parent group, and half the CPU that Zarr takes for a small array.
+In memory Zarr takes 4 to 7 ms longer than frames made one by one for the arrays of a reduced
+skycell, 26 longer into a folder: of 1.6 core-s that is nothing. To open and read them it takes 17
+ms instead of 7, and 4 instead of 0.1 for the validity of one neighbour alone: of a skycell's 45 ms
+in a scene that is a quarter. So chunks, Zstandard frames with checksums, are decoded here.
 """
 
 from __future__ import annotations
@@ -47,32 +48,28 @@ def pack_group(
     dict of str to bytes
         Path below the group -> content, the group's own metadata last.
     """
-    objects = {
-        f"{name}/{chunk_path(array.ndim)}": _compress(array) for name, array in arrays.items()
-    }
-    return objects | _pack_metadata(arrays, attributes)
-
-
-def _pack_metadata(
-    arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
-) -> dict[str, bytes]:
-    """Return the metadata objects, as Zarr writes them."""
     import zarr
     from zarr.codecs import ZstdCodec
     from zarr.storage import MemoryStore
 
-    store = MemoryStore()
-    group = zarr.create_group(store, attributes=dict(attributes), zarr_format=3)
+    objects: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(objects), attributes=dict(attributes), zarr_format=3)
     frame = ZstdCodec(level=_ZSTD_LEVEL, checksum=True)
     for name, array in arrays.items():
-        shape = array.shape
-        group.create_array(name, shape=shape, dtype=array.dtype, chunks=shape, compressors=[frame])
-    documents = {path: content.to_bytes() for path, content in store._store_dict.items()}  # noqa: SLF001
-    return dict(sorted(documents.items(), key=lambda item: item[0] == "zarr.json"))
+        # Zarr would leave out a chunk of zeros, and one that got lost would look like it.
+        group.create_array(
+            name,
+            data=array,
+            chunks=array.shape,
+            compressors=[frame],
+            config={"write_empty_chunks": True},
+        )
+    paths = sorted(objects, key=lambda path: (path.endswith("zarr.json"), path == "zarr.json"))
+    return {path: objects[path].to_bytes() for path in paths}
 
 
 def chunk_path(dimensions: int) -> str:
-    """Return where an array's only chunk or shard lies below the array.
+    """Return where an array's only chunk lies below the array.
 
     Parameters
     ----------
@@ -109,20 +106,9 @@ def unpack_array(content: bytes | memoryview, shape: tuple[int, ...], dtype: str
     ValueError
         If the content is damaged or has another size.
     """
-    return np.frombuffer(_decompress(content), dtype).reshape(shape)
-
-
-def _compress(array: NDArray[Any]) -> bytes:
-    from numcodecs.zstd import compress
-
-    data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return bytes(compress(data, _ZSTD_LEVEL, True))
-
-
-def _decompress(content: bytes | memoryview) -> bytes:
     from numcodecs.zstd import decompress
 
     try:
-        return bytes(decompress(content))
+        return np.frombuffer(decompress(content), dtype).reshape(shape)
     except RuntimeError as error:
         raise ValueError(str(error)) from error

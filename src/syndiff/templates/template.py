@@ -375,7 +375,7 @@ def check_reach(displacement: Displacement, window: Window) -> None:
         raise RenderingError(
             f"the sky lies up to {largest:.2f} px from where the scene's reference FFI has it, a "
             f"scene reaches {MAX_OFFSET_PX:g} px: run `syndiff pipeline` with this FFI as "
-            "TESS_FITS and another --data-root"
+            "TESS_FITS and another `data_root`"
         )
 
 

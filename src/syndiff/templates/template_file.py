@@ -240,7 +240,7 @@ def read_header(place: Place) -> fits.Header | None:
     if content.startswith(GZIP_MAGIC):
         content = unpacked(place.read(), place, _HEADER_BYTES)
     if not content.startswith(b"SIMPLE  ="):
-        raise RenderingError(f"{place} is not a FITS file: remove it or pass --overwrite")
+        raise RenderingError(f"{place} is not a FITS file: remove it or pass `overwrite`")
     header = fits.Header.fromstring(content)
     if header.get("SYNDIFF") is not True:
         raise RenderingError(
