@@ -16,10 +16,11 @@ from syndiff.config import BANDS
 from syndiff.settings import Settings
 from syndiff.sky.pixelmap import PixelMap
 from syndiff.stacks import reduction
-from syndiff.stacks.archive import fetch_skycell, open_archive
+from syndiff.stacks.archive import fetch_skycell
 from syndiff.stacks.atlas import Atlas
 from syndiff.stages.download import _planes, _provenance, _with_provenance
 from syndiff.storage.place import Place
+from syndiff.transport.archive import open_archive
 from syndiff.transport.attempt import ArchiveConfig
 
 IGNORED = 8575

@@ -26,10 +26,11 @@ from syndiff.simulation.run import EXAMPLE_DETECTOR
 from syndiff.sky.mapping import Reference, map_frame
 from syndiff.sky.mapping_files import write_mapping
 from syndiff.sky.tessellation import Tessellation
-from syndiff.stacks.archive import fetch_skycell, open_archive
+from syndiff.stacks.archive import fetch_skycell
 from syndiff.stages.download import download_stage
 from syndiff.stages.run import Run
 from syndiff.stages.stage import clock
+from syndiff.transport.archive import open_archive
 from syndiff.transport.attempt import ArchiveConfig
 from syndiff.window import Window
 

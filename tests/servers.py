@@ -6,10 +6,12 @@ uses up one fault, and when none are left the file is served as it should be.
 
 import collections
 import contextlib
+import gzip
 import socket
 import struct
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,7 +65,14 @@ class Drip:
     pause_s: float = 0.05
 
 
-Fault = Status | Page | Truncate | Reset | Stall | Drip
+@dataclass(frozen=True)
+class LyingPart:
+    """Answer a range, but not as asked: see `_Handler._part`."""
+
+    how: str
+
+
+Fault = Status | Page | Truncate | Reset | Stall | Drip | LyingPart
 
 
 class FaultyServer:
@@ -80,6 +89,8 @@ class FaultyServer:
         self.busiest = 0
         self.pause_s = 0.0
         self.encoding = None
+        self.gives_ranges = False
+        self.sent_bytes = 0
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self._http = _Server(("127.0.0.1", 0), _Handler)
@@ -156,12 +167,49 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(fault.content)
         elif data is None:
             self._status(Status(404))
+        elif server.gives_ranges and "Range" in self.headers:
+            self._part(data, fault)
         elif fault is None:
             self._start(len(data))
             if self.command == "GET":
                 self.wfile.write(data)
         else:
             self._spoil(server, data, fault)
+
+    def _part(self, data, fault):
+        """Answer a range of bytes, or lie about it."""
+        how = fault.how if isinstance(fault, LyingPart) else ""
+        first, last = (int(n) for n in self.headers["Range"].split("=")[1].split("-"))
+        last = min(last, len(data) - 1)
+        if first >= len(data):
+            self._status(Status(416))
+            return
+        if how == "from elsewhere":
+            first, last = first + 2880, last + 2880
+        body = data[first : last + 1]
+        size, kept = len(data), len(body)
+        if how == "shorter":
+            last, body = last - 100, body[:-100]
+        if how == "fewer bytes than said":
+            body = body[:-100]
+        if how == "cut off":
+            body = body[: kept // 2]
+        if how == "another size":
+            size += 2880
+        if how == "gzip":
+            body = gzip.compress(body, 1)
+        self.send_response(206)
+        if how != "no place":
+            said = f"bytes {first}-{last}/{size}" if how != "no size" else f"bytes {first}-{last}/*"
+            self.send_header("Content-Range", said)
+        if how == "gzip":
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(kept if how == "cut off" else len(body)))
+        self.send_header("ETag", f'"{zlib.crc32(data)}"')
+        self.end_headers()
+        self.wfile.write(body)
+        self.server.faulty.sent_bytes += len(body)
+        self.close_connection = how == "cut off"
 
     def _spoil(self, server, data, fault):
         if isinstance(fault, Stall) and not fault.fraction:

@@ -13,8 +13,10 @@ __all__ = [
     "BANDS",
     "BAND_WEIGHTS",
     "DEFAULT_ARCHIVE",
+    "DEFAULT_FFIS",
     "DEFAULT_GAIA_TAP",
     "DEFAULT_PRF_DIR",
+    "DEFAULT_TESS_MAST",
     "DETECTION_SIGMA",
     "DIFFUSE_ARCSEC",
     "MAX_OVERSAMPLE",
@@ -55,6 +57,12 @@ DEFAULT_ARCHIVE = "https://ps1images.stsci.edu/rings.v3.skycell/"
 
 DEFAULT_PRF_DIR = "https://archive.stsci.edu/missions/tess/models/prf_fitsfiles/"
 """Root of the TESS pixel response files at MAST."""
+
+DEFAULT_FFIS = "s3://stpubdata/tess/public/ffi/"
+"""TESS's calibrated FFIs in a public bucket."""
+
+DEFAULT_TESS_MAST = "https://archive.stsci.edu/missions/tess/"
+"""TESS at MAST: download scripts of each sector, and the FFIs below ``ffi/``."""
 
 PRF_ROWS = (1, 513, 1025, 1536, 2048)
 PRF_COLUMNS = (45, 557, 1069, 1580, 2092)

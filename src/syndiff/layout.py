@@ -11,7 +11,10 @@ from syndiff.storage.place import Place
 if TYPE_CHECKING:
     from syndiff.window import Window
 
-__all__ = ["Detector", "Layout", "difference_name", "format_offset"]
+__all__ = ["PART_ENDING", "Detector", "Layout", "difference_name", "format_offset"]
+
+PART_ENDING = ".part.zip"
+"""What follows a file's own name where only parts of it are kept."""
 
 
 @dataclass(frozen=True, order=True)
@@ -312,6 +315,41 @@ class Layout:
             The folder; a file for each region.
         """
         return self.data_root / "star_catalogues" / self.detector.folder / f"gaia_{service}"
+
+    @property
+    def ffis(self) -> Place:
+        """Folder of the FFIs that were fetched, whole or in part."""
+        return self.data_root / "ffis" / self.detector.folder
+
+    def kept_ffi(self, ffi: str) -> Place:
+        """Return where a whole FFI is kept.
+
+        Parameters
+        ----------
+        ffi : str
+            Its file name.
+
+        Returns
+        -------
+        Place
+            The file as it came.
+        """
+        return self.ffis / ffi
+
+    def kept_ffi_part(self, ffi: str) -> Place:
+        """Return where the parts of an FFI are kept that regions needed.
+
+        Parameters
+        ----------
+        ffi : str
+            Its file name.
+
+        Returns
+        -------
+        Place
+            A zip archive.
+        """
+        return self.ffis / f"{ffi}{PART_ENDING}"
 
     @property
     def templates(self) -> Place:

@@ -24,7 +24,8 @@ from servers import FaultyServer, Page, Status, s3_server
 
 from syndiff.config import BANDS
 from syndiff.masks import DataQuality
-from syndiff.stacks.archive import ArchiveConfig, stack_path
+from syndiff.stacks.archive import stack_path
+from syndiff.transport.attempt import ArchiveConfig
 from syndiff.window import Window
 
 MIDDLE = "skycell.0001.001"

@@ -22,8 +22,8 @@ GROUND = {
 KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
 PACKAGES = (
-    *("storage", "transport", "kernels", "ffi", "sky", "stacks", "stars", "scenes", "templates"),
-    *("pointing", "differences", "stages"),
+    *("storage", "transport", "kernels", "ffi", "frames", "sky", "stacks", "stars", "scenes"),
+    *("templates", "pointing", "differences", "stages"),
 )
 """From the bottom up: each may import those before it. The simulation has a rule of its own."""
 STAGES = {

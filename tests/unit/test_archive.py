@@ -23,13 +23,12 @@ from syndiff.errors import (
 )
 from syndiff.stacks.archive import (
     PLANES,
-    Archive,
-    ArchiveConfig,
-    connection_limit,
     fetch_skycell,
-    open_archive,
     stack_path,
 )
+from syndiff.transport.archive import Archive, open_archive
+from syndiff.transport.asking import Asker, connection_limit, slot
+from syndiff.transport.attempt import ArchiveConfig, TransientError
 
 SKYCELL = SimpleNamespace(name="skycell.2556.082")
 BANDS = ("r", "i")
@@ -246,7 +245,7 @@ def test_a_lasting_fault_ends_in_one_clear_line(server, archive, fault, message,
 def test_a_file_that_stays_corrupt(server, archive):
     path = stack_path(SKYCELL.name, "r", "variance")
     server.faults[path] = [Page()] * 99
-    with pytest.raises(CorruptDownloadError, match=r"is no FITS file \(after 3 attempts; .*`arch"):
+    with pytest.raises(CorruptDownloadError, match=r"no FITS file \(after 3 attempts; .*`archive`"):
         fetch(archive)
     assert server.hits[path] == 3
 
@@ -538,3 +537,33 @@ def test_one_archive_in_a_process(tmp_path):
 def test_stsci_is_asked_gently(where, limit):
     assert connection_limit(where, 60) == limit
     assert connection_limit(where, 2) == 2
+
+
+def test_all_of_stscis_servers_share_one_limit_of_a_process():
+    shared = slot("https://ps1images.stsci.edu/rings.v3.skycell/")
+    assert slot("https://archive.stsci.edu/missions/tess/ffi/a.fits") is shared
+    assert slot("https://gea.esac.esa.int/tap-server/tap") is not shared
+    assert slot("/a/folder") is not shared
+    with contextlib.ExitStack() as held:
+        for _ in range(16):
+            held.enter_context(shared)
+        assert not shared.acquire(blocking=False)
+
+
+def test_a_wait_that_a_server_names_holds_whoever_asks_it(monkeypatch):
+    waits = []
+    monkeypatch.setattr(
+        "syndiff.transport.asking._pause", lambda wait_s, stop: waits.append(wait_s)
+    )
+    answers = iter([TransientError("busy", 120.0), None])
+
+    def attempt():
+        if (answer := next(answers, None)) is not None:
+            raise answer
+
+    one, other = (Asker(ArchiveConfig("https://one.example/" + part)) for part in ("a", "b"))
+    one.ask(attempt, "a file")
+    other.ask(lambda: None, "another file")
+    assert waits[-1] > 100
+    Asker(ArchiveConfig("https://two.example/")).ask(lambda: None, "a file elsewhere")
+    assert waits[-1] < 1

@@ -24,9 +24,11 @@ from stackarchives import (
 
 from syndiff.errors import ArchiveError, CorruptDownloadError, SkycellNotFoundError
 from syndiff.sky.tessellation import Tessellation
-from syndiff.stacks.archive import Archive, ArchiveConfig, fetch_skycell, stack_path
+from syndiff.stacks.archive import PACKINGS, fetch_skycell, stack_path
 from syndiff.stacks.stackfile import open_stackfile
 from syndiff.stacks.stackset import check_sets
+from syndiff.transport.archive import Archive
+from syndiff.transport.attempt import ArchiveConfig
 
 NAME = "skycell.0001.001"
 BANDS = ("r", "z")
@@ -194,11 +196,11 @@ def test_packed_names_are_asked_for_until_the_server_had_one(archive):
     path = stack_path(NAME, "r", "image")
     with FaultyServer({path: b""}) as server, Archive(ArchiveConfig(server.url)) as remote:
         with pytest.raises(SkycellNotFoundError, match=r"\.i\.unconv\.fits: the archive does not"):
-            remote.fetch(stack_path(NAME, "i", "image"), bytes)
+            remote.fetch(stack_path(NAME, "i", "image"), bytes, endings=PACKINGS)
         assert server.hits.total() == 3
-        remote.fetch(path, lambda download: download)
+        remote.fetch(path, lambda download: download, endings=PACKINGS)
         with pytest.raises(SkycellNotFoundError):
-            remote.fetch(stack_path(NAME, "i", "image"), bytes)
+            remote.fetch(stack_path(NAME, "i", "image"), bytes, endings=PACKINGS)
         assert server.hits.total() == 5
 
 

@@ -25,8 +25,9 @@ from servers import HTML, FaultyServer, Status, Truncate, s3_server
 from syndiff import read_observation
 from syndiff.errors import ArchiveUnavailableError, ConfigError, ObservationError
 from syndiff.ffi import ffi_file
+from syndiff.transport.addresses import name_at
+from syndiff.transport.archive import locate
 from syndiff.transport.attempt import ArchiveConfig
-from syndiff.transport.single_file import fetch_file, name_at
 
 LOSSLESS = {"compression_type": "GZIP_1", "quantize_level": 0}
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
@@ -428,7 +429,7 @@ def patient(monkeypatch):
     """Nothing is remembered, and nothing is waited for."""
     ffi_file._fetch.cache_clear()
     ffi_file._digest_at.cache_clear()
-    monkeypatch.setattr("syndiff.transport.single_file.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("syndiff.transport.asking.random.uniform", lambda low, high: 0.001)
     yield
     ffi_file._fetch.cache_clear()
     ffi_file._digest_at.cache_clear()
@@ -459,17 +460,17 @@ def test_ffi_over_http_is_fetched_once(content, path):
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("fault", "attempts", "message"),
     [
-        (Status(404), "there is no such file (404): check the address"),
-        (Status(403), "access denied (403 Forbidden): there is no such file, or it is not public"),
+        (Status(404), 1, "there is no such file (404): check the address"),
+        (Status(403), 2, "access denied (403 Forbidden): there is no such file, or it is not"),
     ],
 )
-def test_address_without_a_file(fault, message):
+def test_address_without_a_file(fault, attempts, message):
     with FaultyServer({SPOC_NAME: b""}) as server:
-        server.faults[SPOC_NAME] = [fault]
+        server.faults[SPOC_NAME] = [fault] * 9
         assert message in refusal(server.url + SPOC_NAME)
-        assert server.hits[SPOC_NAME] == 1
+        assert server.hits[SPOC_NAME] == attempts
 
 
 @pytest.mark.usefixtures("patient")
@@ -482,12 +483,13 @@ def test_page_instead_of_an_ffi():
 def test_server_that_stays_down():
     config = ArchiveConfig(retries=2, backoff_s=0.001)
     with FaultyServer({SPOC_NAME: b""}) as server:
+        archive, path = locate(server.url + SPOC_NAME, config)
         server.faults[SPOC_NAME] = [Status(503)] * 3
         with pytest.raises(ArchiveUnavailableError, match=r"503 .*\(after 3 attempts\)"):
-            fetch_file(server.url + SPOC_NAME, config)
+            archive.fetch(path, bytes)
         server.faults[SPOC_NAME] = [Status(503, retry_after="1000")]
-        with pytest.raises(ArchiveUnavailableError, match=r"\(after 1 attempts\)"):
-            fetch_file(server.url + SPOC_NAME, config)
+        with pytest.raises(ArchiveUnavailableError, match=r"\(after 1 attempt; .* left alone for"):
+            archive.fetch(path, bytes)
 
 
 @pytest.mark.usefixtures("patient")

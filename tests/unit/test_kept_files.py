@@ -12,10 +12,12 @@ from stackplanes import mask_like, plane_file, sky_like, small_skycell
 
 from syndiff.config import BANDS
 from syndiff.errors import ArchiveError, StorageError, WrongFileError
-from syndiff.stacks.archive import PLANES, Archive, ArchiveConfig, fetch_skycell, stack_path
+from syndiff.stacks.archive import PLANES, fetch_skycell, stack_path
 from syndiff.stacks.kept_files import KeptFiles, kept_bands
 from syndiff.stacks.stackfile import open_stackfile
 from syndiff.storage.place import Place
+from syndiff.transport.archive import Archive
+from syndiff.transport.attempt import ArchiveConfig
 
 SKYCELL = small_skycell(nx=101, ny=70)
 NAME = SKYCELL.name

@@ -56,6 +56,7 @@ def test_spoc_ffi_is_read_whole(tmp_path):
         quality=32,
         bunit="electrons/s",
         uncertainty_hdu=2,
+        barycorr_d=0.0050066062,
     )
 
 

@@ -30,7 +30,7 @@ def tree(tmp_path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Ask again at once."""
-    monkeypatch.setattr("syndiff.stacks.archive.random.uniform", lambda low, high: 0.001)
+    monkeypatch.setattr("syndiff.transport.asking.random.uniform", lambda low, high: 0.001)
 
 
 def files_of(folder):

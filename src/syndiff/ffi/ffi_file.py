@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from syndiff.constants import FITS_BLOCK
-from syndiff.errors import ObservationError, SkycellNotFoundError
+from syndiff.errors import ArchiveUnavailableError, ObservationError, SkycellNotFoundError
 from syndiff.ffi.header_cards import REMEDY, HeaderCards, card_value
+from syndiff.layout import PART_ENDING
+from syndiff.storage.place import Place
+from syndiff.transport.addresses import is_address, name_at
+from syndiff.transport.archive import locate
 from syndiff.transport.attempt import ArchiveConfig, DeniedError
-from syndiff.transport.single_file import fetch_file, is_address, name_at
+from syndiff.transport.partial import PartialFile, PartialStream, is_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +35,8 @@ if TYPE_CHECKING:
 
     from syndiff.transport.attempt import Download
 
-__all__ = ["FfiFile"]
+__all__ = ["PATIENCE", "FfiFile", "place_of_rows", "telling_address", "unpacked", "walk"]
 
-# FITS headers and data are padded to it.
 
 _UNPACKERS: dict[bytes, Callable[[Any], object]] = {
     b"\x1f\x8b": gzip.open,
@@ -48,6 +51,11 @@ _STRANGERS = {
     b"<": "a web page, as servers send instead of a file that they don't have or don't give",
 }
 """What files begin with that are given for FITS files, and what they are."""
+
+PATIENCE = ArchiveConfig(
+    option="the address", advice="What is done is kept: run the same command again later"
+)
+"""How servers are asked for FFIs; their addresses are their own."""
 
 _HELD_FILES = 8
 """FFIs from a server that are kept in memory, 36 MB each: header and pixels are read apart."""
@@ -74,7 +82,8 @@ class FfiFile:
     @property
     def name(self) -> str:
         """File name without folders."""
-        return name_at(self.source) if is_address(self.source) else Path(self.source).name
+        name = name_at(self.source) if is_address(self.source) else Path(self.source).name
+        return name.removesuffix(PART_ENDING)
 
     def sha256(self) -> str:
         """Return the digest of the file as it lies there.
@@ -84,6 +93,8 @@ class FfiFile:
         str
             64 hexadecimal digits.
         """
+        if is_part(self.source):
+            return hashlib.sha256(Place.at(self.source).read()).hexdigest()
         if is_address(self.source):
             return _digest_at(self.source)
         with Path(self.source).open("rb") as file:
@@ -102,6 +113,8 @@ class FfiFile:
         ObservationError
             If there is no such file, or it can't be uncompressed.
         """
+        if is_part(self.source):
+            return self
         with self._telling(), self.open() as stream:
             return replace(self, content=stream.read())
 
@@ -131,15 +144,18 @@ class FfiFile:
         """
         if self.content is not None:
             return io.BytesIO(self.content)
+        if is_part(self.source):
+            held = PartialFile.unpack(Place.at(self.source).read(), self.source)
+            return cast("BinaryIO", PartialStream(held))
         if is_address(self.source):
-            return _unpacked(io.BytesIO(_fetch(self.source).octets))
+            return unpacked(io.BytesIO(_fetch(self.source).octets))
         path = Path(self.source)
         if path.is_dir():
             raise ObservationError(f"{path} is a folder, not an FFI: {REMEDY}")
         if path.exists() and not path.is_file():
             raise ObservationError(f"{path} is not a file but a pipe or device: give a file")
         try:
-            return _unpacked(path.open("rb"), path)
+            return unpacked(path.open("rb"), path)
         except FileNotFoundError:
             raise ObservationError(f"{path}: there is no such file: check the path") from None
         except PermissionError:
@@ -164,7 +180,7 @@ class FfiFile:
             If the file is no FITS file, or not whole.
         """
         with self._telling(), self.open() as stream:
-            headers, rest = _walk(self.source, stream)
+            headers, _, rest = walk(self.source, stream)
             tiled = {n for n, header in enumerate(headers) if card_value(header, "ZIMAGE") is True}
             if tiled:
                 stream.seek(0)
@@ -198,6 +214,11 @@ class FfiFile:
         """
         from astropy.io import fits
 
+        if is_part(self.source):
+            raise ObservationError(
+                f"{self.source} holds some rows of {self.name} only: ask for a window within "
+                "these, or give the whole FFI"
+            )
         try:
             with warnings.catch_warnings(), self.open() as stream:
                 # Of cards that mean nothing for these pixels; what spoils them raises.
@@ -216,6 +237,46 @@ class FfiFile:
                 f"be {shape}: {REMEDY}"
             )
         return np.ascontiguousarray(data, dtype=np.float32)
+
+    def read_rows(
+        self, hdu: int, shape: tuple[int, int], first: int, end: int
+    ) -> NDArray[np.float32]:
+        """Return some rows of an image; of a plain file nothing else is read.
+
+        Parameters
+        ----------
+        hdu : int
+            Number of the image.
+        shape : tuple[int, int]
+            Rows and columns that it must have.
+        first, end : int
+            The first row and the one after the last.
+
+        Returns
+        -------
+        (end - first, nx) ndarray of float32
+            In native byte order, the caller's own.
+
+        Raises
+        ------
+        ObservationError
+            If they can't be read, or the image has another shape.
+        """
+        try:
+            with self.open() as stream:
+                headers, starts, _ = walk(self.source, stream)
+                place = place_of_rows(headers[hdu], starts[hdu], shape, first, end)
+                if place is not None:
+                    stream.seek(place[0])
+                    octets = stream.read(place[1] - place[0])
+        except _UNREADABLE as error:
+            raise ObservationError(
+                f"{self.source}: rows {first} to {end - 1} of HDU {hdu} can't be read, {error}: "
+                f"{REMEDY}"
+            ) from error
+        if place is None:
+            return np.ascontiguousarray(self.read_plane(hdu, shape)[first:end])
+        return np.frombuffer(octets, ">f4").astype(np.float32).reshape(end - first, shape[1])
 
     def rounding_step(self, hdu: int) -> float:
         """Return the largest step to which a compressed image's values were rounded.
@@ -251,8 +312,21 @@ _UNREADABLE = (
 """What astropy and its decoders raise for pixels that are damaged."""
 
 
-def _unpacked(raw: BinaryIO, path: Path | None = None) -> BinaryIO:
-    """Return a stream of what a file holds, or the file itself if it isn't compressed."""
+def unpacked(raw: BinaryIO, path: Path | None = None) -> BinaryIO:
+    """Return a stream of what a file holds.
+
+    Parameters
+    ----------
+    raw : BinaryIO
+        The file.
+    path : Path, optional
+        Where it lies.
+
+    Returns
+    -------
+    BinaryIO
+        The file itself if it isn't compressed.
+    """
     start = raw.read(6)
     raw.seek(0)
     unpack = next((u for magic, u in _UNPACKERS.items() if start.startswith(magic)), None)
@@ -264,28 +338,93 @@ def _unpacked(raw: BinaryIO, path: Path | None = None) -> BinaryIO:
     return cast("BinaryIO", unpack(path or raw))
 
 
-def _walk(source: str, stream: BinaryIO) -> tuple[list[Header], bytes]:
-    """Return the headers, and what comes after the last HDU."""
+def place_of_rows(
+    header: Header, start: int, shape: tuple[int, int], first: int, end: int
+) -> tuple[int, int] | None:
+    """Return where rows of an image lie in its file.
+
+    Parameters
+    ----------
+    header : Header
+        The image's.
+    start : int
+        Where its data begin.
+    shape : tuple[int, int]
+        Rows and columns that it must have.
+    first, end : int
+        The first row and the one after the last.
+
+    Returns
+    -------
+    (int, int) or None
+        The first byte and the one after the last; None unless the image is of this shape and holds
+        its values as they are, single floats.
+    """
+    is_plain = (
+        card_value(header, "BITPIX") == -32
+        and header.get("NAXIS") == 2
+        and (header["NAXIS2"], header["NAXIS1"]) == shape
+        and header.get("BSCALE", 1) == 1
+        and header.get("BZERO", 0) == 0
+        and str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE"
+    )
+    row = 4 * shape[1]
+    return (start + first * row, start + end * row) if is_plain else None
+
+
+def walk(source: str, stream: BinaryIO) -> tuple[list[Header], list[int], bytes]:
+    """Return the headers of a FITS file, after making sure that all data are there.
+
+    Parameters
+    ----------
+    source : str
+        What to call the file.
+    stream : BinaryIO
+        At its start.
+
+    Returns
+    -------
+    headers : list of Header
+        Of all HDUs.
+    starts : list of int
+        Where the data of each begin.
+    rest : bytes
+        What comes after the last HDU.
+
+    Raises
+    ------
+    ObservationError
+        If it is no FITS file, or not whole.
+    """
     headers: list[Header] = []
+    starts: list[int] = []
     while block := stream.read(FITS_BLOCK):
         if not block.startswith(b"XTENSION" if headers else b"SIMPLE  ="):
             break  # the standard allows anything after the last HDU
         header = _rest_of_header(source, stream, block)
         size = _data_size(source, header, len(headers))
+        start = stream.tell()
         if size:
-            start = stream.tell()
-            stream.seek(start + size - 1)
-            if not stream.read(1):
+            if not _reaches(stream, start + size):
                 raise _truncated(
                     source, f"HDU {len(headers)} has less than its {size} bytes of data"
                 )
             stream.seek(start + -(-size // FITS_BLOCK) * FITS_BLOCK)
         headers.append(header)
-    while stream.read(1 << 20):
+        starts.append(start)
+    while not isinstance(stream, PartialStream) and stream.read(1 << 20):
         pass
     if not headers:
         raise _no_fits_file(source, block)
-    return headers, block.rstrip(b"\0 ")
+    return headers, starts, block.rstrip(b"\0 ")
+
+
+def _reaches(stream: BinaryIO, end: int) -> bool:
+    """Tell whether a stream has so many bytes."""
+    if isinstance(stream, PartialStream):
+        return stream.size >= end
+    stream.seek(end - 1)
+    return bool(stream.read(1))
 
 
 def _no_fits_file(source: str, block: bytes) -> ObservationError:
@@ -349,14 +488,39 @@ def _truncated(source: str, what: str) -> ObservationError:
 @lru_cache(maxsize=_HELD_FILES)
 def _fetch(url: str) -> Download:
     """Return a file from a server: once in every process, as long as it isn't crowded out."""
+    archive, path = locate(url, PATIENCE)
+    with telling_address(url):
+        return archive.fetch(path, _as_it_came)
+
+
+def _as_it_came(file: Download) -> Download:
+    return file
+
+
+@contextlib.contextmanager
+def telling_address(url: str) -> Iterator[None]:
+    """Say in words of FFIs that there is no file at an address, or that it is refused.
+
+    Parameters
+    ----------
+    url : str
+        The address.
+
+    Raises
+    ------
+    ObservationError
+        In place of what the archive raises then.
+    """
     try:
-        return fetch_file(url, ArchiveConfig(option="the address"))
+        yield
     except SkycellNotFoundError:
         raise ObservationError(f"{url}: there is no such file (404): check the address") from None
-    except DeniedError as error:
+    except ArchiveUnavailableError as error:
+        if not isinstance(error.__cause__, DeniedError):
+            raise
         raise ObservationError(
-            f"{url}: access denied ({error}): there is no such file, or it is not public and "
-            "syndiff sends no credentials: check the address, or give a local copy"
+            f"{url}: access denied ({error.__cause__}): there is no such file, or it is not public "
+            "and syndiff sends no credentials: check the address, or give a local copy"
         ) from error
 
 

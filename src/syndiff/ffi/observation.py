@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from syndiff.ffi.planes import Planes
 
-__all__ = ["Frame", "Observation", "read_observation"]
+__all__ = ["Frame", "Observation", "estimate_uncertainty", "observe", "read_observation"]
 
 BTJD_ZERO = 2457000
 """Julian date at which TESS's barycentric date (BTJD) and spacecraft date (TJD) begin."""
@@ -75,6 +75,9 @@ class Observation:
         Unit of the image: ``electrons/s`` for SPOC, ``electrons`` (in an exposure) for TICA.
     uncertainty_hdu : int or None
         Number of the HDU with its uncertainty; None where the file has none (TICA).
+    barycorr_d : float or None
+        Days that `tstart` and `tstop` are later than at the spacecraft, for the middle of the CCD;
+        None where the header doesn't say.
     remarks : tuple of str
         What is unusual about the file and changes its pixels or their uncertainty.
     content : bytes, optional
@@ -93,6 +96,7 @@ class Observation:
     quality: int
     bunit: str
     uncertainty_hdu: int | None = None
+    barycorr_d: float | None = None
     remarks: tuple[str, ...] = ()
     content: bytes | None = field(default=None, repr=False, compare=False)
 
@@ -112,32 +116,53 @@ class Observation:
         return (self.tstart + self.tstop) / 2
 
     @property
+    def start_utc(self) -> datetime:
+        """When the exposure began; at the spacecraft where the header has BARYCORR."""
+        return _BTJD_ZERO_UTC + timedelta(days=self.tstart - (self.barycorr_d or 0.0))
+
+    @property
     def epoch_year(self) -> float:
         """Middle of the exposure as a Julian epoch, to move stars to."""
         return 2000.0 + (BTJD_ZERO - 2451545.0 + self.tmid) / 365.25
 
-    def read_image(self) -> NDArray[np.float32]:
+    def read_image(self, window: Window | None = None) -> NDArray[np.float32]:
         """Return the image.
+
+        Parameters
+        ----------
+        window : Window, optional
+            The pixels wanted; None for all, collateral ones included.
 
         Returns
         -------
         (ny, nx) ndarray of float32
-            In `bunit`, native byte order, the caller's own; collateral pixels included.
+            In `bunit`, native byte order, the caller's own.
 
         Raises
         ------
         ObservationError
             If the file can't be read any more or has another shape.
         """
-        return self._file.read_plane(self.image_hdu, self.frame.shape)
+        return self._read(self.image_hdu, window)
 
-    def read_uncertainty(self, image: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def _read(self, hdu: int, window: Window | None) -> NDArray[np.float32]:
+        """Return the pixels of an image."""
+        if window is None:
+            return self._file.read_plane(hdu, self.frame.shape)
+        rows = self._file.read_rows(hdu, self.frame.shape, window.y0, window.y1)
+        return np.ascontiguousarray(rows[:, window.x0 : window.x1])
+
+    def read_uncertainty(
+        self, image: NDArray[np.float32] | None = None, window: Window | None = None
+    ) -> NDArray[np.float32]:
         """Return the 1-sigma uncertainty of the image.
 
         Parameters
         ----------
         image : (ny, nx) ndarray, optional
             The image, if it has been read already: it is needed where the file has no uncertainty.
+        window : Window, optional
+            The pixels wanted; None for all.
 
         Returns
         -------
@@ -155,12 +180,9 @@ class Observation:
         of the electrons counted and a read noise of 10 electrons in every frame of 1.98 s.
         """
         if self.uncertainty_hdu is not None:
-            return self._file.read_plane(self.uncertainty_hdu, self.frame.shape)
-        counted = self.per_second() * self.exposure_s
-        electrons = (self.read_image() if image is None else image) * np.float32(counted)
-        read_variance = np.float32(_READ_NOISE_E**2 * self.exposure_s / FRAME_S)
-        sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
-        return np.asarray(sigma, np.float32)
+            return self._read(self.uncertainty_hdu, window)
+        found = self.read_image(window) if image is None else image
+        return estimate_uncertainty(found, self.per_second(), self.exposure_s)
 
     def per_second(self) -> float:
         """Return what the image is multiplied by to be in electrons per second.
@@ -186,6 +208,32 @@ class Observation:
     @property
     def _file(self) -> FfiFile:
         return FfiFile(str(self.path), self.content)
+
+
+def estimate_uncertainty(
+    image: NDArray[np.float32], per_second: float, exposure_s: float
+) -> NDArray[np.float32]:
+    """Return the shot noise of an image and the read noise of its frames.
+
+    Parameters
+    ----------
+    image : (ny, nx) ndarray
+        In any unit.
+    per_second : float
+        What it is multiplied by to be in electrons per second.
+    exposure_s : float
+        Time on source in seconds.
+
+    Returns
+    -------
+    (ny, nx) ndarray of float32
+        One sigma, in the image's unit.
+    """
+    counted = per_second * exposure_s
+    electrons = image * np.float32(counted)
+    read_variance = np.float32(_READ_NOISE_E**2 * exposure_s / FRAME_S)
+    sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
+    return np.asarray(sigma, np.float32)
 
 
 def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
@@ -214,7 +262,27 @@ def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
     ArchiveUnavailableError
         If the server doesn't answer.
     """
-    file = FfiFile(str(path)).loaded() if keep else FfiFile(str(path))
+    return observe(FfiFile(str(path)).loaded() if keep else FfiFile(str(path)))
+
+
+def observe(file: FfiFile) -> Observation:
+    """Return what an FFI's headers say, after checking that the file is whole.
+
+    Parameters
+    ----------
+    file : FfiFile
+        An FFI of SPOC or TICA.
+
+    Returns
+    -------
+    Observation
+        The observation; no image is held.
+
+    Raises
+    ------
+    ObservationError
+        As `read_observation`.
+    """
     headers, tiled = file.read_headers()
     planes = find_planes(file.source, headers)
     number = planes.image
@@ -225,7 +293,7 @@ def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
     image_cards = HeaderCards(file.source, {number: headers[number]})
     tstart, tstop = _times(cards, dialect)
     found = Observation(
-        path=file.source if "://" in file.source else Path(path),
+        path=file.source if "://" in file.source else Path(file.source),
         frame=Frame(detector, FFI_SHAPE, dialect.science(cards), wcs_cards(image_cards)),
         kind=dialect.kind,
         image_hdu=number,
@@ -237,6 +305,7 @@ def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
         exposure_s=_exposure(cards, dialect),
         quality=dialect.quality(cards, detector),
         bunit=_unit(cards, dialect),
+        barycorr_d=cards.number("BARYCORR") if cards.get("BARYCORR") is not None else None,
         content=file.content,
     )
     step = file.rounding_step(number) if number in tiled else 0.0

@@ -13,7 +13,7 @@ import numpy as np
 from syndiff.config import DEFAULT_PRF_DIR, PRF_COLUMNS, PRF_ROWS
 from syndiff.errors import CorruptDownloadError, ResponseError, SkycellNotFoundError
 from syndiff.scenes.prf_grid import PrfGrid, check_samples
-from syndiff.stacks.archive import open_archive
+from syndiff.transport.archive import open_archive
 from syndiff.transport.attempt import ArchiveConfig
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.layout import Detector
-    from syndiff.stacks.archive import Archive
     from syndiff.storage.place import Place
+    from syndiff.transport.archive import Archive
     from syndiff.transport.attempt import Download
 
 __all__ = ["PrfSet", "keep_prf_grid", "prf_set", "read_prf_files"]

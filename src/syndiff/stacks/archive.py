@@ -1,62 +1,36 @@
-"""The PS1 archive: verified downloads of a skycell's stack files, over HTTPS, S3 or a folder."""
+"""The stack files of a skycell in the PS1 archive: what they are called, all of them fetched."""
 
 from __future__ import annotations
 
-import functools
-import logging
-import random
 import re
 import threading
-import time
-from collections import Counter
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from syndiff.errors import (
-    ArchiveError,
-    ArchiveUnavailableError,
-    CorruptDownloadError,
-    GeometryError,
-    SkycellNotFoundError,
-    WrongFileError,
-)
-from syndiff.transport.attempt import (
-    ArchiveConfig,
-    DeniedError,
-    TransientError,
-    connection_limit,
-)
-from syndiff.transport.connect import connect
+from syndiff.errors import ArchiveError, GeometryError, SkycellNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Self
+    from concurrent.futures import Future
 
     from syndiff.sky.tessellation import Skycell
     from syndiff.stacks.stackfile import StackFile
     from syndiff.stacks.stackheader import Plane
+    from syndiff.transport.archive import Archive
     from syndiff.transport.attempt import Download
 
 __all__ = [
     "PACKINGS",
     "PLANES",
     "UNFINISHED",
-    "Archive",
-    "ArchiveConfig",
     "Fetched",
     "OpenPlane",
     "SkycellFiles",
-    "connection_limit",
+    "describe_holdings",
     "fetch_skycell",
-    "open_archive",
     "stack_folder",
     "stack_path",
 ]
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 PLANES: tuple[Plane, ...] = ("image", "variance", "mask")
 """The planes of a stack that the reduction needs."""
@@ -70,17 +44,6 @@ PACKINGS = ("", ".gz", ".fz")
 
 UNFINISHED = "unfinished"
 """Name beside a skycell's files while a copy of them is being made: others may be yet to come."""
-
-MAX_RETRY_AFTER_S = 300.0
-"""Longest wait asked for by a server that is sat out; beyond it the run ends and says so."""
-
-_MAX_BACKOFF_S = 60.0
-_MOST_FAILURES = {DeniedError: 2, CorruptDownloadError: 3, WrongFileError: 2}
-"""Failures of a kind that end the attempts early.
-
-A refusal rarely changes, nor does a whole file that is another one; each corrupt file has cost a
-whole download.
-"""
 
 
 @dataclass(frozen=True)
@@ -208,245 +171,29 @@ def stack_folder(name: str) -> str:
     return "/".join(parts.groups())
 
 
-class Archive:
-    """An archive and the connections of this process to it.
+def describe_holdings(archive: Archive) -> str:
+    """Return what a local folder holds instead of what was looked for.
 
     Parameters
     ----------
-    config : ArchiveConfig
-        Address and patience.
-
-    Raises
-    ------
-    ConfigError
-        If the address can't be used. Nothing is asked of the archive yet.
-    """
-
-    def __init__(self, config: ArchiveConfig) -> None:
-        self.config = config
-        self._transport = connect(config)
-        self._pool = ThreadPoolExecutor(
-            connection_limit(config.url, config.connections), thread_name_prefix="syndiff-archive"
-        )
-        self._resume_at = 0.0
-        # Suffixes to try: once a server had a file, its others are packed like it.
-        self._suffixes: tuple[str, ...] = PACKINGS
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back threads and connections."""
-        self._pool.shutdown(cancel_futures=True)
-        self._transport.close()
-
-    def address(self, path: str) -> str:
-        """Return the full address of a file, for messages and provenance.
-
-        Parameters
-        ----------
-        path : str
-            Path below the archive's root.
-
-        Returns
-        -------
-        str
-            URL or path.
-        """
-        return self._transport.address(path)
-
-    def names(self, folder: str) -> list[str] | None:
-        """Return the names of a folder's files.
-
-        Parameters
-        ----------
-        folder : str
-            Path below the archive's root; empty for the root itself.
-
-        Returns
-        -------
-        list of str or None
-            None where folders can't be listed, as over HTTP.
-        """
-        return self._transport.names(folder)
-
-    @property
-    def hint(self) -> str:
-        """What a local folder holds instead of what was looked for; empty elsewhere."""
-        found = self._transport.holdings()
-        if found is None:
-            return ""
-        if not found:
-            return "the folder holds no FITS file; "
-        return (
-            f"it holds FITS files such as {found[0]}, but files are looked for by names such as "
-            f"{stack_path('skycell.PPPP.CCC', 'B', 'image')} (.gz or .fz may "
-            "follow; folders may be left out); "
-        )
-
-    def submit(
-        self, path: str, accept: Callable[[Download], T], stop: threading.Event
-    ) -> Future[T]:
-        """Start to fetch a file in the background; see `fetch`.
-
-        Parameters
-        ----------
-        path : str
-            Path below the archive's root.
-        accept : callable
-            Turns the file into the result.
-        stop : threading.Event
-            Ends the attempts when set.
-
-        Returns
-        -------
-        concurrent.futures.Future
-            The result to come.
-        """
-        return self._pool.submit(self.fetch, path, accept, stop)
-
-    def fetch(
-        self,
-        path: str,
-        accept: Callable[[Download], T],
-        stop: threading.Event | None = None,
-    ) -> T:
-        """Return what `accept` makes of a file, asking again for what fails.
-
-        Parameters
-        ----------
-        path : str
-            Path below the archive's root.
-        accept : callable
-            Takes the file and returns the result, or raises CorruptDownloadError.
-        stop : threading.Event, optional
-            Ends the attempts when set.
-
-        Returns
-        -------
-        object
-            What `accept` returned.
-
-        Raises
-        ------
-        SkycellNotFoundError
-            If the archive says that it doesn't have the file.
-        ArchiveUnavailableError
-            If it still failed after the last attempt, or is refused.
-        CorruptDownloadError
-            If the file arrived three times and was never accepted.
-        """
-        stop = stop or threading.Event()
-        failures: Counter[type[Exception]] = Counter()
-        while True:
-            self._pause(self._resume_at - time.monotonic(), stop)
-            try:
-                return accept(self._read(path, stop))
-            except (TransientError, CorruptDownloadError) as error:
-                failures[type(error)] += 1
-                if self._is_last(failures, error):
-                    raise self._final(path, failures, error) from error
-                logger.debug("%s: %s; asking again", self.address(path), error)
-                wait_s = self._backoff(failures.total(), error)
-            self._pause(wait_s, stop)
-
-    def _read(self, path: str, stop: threading.Event) -> Download:
-        """Return a file by its own name, or what is packed under that name and a suffix."""
-        absent: SkycellNotFoundError | None = None
-        for suffix in self._suffixes if ".stk." in path else ("",):
-            try:
-                file = self._transport.read(path + suffix, stop)
-            except SkycellNotFoundError as error:
-                absent = absent or error
-                continue
-            if not self._transport.is_local and ".stk." in path:
-                self._suffixes = (suffix,)
-            return file
-        raise absent or SkycellNotFoundError(path)
-
-    def _is_last(self, failures: Counter[type[Exception]], error: Exception) -> bool:
-        most = _MOST_FAILURES.get(type(error), failures.total() + 1)
-        wait_s = getattr(error, "retry_after_s", 0.0)
-        return (
-            self._transport.is_local
-            or failures.total() > self.config.retries
-            or failures[type(error)] >= most
-            or wait_s > MAX_RETRY_AFTER_S
-        )
-
-    def _backoff(self, count: int, error: Exception) -> float:
-        """Return the wait before the next attempt, and hold every request where we are asked to."""
-        wait_s = min(self.config.backoff_s * 2.0 ** (count - 1), _MAX_BACKOFF_S)
-        asked_s = getattr(error, "retry_after_s", 0.0)
-        if asked_s:
-            self._resume_at = max(self._resume_at, time.monotonic() + asked_s)
-        return max(asked_s, wait_s * random.uniform(0.5, 1.0))
-
-    @staticmethod
-    def _pause(wait_s: float, stop: threading.Event) -> None:
-        if stop.wait(max(wait_s, 0.0)):
-            raise CancelledError
-
-    def _final(self, path: str, failures: Counter[type[Exception]], error: Exception) -> Exception:
-        """Return the error that ends the attempts at a file."""
-        tries = f"{failures.total()} attempt{'s' if failures.total() > 1 else ''}"
-        address = self.address(path)
-        if isinstance(error, WrongFileError) or (
-            self._transport.is_local and isinstance(error, CorruptDownloadError)
-        ):
-            return type(error)(f"{error}, or give another {self.config.option}")
-        if self._transport.is_local:
-            return ArchiveUnavailableError(f"{address}: {error}: {self._transport.remedy}")
-        if isinstance(error, CorruptDownloadError):
-            return CorruptDownloadError(
-                f"{error} (after {tries}; the archive's copy may be damaged: try again later, or "
-                f"give another {self.config.option})"
-            )
-        if isinstance(error, DeniedError):
-            return ArchiveUnavailableError(
-                f"{address}: access denied ({error}): {self._transport.remedy}"
-            )
-        wait_s = getattr(error, "retry_after_s", 0.0)
-        busy = f"; the server asks to be left alone for {wait_s:.0f} s" if wait_s else ""
-        return ArchiveUnavailableError(
-            f"{address}: {error} (after {tries}{busy}): the archive or the network is down or "
-            "overloaded. What is done is kept: run the same command again later, or with fewer "
-            "`jobs`"
-        )
-
-
-@functools.cache
-def _opened(config: ArchiveConfig) -> Archive:
-    return Archive(config)
-
-
-def open_archive(where: str | ArchiveConfig, *, connections: int | None = None) -> Archive:
-    """Return this process's archive at an address; the same one every time.
-
-    Parameters
-    ----------
-    where : str or ArchiveConfig
-        URL or folder, or the whole description.
-    connections : int, optional
-        Simultaneous requests of this process, in place of the description's.
+    archive : Archive
+        The archive.
 
     Returns
     -------
-    Archive
-        The archive; nothing is asked of it yet.
-
-    Raises
-    ------
-    ConfigError
-        If the address can't be used.
+    str
+        Words for messages; empty for a server.
     """
-    config = where if isinstance(where, ArchiveConfig) else ArchiveConfig(where)
-    if connections is not None:
-        config = replace(config, connections=connections)
-    return _opened(config)
+    found = archive.holdings()
+    if found is None:
+        return ""
+    if not found:
+        return "the folder holds no FITS file; "
+    return (
+        f"it holds FITS files such as {found[0]}, but files are looked for by names such as "
+        f"{stack_path('skycell.PPPP.CCC', 'B', 'image')} (.gz or .fz may follow; folders may be "
+        "left out); "
+    )
 
 
 def fetch_skycell(
@@ -495,7 +242,7 @@ def fetch_skycell(
             for band in bands:
                 path = stack_path(skycell.name, band, plane)
                 accept = _acceptance(open_plane, plane, band, skycell, with_octets)
-                jobs[band, plane] = archive.submit(path, accept, stop)
+                jobs[band, plane] = archive.submit(path, accept, stop, endings=PACKINGS)
         return _collect(archive, skycell.name, bands, jobs)
     finally:
         stop.set()

@@ -14,13 +14,7 @@ from syndiff.config import BANDS
 from syndiff.errors import ArchiveError, ArchiveUnavailableError
 from syndiff.ffi.tiles import REACH_PX, TileGrid
 from syndiff.scenes.combine import invalid_bands
-from syndiff.stacks.archive import (
-    PLANES,
-    SkycellFiles,
-    connection_limit,
-    fetch_skycell,
-    open_archive,
-)
+from syndiff.stacks.archive import PLANES, SkycellFiles, describe_holdings, fetch_skycell
 from syndiff.stacks.atlas import Atlas
 from syndiff.stacks.inventory import Inventory, InventoryEntry
 from syndiff.stacks.kept_files import KeptFiles, kept_bands
@@ -30,6 +24,8 @@ from syndiff.stacks.stackfile import open_stackfile
 from syndiff.stacks.stackheader import MIXED_OPTION
 from syndiff.stacks.stackset import check_sets
 from syndiff.stages.stage import StageReport, clock, run_tasks
+from syndiff.transport.archive import open_archive
+from syndiff.transport.asking import connection_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,10 +35,11 @@ if TYPE_CHECKING:
     from syndiff.settings import Settings
     from syndiff.sky.mapping import Mapping
     from syndiff.sky.tessellation import Skycell
-    from syndiff.stacks.archive import ArchiveConfig, Fetched
+    from syndiff.stacks.archive import Fetched
     from syndiff.stacks.atlas import AtlasRecord
     from syndiff.stacks.reduction import ReducedSkycell
     from syndiff.stages.run import Run
+    from syndiff.transport.attempt import ArchiveConfig
     from syndiff.window import Window
 
 __all__ = ["DownloadJob", "download_stage"]
@@ -216,8 +213,8 @@ def _check(job: DownloadJob, inventory: Inventory, names: Sequence[str]) -> None
     if states["absent"] == len(names):
         raise ArchiveError(
             f"the archive {job.archive.url} has none of the {len(names)} skycells, from {names[0]} "
-            f"to {names[-1]}: {open_archive(job.archive).hint}check `archive` (its folders are "
-            "PPPP/CCC/), or PS1 has no data there"
+            f"to {names[-1]}: {describe_holdings(open_archive(job.archive))}"
+            "check `archive` (its folders are PPPP/CCC/), or PS1 has no data there"
         )
     failed = [inventory.entries[name] for name in names if _state(inventory, name) == "failed"]
     if failed and (not job.settings.allow_partial or len(failed) == len(names)):

@@ -8,7 +8,7 @@ import re
 import time
 import warnings
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import numpy as np
@@ -22,8 +22,6 @@ from syndiff.transport.attempt import ArchiveConfig, TransientError
 from syndiff.transport.service import WebService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from astropy.table import Table
 
     from syndiff.ffi.observation import Frame
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["GaiaService", "adql_polygon", "find_gaia_stars", "query_gaia"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 FAINTEST_RP_MAG = 17.2
 """Stars down to here: T is RP to 0.2 mag, and the scale is measured on T 14.5 to 17."""
@@ -56,8 +52,6 @@ _COLUMNS = (
 )
 _PHASES = frozenset({"PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN"})
 _MOST_POLL_S = 20.0
-_MAX_RETRY_AFTER_S = 300.0
-_MAX_BACKOFF_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -236,12 +230,20 @@ def _single_count(table: Table, service: GaiaService) -> int:
 
 
 class _Client:
-    """Runs jobs, and repeats what may work the next time."""
+    """Runs jobs, all of it again where that may help."""
 
     def __init__(self, service: GaiaService) -> None:
         self._service = service
         self._web = WebService(
-            ArchiveConfig(service.url, connections=1, read_timeout_s=service.read_timeout_s)
+            ArchiveConfig(
+                service.url,
+                connections=1,
+                retries=service.retries,
+                backoff_s=service.backoff_s,
+                read_timeout_s=service.read_timeout_s,
+                option="`gaia_url`",
+                advice="Try again later, or give a star catalogue file with `stars`",
+            )
         )
 
     def close(self) -> None:
@@ -249,40 +251,22 @@ class _Client:
 
     def run(self, query: str, max_rows: int, *, rows: int | None = None) -> Table:
         """Return the table of a query, with `rows` rows if that is known."""
-        return self._repeat(lambda: self._run_once(query, max_rows, rows))
+        return self._web.repeat(lambda: self._run_once(query, max_rows, rows))
 
     def _run_once(self, query: str, max_rows: int, rows: int | None) -> Table:
         job = self._start(query, max_rows)
         try:
             self._wait(job)
-            content = self._repeat(lambda: self._web.ask("GET", f"{job}/results/result"))
-            body = content
+            result = f"{job}/results/result"
+            body = self._web.ask("GET", result)
             if body.location and body.status in {302, 303, 307}:
-                target = urljoin(f"{job}/results/result", body.location)
-                body = self._repeat(lambda: self._web.ask("GET", target))
+                body = self._web.ask("GET", urljoin(result, body.location))
             table = _parse(bytes(body.content))
         finally:
             self._delete(job)
         if rows is not None and len(table) != rows:
             raise TransientError(f"it sent {len(table)} rows, and counts {rows}")
         return table
-
-    def _repeat(self, attempt: Callable[[], T]) -> T:
-        """Try until it works, or the attempts are used up."""
-        service = self._service
-        for number in range(service.retries + 1):
-            try:
-                return attempt()
-            except TransientError as error:
-                if number == service.retries or error.retry_after_s > _MAX_RETRY_AFTER_S:
-                    raise ArchiveUnavailableError(
-                        f"{service.url} failed {number + 1} times, at last: {error.reason}. Try "
-                        "again later, or give a star catalogue file with `stars`"
-                    ) from error
-                pause = min(service.backoff_s * 2**number, _MAX_BACKOFF_S)
-                logger.info("%s: %s; again in %.1f s", service.url, error.reason, pause)
-                time.sleep(max(pause, error.retry_after_s))
-        raise AssertionError  # the last attempt returns or raises
 
     def _start(self, query: str, max_rows: int) -> str:
         """Make a job, set it running, and return its address."""
@@ -295,7 +279,7 @@ class _Client:
             "QUERY": query,
         }
         address = f"{self._service.url.rstrip('/')}/async"
-        answer = self._web.ask("POST", address, form)
+        answer = self._web.ask_once("POST", address, form)
         if not answer.location:
             raise TransientError(f"it made no job but answered {_first_words(answer.content)}")
         job = urljoin(address, answer.location).rstrip("/")
@@ -310,7 +294,7 @@ class _Client:
         pause = service.poll_s
         started = False
         while True:
-            answer = self._repeat(lambda: self._web.ask("GET", f"{job}/phase"))
+            answer = self._web.ask("GET", f"{job}/phase")
             phase = bytes(answer.content[:100]).decode("ascii", "replace").strip().upper()
             if phase == "COMPLETED":
                 return
@@ -319,7 +303,7 @@ class _Client:
             if phase not in _PHASES:
                 raise TransientError(f"the job's phase is {_first_words(answer.content)}")
             if phase == "PENDING" and not started:
-                self._repeat(lambda: self._web.ask("POST", f"{job}/phase", {"PHASE": "RUN"}))
+                self._web.ask("POST", f"{job}/phase", {"PHASE": "RUN"})
                 started = True
             if time.monotonic() > deadline:
                 raise TransientError(f"the job is still {phase} after {service.job_s:.0f} s")
@@ -329,14 +313,14 @@ class _Client:
     def _complaint(self, job: str) -> str:
         """Return what a failed job says."""
         try:
-            return _first_words(self._web.ask("GET", f"{job}/error").content)
+            return _first_words(self._web.ask_once("GET", f"{job}/error").content)
         except (TransientError, ArchiveUnavailableError) as error:
             return f"no reason given ({error})"
 
     def _delete(self, job: str) -> None:
         """Clean up behind us; services forget jobs by themselves too."""
         try:
-            self._web.ask("DELETE", job)
+            self._web.ask_once("DELETE", job)
         except (TransientError, ArchiveUnavailableError) as error:
             logger.debug("%s can't be deleted: %s", job, error)
 

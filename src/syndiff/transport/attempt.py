@@ -1,6 +1,6 @@
 """What an attempt to get a file is told, brings, and fails by.
 
-A transport knows how to ask once and what an answer means; `stacks.archive` decides what to do
+A transport knows how to ask once and what an answer means; `transport.asking` decides what to do
 about it.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from syndiff.config import DEFAULT_ARCHIVE
 from syndiff.errors import ConfigError
@@ -22,18 +21,12 @@ __all__ = [
     "ArchiveConfig",
     "DeniedError",
     "Download",
+    "NoRangesError",
+    "Part",
     "TransientError",
     "Transport",
-    "connection_limit",
     "first_words",
 ]
-
-MAX_STSCI_CONNECTIONS = 16
-"""Simultaneous connections to ``*.stsci.edu``, from all processes together.
-
-STScI documents no limit, and its server is everybody's. A skycell is 12 files, so 16 keep a whole
-skycell and the start of the next one in flight; more would only wait in the server's queue.
-"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,9 @@ class ArchiveConfig:
     connect_timeout_s, read_timeout_s, total_timeout_s : float
         Limits on connecting, on silence while reading, and on one attempt at a file.
     option : str
-        The option that gives the address, for messages.
+        What gives the address, for messages: a setting in backquotes, or words.
+    advice : str
+        What to do where the server doesn't answer, a sentence for messages.
 
     Raises
     ------
@@ -70,6 +65,9 @@ class ArchiveConfig:
     read_timeout_s: float = 60.0
     total_timeout_s: float = 900.0
     option: str = "`archive`"
+    advice: str = (
+        "What is done is kept: run the same command again later, or with a smaller number of `jobs`"
+    )
 
     def __post_init__(self) -> None:
         if self.connections < 1:
@@ -79,26 +77,6 @@ class ArchiveConfig:
         for name in ("backoff_s", "connect_timeout_s", "read_timeout_s", "total_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} {getattr(self, name)} must be above 0 seconds")
-
-
-def connection_limit(where: str, connections: int) -> int:
-    """Return how many simultaneous connections an archive is given at most.
-
-    Parameters
-    ----------
-    where : str
-        The archive's URL or folder.
-    connections : int
-        What the user asked for (`jobs`), for all processes together.
-
-    Returns
-    -------
-    int
-        The same, or `MAX_STSCI_CONNECTIONS` where that is less and the host is STScI's.
-    """
-    host = (urlsplit(where).hostname or "") if "://" in where else ""
-    is_stsci = host == "stsci.edu" or host.endswith(".stsci.edu")
-    return min(connections, MAX_STSCI_CONNECTIONS) if is_stsci else connections
 
 
 class TransientError(Exception):
@@ -123,6 +101,10 @@ class TransientError(Exception):
 
 class DeniedError(TransientError):
     """The server refuses this file (401, 403); asking more than twice is of no use."""
+
+
+class NoRangesError(Exception):
+    """The server gives this file as a whole only, or packs what it sends."""
 
 
 def first_words(error: Exception) -> str:
@@ -179,6 +161,28 @@ class Download:
         return cls(content, hashlib.sha256(content).hexdigest(), source)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some bytes of a file.
+
+    Parameters
+    ----------
+    octets : memoryview
+        The bytes; fewer than asked for where the file ends before.
+    start : int
+        Where in the file they begin.
+    file_size : int
+        Bytes of the whole file.
+    version : str
+        What the server tells one state of the file from another by; empty if it doesn't.
+    """
+
+    octets: memoryview
+    start: int
+    file_size: int
+    version: str
+
+
 class Transport(Protocol):
     """One way to an archive."""
 
@@ -192,8 +196,14 @@ class Transport(Protocol):
     def read(self, path: str, stop: threading.Event) -> Download:
         """Return the file, or raise what came instead; `stop` ends a slow one early."""
 
+    def read_range(self, path: str, start: int, end: int, stop: threading.Event) -> Part:
+        """Return the bytes from `start` to before `end`, as far as the file has them."""
+
     def names(self, folder: str) -> list[str] | None:
         """Return the names of a folder's files, or None where it can't be listed."""
+
+    def folders(self, folder: str) -> list[str] | None:
+        """Return the paths of a folder's own folders, or None where they can't be listed."""
 
     def holdings(self) -> list[str] | None:
         """Return paths of some FITS files that are there, or None where that can't be told."""

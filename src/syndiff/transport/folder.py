@@ -6,18 +6,20 @@ import hashlib
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from syndiff.errors import ConfigError, SkycellNotFoundError
-from syndiff.transport.attempt import DeniedError, Download, TransientError
+from syndiff.transport.attempt import DeniedError, Download, Part, TransientError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from syndiff.transport.attempt import ArchiveConfig
 
 __all__ = ["FolderTransport"]
+
+T = TypeVar("T")
 
 _READ_BYTES = 1 << 19
 """Most that one read of a local file asks for: it stays in a core's own cache."""
@@ -101,9 +103,39 @@ class FolderTransport:
         TransientError
             If it could not be had this time.
         """
+        return self._first(path, _read_file)
+
+    def read_range(self, path: str, start: int, end: int, stop: threading.Event) -> Part:  # noqa: ARG002
+        """Return some bytes of a file.
+
+        Parameters
+        ----------
+        path : str
+            Path below the root.
+        start, end : int
+            The first byte and the one after the last.
+        stop : threading.Event
+            Not looked at.
+
+        Returns
+        -------
+        Part
+            The bytes; fewer where the file ends before.
+
+        Raises
+        ------
+        SkycellNotFoundError
+            If it is not there.
+        TransientError
+            If it could not be had this time.
+        """
+        return self._first(path, lambda candidate: _read_range(candidate, start, end))
+
+    def _first(self, path: str, read: Callable[[Path], T]) -> T:
+        """Return what `read` makes of the first candidate that is there."""
         for candidate in self._candidates(path):
             try:
-                return _read_file(candidate)
+                return read(candidate)
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -136,6 +168,23 @@ class FolderTransport:
         """
         path = self._root / folder
         return sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the paths of a folder's own folders.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+
+        Returns
+        -------
+        list of str
+            Below the root, sorted; none where there is no such folder.
+        """
+        path = self._root / folder
+        inside = path.iterdir() if path.is_dir() else ()
+        return sorted(str(one.relative_to(self._root)) for one in inside if one.is_dir())
 
     def holdings(self) -> list[str]:
         """Return paths of FITS files in the folder.
@@ -174,3 +223,12 @@ def _read_file(path: Path) -> Download:
             digest.update(content[count : count + more])
             count += more
     return Download(content[:count].toreadonly(), digest.hexdigest(), str(path))
+
+
+def _read_range(path: Path, start: int, end: int) -> Part:
+    """Return some bytes of a file."""
+    with path.open("rb") as file:
+        state = os.fstat(file.fileno())
+        file.seek(start)
+        octets = memoryview(file.read(end - start))
+    return Part(octets, start, state.st_size, f"{state.st_size}-{state.st_mtime_ns}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from syndiff.errors import ConfigError, SkycellNotFoundError
-from syndiff.transport.attempt import DeniedError, Download, TransientError, first_words
+from syndiff.errors import ConfigError, CorruptDownloadError, SkycellNotFoundError
+from syndiff.transport.attempt import DeniedError, Download, Part, TransientError, first_words
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator, Sequence
 
+    from obstore import ListResult, ObjectMeta
     from obstore.store import ClientConfig, S3Store
 
     from syndiff.transport.attempt import ArchiveConfig
@@ -83,11 +86,59 @@ class S3Transport:
             If it could not be had this time.
         """
         import obstore
+
+        with self._telling(path):
+            content = memoryview(obstore.get(self._store, path).bytes())
+        return Download.of(content, self.address(path))
+
+    def read_range(self, path: str, start: int, end: int, stop: threading.Event) -> Part:  # noqa: ARG002
+        """Return some bytes of an object.
+
+        Parameters
+        ----------
+        path : str
+            Path below the root.
+        start, end : int
+            The first byte and the one after the last.
+        stop : threading.Event
+            Not looked at.
+
+        Returns
+        -------
+        Part
+            The bytes; fewer where the object ends before.
+
+        Raises
+        ------
+        SkycellNotFoundError
+            If it is not there.
+        CorruptDownloadError
+            If other bytes come than were asked for.
+        TransientError
+            If it could not be had this time.
+        """
+        import obstore
+
+        with self._telling(path):
+            found = obstore.get(self._store, path, options={"range": (start, end)})
+            size = int(found.meta["size"])
+            version = found.meta.get("e_tag") or str(found.meta["last_modified"])
+            first, last = found.range
+            octets = memoryview(found.bytes())
+        if (first, last) != (start, min(end, size)) or len(octets) != last - first:
+            raise CorruptDownloadError(
+                f"{self.address(path)}: bytes {start}-{end - 1} were asked for, and {first}-"
+                f"{last - 1} of {size} came, {len(octets)} of them"
+            )
+        return Part(octets, start, size, version)
+
+    @contextlib.contextmanager
+    def _telling(self, path: str) -> Iterator[None]:
+        """Say what a failure of the store means."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         try:
-            content = memoryview(obstore.get(self._store, path).bytes())
-            return Download.of(content, self.address(path))
+            yield
         except FileNotFoundError:
             raise SkycellNotFoundError(
                 f"{self.address(path)}: the archive does not have this file (404)"
@@ -110,14 +161,35 @@ class S3Transport:
         list of str or None
             Sorted; None where the bucket doesn't allow to ask, as many public ones.
         """
+        found = self._listed(folder)
+        names = None if found is None else (str(item["path"]) for item in found["objects"])
+        return None if names is None else sorted(name.rsplit("/", 1)[-1] for name in names)
+
+    def folders(self, folder: str) -> list[str] | None:
+        """Return the prefixes below a prefix.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+
+        Returns
+        -------
+        list of str or None
+            Sorted; None where the bucket doesn't allow to ask.
+        """
+        found = self._listed(folder)
+        return None if found is None else sorted(str(path) for path in found["common_prefixes"])
+
+    def _listed(self, folder: str) -> ListResult[Sequence[ObjectMeta]] | None:
+        """Return what is at a prefix; None where the bucket doesn't allow to ask."""
         import obstore
         from obstore.exceptions import BaseError
 
         try:
-            found = obstore.list_with_delimiter(self._store, folder or None)
+            return obstore.list_with_delimiter(self._store, folder or None)
         except (BaseError, OSError):
             return None
-        return sorted(str(item["path"]).rsplit("/", 1)[-1] for item in found["objects"])
 
     def holdings(self) -> None:
         """Return nothing: a bucket may hold millions of files, or not allow to ask."""

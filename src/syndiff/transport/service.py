@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from syndiff.config import DEFAULT_GAIA_TAP
 from syndiff.errors import ArchiveUnavailableError, ConfigError
+from syndiff.transport.asking import Asker, slot
 from syndiff.transport.attempt import TransientError, first_words
 from syndiff.transport.http import open_client, passing_failure, receive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from syndiff.transport.attempt import ArchiveConfig
 
 __all__ = ["WebAnswer", "WebService"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class WebAnswer:
 
 
 class WebService:
-    """A service that is asked by HTTP requests, one attempt each; nothing is followed or repeated.
+    """A service that is asked by HTTP requests; redirects are not followed.
 
     Parameters
     ----------
@@ -59,11 +64,13 @@ class WebService:
                 f"service {config.url!r} is not an http:// or https:// URL: give for example "
                 f"{DEFAULT_GAIA_TAP}"
             )
+        self._url = config.url
         self._total_s = config.total_timeout_s
+        self._asker = Asker(config, remedy=f"check {config.option}")
         self._client = open_client(config, maxsize=1, retries=False)
 
     def ask(self, method: str, url: str, fields: dict[str, str] | None = None) -> WebAnswer:
-        """Send one request and read its answer.
+        """Send a request and read its answer, again where that may help.
 
         Parameters
         ----------
@@ -81,10 +88,52 @@ class WebService:
 
         Raises
         ------
+        ArchiveUnavailableError
+            If it still failed after the last attempt, or the server says that the request is wrong;
+            its first words are in the message.
+        """
+        return self.repeat(lambda: self.ask_once(method, url, fields))
+
+    def repeat(self, attempt: Callable[[], T]) -> T:
+        """Return what `attempt` returns, again where that may help.
+
+        Parameters
+        ----------
+        attempt : callable
+            Several requests and what is made of them; raises TransientError where all of it had
+            better be done again.
+
+        Returns
+        -------
+        object
+            What it returned.
+
+        Raises
+        ------
+        ArchiveUnavailableError
+            If it still failed after the last attempt.
+        """
+        return self._asker.ask(attempt, self._url)
+
+    def ask_once(self, method: str, url: str, fields: dict[str, str] | None = None) -> WebAnswer:
+        """Send one request and read its answer.
+
+        Parameters
+        ----------
+        method, url, fields
+            As for `ask`.
+
+        Returns
+        -------
+        WebAnswer
+            The answer, of a status below 400.
+
+        Raises
+        ------
         TransientError
             If it failed in a way that may pass.
         ArchiveUnavailableError
-            If the server says that the request is wrong; its first words are in the message.
+            If the server says that the request is wrong.
         """
         from urllib3.exceptions import HTTPError
 
@@ -92,15 +141,16 @@ class WebService:
         body = urlencode(fields) if fields is not None else None
         form = {"Content-Type": "application/x-www-form-urlencoded"} if fields is not None else {}
         try:
-            response = self._client.request(
-                method,
-                url,
-                body=body,
-                headers={**self._client.headers, **form},
-                preload_content=False,
-                redirect=False,
-            )
-            content = receive(response, deadline, threading.Event())
+            with slot(url):
+                response = self._client.request(
+                    method,
+                    url,
+                    body=body,
+                    headers={**self._client.headers, **form},
+                    preload_content=False,
+                    redirect=False,
+                )
+                content = receive(response, deadline, threading.Event())
         except (HTTPError, OSError) as error:
             raise TransientError(first_words(error)) from error
         if (failure := passing_failure(response)) is not None:
