@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.ffi.dead_pixels import FULL_PIXEL_E_PER_S, NEARLY_FULL, check_alive, find_dead
+from syndiff.kernels.widen import widen
 from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def pixels_of(
     image, noise = (np.where(dead == 0, plane, np.nan) for plane in (image, uncertainty))
     full = image >= NEARLY_FULL * FULL_PIXEL_E_PER_S
     # Charge of a full pixel runs along its column.
-    full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
+    full = widen(full, 3, 1)
     return FfiPixels(image, noise, full, dead, is_estimated)
 
 
