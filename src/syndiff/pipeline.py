@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from syndiff.differences.inputs import read_ffi
+from syndiff.differences.exports import check_tool
+from syndiff.differences.inputs import read_ffi, read_inputs
 from syndiff.errors import ObservationError
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import check_frame
@@ -16,6 +17,7 @@ from syndiff.sky.mapping_files import read_mapping
 from syndiff.stages.difference import difference_stage
 from syndiff.stages.download import download_stage
 from syndiff.stages.downsample import downsample_stage
+from syndiff.stages.export import export_stage
 from syndiff.stages.mapping import mapping_stage
 from syndiff.stages.process import process_stage
 from syndiff.stages.run import Run
@@ -25,6 +27,7 @@ from syndiff.transport.connect import connect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from syndiff.differences.exports import Tool
     from syndiff.ffi.observation import Observation
     from syndiff.layout import Detector
     from syndiff.pointing.drift import Drift
@@ -38,6 +41,7 @@ __all__ = [
     "RunReport",
     "run_difference",
     "run_drift",
+    "run_export",
     "run_pipeline",
     "run_stages",
 ]
@@ -178,6 +182,40 @@ def run_difference(
     """
     run = Run(read_ffi(ffi), settings)
     return RunReport(run.detector, (_logged(difference_stage(run, template, stars)),))
+
+
+def run_export(ffi: str, template: str, tool: Tool, settings: Settings) -> RunReport:
+    """Write an FFI and a template as another tool reads them; nothing is subtracted.
+
+    Parameters
+    ----------
+    ffi, template : str
+        The files.
+    tool : {"hotpants", "sfft"}
+        Which tool.
+    settings : Settings
+        Where the data root is, and the folder to write to (`output`). `kernel` ``fitted``: the
+        template's sources are moved, with the scene, to where the FFI's own WCS has them; ``none``:
+        the template is taken as it is.
+
+    Returns
+    -------
+    RunReport
+        Files and command.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such tool.
+    """
+    check_tool(tool)
+    run = Run(read_ffi(ffi), settings)
+    # The planes alone are wanted, no samples around them.
+    pad_px = 1 if settings.kernel == "fitted" else None
+    inputs = read_inputs(run.observation, template, run.layout, pad_px=pad_px)
+    return RunReport(
+        run.detector, (_logged(export_stage(inputs, template, tool, settings.output)),)
+    )
 
 
 @dataclass(frozen=True)
