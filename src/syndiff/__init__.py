@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from syndiff.pipeline import run_pipeline
     from syndiff.settings import Settings
     from syndiff.sky.tessellation import Skycell, Tessellation
+    from syndiff.sky.visibility import Visibility, where
     from syndiff.storage.place import Place
     from syndiff.templates.template import Template
     from syndiff.templates.template_file import read_template
@@ -49,12 +50,14 @@ _HOMES = {
     "Template": "templates.template",
     "TemplateImage": "images",
     "Tessellation": "sky.tessellation",
+    "Visibility": "sky.visibility",
     "Window": "window",
     "open": "ccd",
     "read_observation": "ffi.observation",
     "read_template": "templates.template_file",
     "run_pipeline": "pipeline",
     "subtract_template": "differences.scaled",
+    "where": "sky.visibility",
 }
 
 __all__ = [
@@ -72,6 +75,7 @@ __all__ = [
     "Template",
     "TemplateImage",
     "Tessellation",
+    "Visibility",
     "Window",
     "__version__",
     "open",
@@ -79,6 +83,7 @@ __all__ = [
     "read_template",
     "run_pipeline",
     "subtract_template",
+    "where",
 ]
 
 

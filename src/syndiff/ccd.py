@@ -172,8 +172,8 @@ class Ccd:
         ----------
         position : SkyCoord, str, Window or sequence of numbers
             The centre of a square on the sky: coordinates, text such as ``"14:20:00 +76:30:00"``
-            or ``"215.0, 76.5"``, or two numbers, degrees. Or FFI pixels: a `Window`, or x0, y0, x1,
-            y1 as numbers or text (0-based, half-open).
+            or ``"215.0, 76.5"``, an object's name, or two numbers, degrees. Or FFI pixels: a
+            `Window`, or x0, y0, x1, y1 as numbers or text (0-based, half-open).
         size : int, optional
             Side of the square in TESS pixels, 64 if not given.
 
@@ -199,7 +199,7 @@ class Ccd:
                 f"{position!r} says how large it is: leave it out"
             )
         # `roi` and `target` may be None in settings, here that's a mistake.
-        read = values.window(position) if kind == "roi" else values.position(position)
+        read = values.window(position) if kind == "roi" else values.target(position)
         asked = self.run.asked(_changed(self.settings, {kind: read, "size": size}))
         return Field(self, asked.window or self.science)
 

@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_FFIS",
     "DEFAULT_GAIA_TAP",
     "DEFAULT_PRF_DIR",
+    "DEFAULT_SESAME",
     "DEFAULT_TESS_MAST",
     "DETECTION_SIGMA",
     "DIFFUSE_ARCSEC",
@@ -38,7 +39,6 @@ __all__ = [
     "digest",
     "parse_offsets",
     "parse_pixel",
-    "parse_target",
 ]
 
 BANDS = ("r", "i", "z", "y")
@@ -79,6 +79,9 @@ is more: fits of the measured response gave 20.55 on camera 1, CCD 4 of sector 1
 
 DEFAULT_GAIA_TAP = "https://gea.esac.esa.int/tap-server/tap"
 """ESA's Gaia archive, Table Access Protocol."""
+
+DEFAULT_SESAME = "https://cds.unistra.fr/cgi-bin/nph-sesame"
+"""CDS's name service."""
 
 MAX_OFFSET_PX = 2.0
 """Largest offset of a template; the scene reaches a little farther."""
@@ -308,71 +311,3 @@ def parse_pixel(text: str) -> tuple[float, float]:
             "0-based)"
         )
     return x, y
-
-
-def parse_target(value: object) -> tuple[float, float]:
-    """Return the position that something tells.
-
-    Parameters
-    ----------
-    value : str, astropy.coordinates.SkyCoord or pair
-        Text: right ascension and declination, separated by a comma or a space, in degrees or
-        sexagesimal (hours and degrees). Coordinates of any frame. Or two numbers (degrees) or
-        angles.
-
-    Returns
-    -------
-    (float, float)
-        ICRS right ascension (0 to 360) and declination in degrees.
-
-    Raises
-    ------
-    ConfigError
-        If it is no position.
-
-    Examples
-    --------
-    >>> parse_target("210.80 54.35")
-    (210.8, 54.35)
-    """
-    from astropy.coordinates import SkyCoord
-    from astropy.units import UnitsError
-
-    try:
-        position = value if isinstance(value, SkyCoord) else SkyCoord(*_axes(value))
-        ra, dec = float(position.icrs.ra.deg), float(position.icrs.dec.deg)
-    except (ValueError, TypeError, UnitsError, AttributeError) as error:
-        raise ConfigError(
-            f"target {value!r} is not RA,DEC ({' '.join(str(error).split())}): give degrees such "
-            "as 210.80,54.35 or 14:03:12.6,+54:20:57"
-        ) from None
-    if not (math.isfinite(ra) and math.isfinite(dec)):
-        raise ConfigError(f"target {value!r} is not finite: give RA,DEC in degrees")
-    return ra, dec
-
-
-def _axes(value: Any) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the user gave
-    """Return two angles, as far as there are two."""
-    from astropy.coordinates import Angle
-
-    if isinstance(value, str):
-        halves = _halves(value)
-        # Degrees unless it looks like hours, as astronomers write them.
-        hours = len(halves[0].replace(":", " ").split()) > 1 or "h" in halves[0]
-        return Angle(halves[0], "hourangle" if hours else "deg"), Angle(halves[1], "deg")
-    ra, dec = value
-    return Angle(ra, getattr(ra, "unit", None) or "deg"), Angle(
-        dec, getattr(dec, "unit", None) or "deg"
-    )
-
-
-def _halves(text: str) -> tuple[str, str]:
-    """Cut text into right ascension and declination: at the comma, or in the middle."""
-    if "," in text:
-        ra, dec = text.split(",")
-        return ra, dec
-    words = text.split()
-    if len(words) not in {2, 6}:
-        raise ValueError("two parts are wanted, separated by a comma or a space")
-    middle = len(words) // 2
-    return " ".join(words[:middle]), " ".join(words[middle:])

@@ -11,7 +11,14 @@ from syndiff.storage.place import Place
 if TYPE_CHECKING:
     from syndiff.window import Window
 
-__all__ = ["PART_ENDING", "Detector", "Layout", "difference_name", "format_offset"]
+__all__ = [
+    "PART_ENDING",
+    "Detector",
+    "Layout",
+    "difference_name",
+    "export_name",
+    "format_offset",
+]
 
 PART_ENDING = ".part.zip"
 """What follows a file's own name where only parts of it are kept."""
@@ -88,6 +95,26 @@ def difference_name(ffi: str, roi: Window | None) -> str:
     """
     stem = ffi.removesuffix(".gz").removesuffix(".fits")
     return f"syndiff_difference_{stem}{_format_window(roi)}"
+
+
+def export_name(tool: str, ffi: str, roi: Window | None) -> str:
+    """Return what the folder for another tool is called.
+
+    Parameters
+    ----------
+    tool : str
+        Its name.
+    ffi : str
+        File name of the FFI.
+    roi : Window, optional
+        FFI pixels that it holds; None for the full frame.
+
+    Returns
+    -------
+    str
+        For example ``syndiff_hotpants_tess2020019135923-s0020-3-3-0165-s_ffic``.
+    """
+    return difference_name(ffi, roi).replace("difference", tool, 1)
 
 
 def _format_window(roi: Window | None) -> str:

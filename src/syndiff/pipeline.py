@@ -6,8 +6,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from syndiff.differences.inputs import read_ffi, template_detector
-from syndiff.errors import ObservationError
+from syndiff.differences.exports import check_tool
+from syndiff.differences.inputs import read_ffi, read_inputs, template_detector
+from syndiff.errors import ConfigError, ObservationError
 from syndiff.ffi.listing import list_ffis
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import check_frame
@@ -18,6 +19,7 @@ from syndiff.stages.difference import difference_stage
 from syndiff.stages.difference_series import DifferenceSeries
 from syndiff.stages.download import download_stage
 from syndiff.stages.downsample import downsample_stage
+from syndiff.stages.export import export_stage
 from syndiff.stages.mapping import mapping_stage
 from syndiff.stages.process import process_stage
 from syndiff.stages.run import Run
@@ -27,6 +29,7 @@ from syndiff.transport.connect import connect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from syndiff.differences.exports import Tool
     from syndiff.ffi.observation import Observation
     from syndiff.layout import Detector
     from syndiff.pointing.drift import Drift
@@ -40,6 +43,7 @@ __all__ = [
     "RunReport",
     "run_difference",
     "run_drift",
+    "run_export",
     "run_pipeline",
     "run_stages",
 ]
@@ -193,6 +197,45 @@ def run_difference(
     detector = template_detector(template)
     series = DifferenceSeries(Run(detector, settings, progress), template, stars)
     return RunReport(detector, (_logged(series.make(found)),))
+
+
+def run_export(ffis: Sequence[str], template: str, tool: Tool, settings: Settings) -> RunReport:
+    """Write an FFI and a template as another tool reads them; nothing is subtracted.
+
+    Parameters
+    ----------
+    ffis : sequence of str
+        The FFI: a file, or a folder that holds one.
+    template : str
+        The template.
+    tool : {"hotpants", "sfft"}
+        Which tool.
+    settings : Settings
+        Where the data root is, and the folder to write to (`output`). `kernel` ``fitted``: the
+        template's sources are moved, with the scene, to where the FFI's own WCS has them; ``none``:
+        the template is taken as it is.
+
+    Returns
+    -------
+    RunReport
+        Files and command.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such tool, or more than one FFI.
+    """
+    check_tool(tool)
+    found = list_ffis(ffis)
+    if len(found) != 1:
+        raise ConfigError(f"`export` takes one FFI, these are {len(found)}: give one of them")
+    run = Run(read_ffi(found[0]), settings)
+    # The planes alone are wanted, no samples around them.
+    pad_px = 1 if settings.kernel == "fitted" else None
+    inputs = read_inputs(run.observation, template, run.layout, pad_px=pad_px)
+    return RunReport(
+        run.detector, (_logged(export_stage(inputs, template, tool, settings.output)),)
+    )
 
 
 @dataclass(frozen=True)

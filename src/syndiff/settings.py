@@ -10,6 +10,7 @@ from syndiff.config import (
     DEFAULT_ARCHIVE,
     DEFAULT_GAIA_TAP,
     DEFAULT_PRF_DIR,
+    DEFAULT_SESAME,
     DETECTION_SIGMA,
     DIFFUSE_ARCSEC,
     MAX_OVERSAMPLE,
@@ -104,7 +105,10 @@ class Settings:
     roi : Window, str or sequence of int, optional
         ``x0,y0,x1,y1``, FFI array pixels, 0-based, half-open.
     target : str, SkyCoord or pair of float, optional
-        Right ascension and declination at the centre of a square region of interest.
+        Right ascension and declination at the centre of a square region of interest, or the name of
+        an object there.
+    sesame_url : str
+        Name service that is asked once where an object is.
     size : int, optional
         Side of that square in TESS pixels; 64 if not given.
     ignore_mask_bits : str, int or sequence of them
@@ -213,11 +217,17 @@ class Settings:
         values.window,
         metavar="X0,Y0,X1,Y1",
     )
-    target: tuple[float, float] | None = _setting(
+    target: tuple[float, float] | str | None = _setting(
         None,
-        "Centre of a square region of interest, degrees or sexagesimal.",
-        values.position,
-        metavar="RA,DEC",
+        "Centre of a square region of interest: degrees, sexagesimal, or an object's name.",
+        values.target,
+        metavar="RA,DEC|NAME",
+    )
+    sesame_url: str = _setting(
+        DEFAULT_SESAME,
+        "Name service that is asked, once, where an object is.",
+        values.place,
+        metavar="URL",
     )
     size: int | None = _setting(
         None,
@@ -354,8 +364,8 @@ class Settings:
     )
     output: str | None = _setting(
         None,
-        "Difference file, or folder of several or of a drift's table and plot. Default: beside the "
-        "template; DATA_ROOT/drift/sector_.../...",
+        "Difference file; folder of several, of an export, or of a drift's table and plot. "
+        "Default: beside the template; DATA_ROOT/drift/sector_.../...",
         values.place,
     )
 

@@ -12,9 +12,10 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from syndiff.config import PS1_PIXEL_ARCSEC, check_offsets, parse_offsets, parse_target
+from syndiff.config import PS1_PIXEL_ARCSEC, check_offsets, parse_offsets
 from syndiff.errors import ConfigError
 from syndiff.masks import StackMask, format_bits, parse_bits
+from syndiff.positions import read_target
 from syndiff.window import Window
 
 __all__ = [
@@ -27,9 +28,9 @@ __all__ = [
     "offsets",
     "place",
     "places",
-    "position",
     "ps1_pixels",
     "switch",
+    "target",
     "window",
 ]
 
@@ -262,26 +263,26 @@ def window(value: object) -> Window:
     return Window(x0, y0, x1, y1)
 
 
-def position(value: object) -> tuple[float, float]:
-    """Return a position on the sky.
+def target(value: object) -> tuple[float, float] | str:
+    """Return a position on the sky, or a name that stands for one.
 
     Parameters
     ----------
     value : str, astropy.coordinates.SkyCoord or pair
         Right ascension and declination as text, as coordinates of any frame, or as two numbers
-        (degrees) or angles.
+        (degrees) or angles; or an object's name.
 
     Returns
     -------
-    (float, float)
-        ICRS right ascension and declination in degrees.
+    (float, float) or str
+        ICRS right ascension and declination in degrees; or the name, nobody asked yet.
 
     Raises
     ------
     ConfigError
-        If it is no position.
+        If it is neither.
     """
-    return parse_target(value)
+    return read_target(value)
 
 
 def offsets(value: object) -> tuple[tuple[float, float], ...]:

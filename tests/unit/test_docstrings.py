@@ -20,7 +20,7 @@ MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(syndiff.__path__, "syndiff.")
     # running the command line is not what this is about, and Typer's options carry their own help
-    if name not in {"syndiff.__main__", "syndiff.commands.app"}
+    if name not in {"syndiff.__main__", "syndiff.commands.app", "syndiff.commands.where"}
 ]
 
 

@@ -107,7 +107,7 @@ def test_places_are_handed_on(tmp_path):
         ({"roi": (0.5, 0, 4, 4)}, r"`roi`: region of interest \(0\.5, 0, 4, 4\) is not"),
         ({"roi": "0,0,4,4", "target": (1, 2)}, "`roi` and `target` are both given"),
         ({"size": 32}, "`size` 32 is the side of a square around `target`: give that too"),
-        ({"target": "here"}, "`target`: target 'here' is not RA,DEC"),
+        ({"target": "10,here"}, "`target`: target '10,here' is not RA,DEC"),
         ({"target": (10, 95)}, r"`target`: target \(10, 95\) is not RA,DEC"),
         ({"offsets": [(0, 0, 0)]}, r"`offsets`: \[\(0, 0, 0\)\] holds no pairs"),
         ({"offsets": []}, "`offsets`: there is no offset"),

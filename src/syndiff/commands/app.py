@@ -13,8 +13,10 @@ from typer.core import TyperCommand
 
 from syndiff import __version__
 from syndiff.commands.options import Camera, Catalogue, Ccd, Ffi, Sector, Verbose, shown, takes
-from syndiff.config import parse_pixel, parse_target
+from syndiff.commands.where import where
+from syndiff.config import parse_pixel
 from syndiff.layout import Detector
+from syndiff.positions import read_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +98,7 @@ def _main(
     """Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells."""
 
 
-_REGION = ("roi", "target", "size")
+_REGION = ("roi", "target", "size", "sesame_url")
 _RESPONSE = ("psf", "psf_sigma", "prf_dir")
 _LIGHT = ("background", "diffuse", "stars", "star_scale", "gaia_url")
 
@@ -262,13 +264,23 @@ def difference(
             help="Measure the residuals of this catalogue's stars. Default: the template's own.",
         ),
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            metavar="hotpants|sfft",
+            help="Subtract nothing: write what this tool reads, and the command to run.",
+        ),
+    ] = None,
     *,
     settings: "Settings",
     terminal: "Terminal",
 ) -> None:
     """Subtract a template from FFIs: scale, background and a kernel fitted to each."""
-    from syndiff.pipeline import run_difference
+    from syndiff.pipeline import run_difference, run_export
 
+    if export is not None:
+        terminal.show(run_export(ffis, template, export, settings))  # type: ignore[arg-type]
+        return
     terminal.show(run_difference(ffis, template, settings, stars, terminal.progress))
 
 
@@ -297,7 +309,7 @@ def simulate(
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(metavar="RA,DEC", help="Middle of the field, degrees.")
+        str | None, typer.Option(metavar="RA,DEC|NAME", help="Middle of the field.")
     ] = None,
     size: Annotated[int, typer.Option(metavar="N", help="Side of the field, FFI pixels.")] = 40,
     skycells: Annotated[
@@ -348,6 +360,7 @@ def simulate(
         from syndiff.simulation import plan_simulation
         from syndiff.simulation import simulate as make
         from syndiff.simulation.series import check_form, simulate_series, with_series
+        from syndiff.sky.names import position_of
         from syndiff.sky.tessellation import Tessellation
 
         names = [name.strip() for name in skycells.split(",")] if skycells else []
@@ -357,7 +370,7 @@ def simulate(
             detector=Detector(sector, camera, ccd),
             header=header,
             centre_px=parse_pixel(centre) if centre is not None else None,
-            target=parse_target(target) if target is not None else None,
+            target=position_of(read_target(target)) if target is not None else None,
             size_px=size,
             skycells=[Tessellation.rings_v3()[name] for name in names],
             archive=archive,
@@ -375,6 +388,9 @@ def simulate(
             progress = partial(terminal.progress, "frames")
             simulate_series(sky, config, form=series_form, progress=progress)  # type: ignore[arg-type]  # checked above
         terminal.show_simulation(sky)
+
+
+app.command(context_settings={"ignore_unknown_options": True})(where)
 
 
 @app.command()

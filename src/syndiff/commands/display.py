@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from syndiff.pointing.drift import Drift
     from syndiff.simulation import Simulation
     from syndiff.simulation.demo import DemoReport
+    from syndiff.sky.visibility import Visibility
     from syndiff.stages.stage import StageReport
 
 __all__ = [
@@ -54,6 +55,7 @@ EXIT_USAGE = 2
 EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
 
+_FFI_LISTS = "https://archive.stsci.edu/missions/tess/download_scripts/sector/"
 _MAX_NOTES = 10
 _DRIFT_WIDTH = 150
 
@@ -166,6 +168,31 @@ class Terminal:
         for product in report.products:
             output.print(product, markup=False)
 
+    def show_where(self, found: Visibility) -> None:
+        """Print where TESS sees a target, and the command to run next.
+
+        Parameters
+        ----------
+        found : Visibility
+            What was found.
+        """
+        self.stop()
+        if self._as_json:
+            typer.echo(json.dumps(found.to_dict(), indent=1))
+            return
+        output = Console(soft_wrap=True, highlight=False)
+        if found.name is not None:
+            name = found.name
+            output.print(
+                f"{name.name}: {name.known_as} ({name.source}, {name.asked})", markup=False
+            )
+        if found.visits:
+            output.print(_visit_table(found))
+        else:
+            output.print(f"{found.position} is on no CCD in any sector known here", markup=False)
+        for line in (*found.notes, *_next_steps(found)):
+            output.print(line, markup=False)
+
     def show_simulation(self, simulation: Simulation) -> None:
         """Print where a simulation is, and the command to run next.
 
@@ -232,6 +259,32 @@ def _without_nan(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _next_steps(found: Visibility) -> tuple[str, ...]:
+    """Return where the FFIs of a target are, and the command to run on one."""
+    if found.best is None:
+        return ()
+    d = found.best.detector
+    return (
+        f"FFIs of {d}: lines with -{d.camera}-{d.ccd}- in",
+        f"  {_FFI_LISTS}tesscurl_sector_{d.sector}_ffic.sh",
+        f"next: syndiff pipeline FFI --target={found.position} --stars gaia",
+    )
+
+
+def _visit_table(found: Visibility) -> Table:
+    """Return one row a visit, within 80 columns."""
+    columns = ("sector", "camera", "CCD", "column", "row", "to edge")
+    table = _table(f"TESS at {found.position}", columns)
+    table.add_column("dates (UT)", no_wrap=True)
+    table.padding = (0, 1, 0, 0)
+    for visit in found.visits:
+        d = visit.detector
+        pixel = (f"{value:.1f}" for value in (visit.column, visit.row, visit.edge_px))
+        dates = f"{visit.start} to {visit.end}" + ", planned" * visit.is_planned
+        table.add_row(str(d.sector), str(d.camera), str(d.ccd), *pixel, dates)
+    return table
 
 
 def _drift_table(drift: Drift) -> Table:

@@ -127,8 +127,6 @@ def pixels_of(
     FfiPixels
         The pixels.
     """
-    from scipy.ndimage import binary_dilation
-
     image, noise = (np.where(dead == 0, plane, np.nan) for plane in (image, uncertainty))
     full = image >= NEARLY_FULL * FULL_PIXEL_E_PER_S
     # Charge of a full pixel runs along its column.

@@ -22,6 +22,7 @@ import numba
 from llvmlite import binding
 
 from syndiff import __version__
+from syndiff.storage.user_cache import user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def cache_folder() -> str | None:
     """
     if numba.config.CACHE_DIR:
         return str(numba.config.CACHE_DIR)
-    for find in (_in_cache, _in_temporary):
+    for find in (user_cache, _in_temporary):
         root = find()
         if root is not None and _is_writable(root / "kernels" / _build()):
             return str(root / "kernels" / _build())
@@ -86,17 +87,6 @@ def _build() -> str:
     cpu = f"{binding.get_host_cpu_name()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
     return f"{__version__}-{python}-numba{numba.__version__}-{cpu}"
-
-
-def _in_cache() -> Path | None:
-    """Return the folder in the user's cache, if there is a user."""
-    if sys.platform == "darwin":
-        caches = os.path.expanduser("~/Library/Caches")  # noqa: PTH111 - Path's raises homeless
-    else:
-        caches = os.environ.get("XDG_CACHE_HOME", "")
-        if not os.path.isabs(caches):  # noqa: PTH117
-            caches = os.path.expanduser("~/.cache")  # noqa: PTH111
-    return Path(caches, "syndiff") if os.path.isabs(caches) else None  # noqa: PTH117
 
 
 def _in_temporary() -> Path | None:

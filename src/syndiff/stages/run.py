@@ -14,6 +14,7 @@ from syndiff.scenes.prf import response_for
 from syndiff.scenes.prf_files import keep_prf_grid
 from syndiff.sky.chosen_tessellation import find_catalogue, open_tessellation
 from syndiff.sky.mapping_files import read_mapping
+from syndiff.sky.names import position_of
 from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stars.coverage import check_coverage
 from syndiff.stars.gaia import GaiaService, find_gaia_stars
@@ -143,7 +144,8 @@ class Run:
         settings, frame = self.settings, self.frame
         window = settings.roi
         if settings.target is not None:
-            window = _around(settings.target, settings.size or _SIZE_PX, frame)
+            target = position_of(settings.target, settings.sesame_url)
+            window = _around(target, settings.size or _SIZE_PX, frame)
         if window is None:
             return None
         held = window.intersection(frame.science)
