@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError
-from syndiff.transport.single_file import is_address
+from syndiff.transport.addresses import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
