@@ -187,7 +187,7 @@ def test_a_folder_with_other_files_is_left_alone(sky, tmp_path):
     ("options", "message"),
     [
         (("--export", "zogy"), "export 'zogy' is unknown: give 'hotpants' or 'sfft'"),
-        (("--export", "sfft", "--kernel", "some"), "kernel 'some' is unknown"),
+        (("--export", "sfft", "--kernel", "some"), "'some' is unknown"),
     ],
 )
 def test_what_is_unknown_is_refused(sky, options, message):

@@ -162,7 +162,7 @@ def test_what_is_to_come_is_called_planned(monkeypatch):
     assert any("are planned" in note for note in early.notes)
     late = at(2040)
     assert not any(visit.is_planned for visit in late.visits)
-    assert "there are newer ones: pip install --upgrade tess-point" in late.notes
+    assert "there are newer ones: pip install -U tess-point" in late.notes
 
 
 def test_the_table_and_the_repr_tell_what_was_found():

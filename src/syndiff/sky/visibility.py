@@ -188,7 +188,7 @@ class Visibility:
             notes.append(f"{planned} are planned: their pointing may change")
         notes.append(f"sectors after {self.last_sector} ({self.last_date}) are not known here")
         if self.last_date < dt.datetime.now(dt.UTC).date():
-            notes.append("there are newer ones: pip install --upgrade tess-point")
+            notes.append("there are newer ones: pip install -U tess-point")
         return tuple(notes)
 
     @property
