@@ -24,8 +24,10 @@ __all__ = [
     "PS1_PIXEL_ARCSEC",
     "TESS_ZERO_POINT",
     "Background",
+    "Compression",
     "Kernel",
     "OffsetList",
+    "Planes",
     "PsfModel",
     "ReductionConfig",
     "SceneConfig",
@@ -90,6 +92,9 @@ Background = Literal["matched", "sep", "none"]
 PsfModel = Literal["gaussian", "prf"]
 StarSource = Literal["none", "file", "gaia"]
 Kernel = Literal["fitted", "none"]
+Planes = Literal["all", "difference"]
+Compression = Literal["none", "rice"]
+Residuals = Literal["all", "some", "none"]
 OffsetList = tuple[tuple[float, float], ...]
 
 

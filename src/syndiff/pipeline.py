@@ -6,14 +6,16 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from syndiff.differences.inputs import read_ffi
+from syndiff.differences.inputs import read_ffi, template_detector
 from syndiff.errors import ObservationError
+from syndiff.ffi.listing import list_ffis
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import check_frame
 from syndiff.ffi.tiles import REACH_PX
 from syndiff.pointing.following import check_detector, doubt_about, read_candidates
 from syndiff.sky.mapping_files import read_mapping
 from syndiff.stages.difference import difference_stage
+from syndiff.stages.difference_series import DifferenceSeries
 from syndiff.stages.download import download_stage
 from syndiff.stages.downsample import downsample_stage
 from syndiff.stages.mapping import mapping_stage
@@ -158,26 +160,39 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
 
 
 def run_difference(
-    ffi: str, template: str, settings: Settings, stars: str | None = None
+    ffis: Sequence[str],
+    template: str,
+    settings: Settings,
+    stars: str | None = None,
+    progress: Progress | None = None,
 ) -> RunReport:
-    """Subtract a template from an FFI.
+    """Subtract a template from FFIs.
 
     Parameters
     ----------
-    ffi, template : str
-        The files.
+    ffis : sequence of str
+        FFIs of one CCD; a folder stands for those in it.
+    template : str
+        The template file.
     settings : Settings
-        Where the data root is, whether a kernel is fitted, where the difference goes.
+        Where the data root is, whether a kernel is fitted, where differences go.
     stars : str, optional
         Catalogue of the stars to measure; default: those of the template.
+    progress : callable, optional
+        Told after every one of several.
 
     Returns
     -------
     RunReport
         What was found.
     """
-    run = Run(read_ffi(ffi), settings)
-    return RunReport(run.detector, (_logged(difference_stage(run, template, stars)),))
+    found = list_ffis(ffis)
+    if found == list(ffis) and len(found) == 1:
+        run = Run(read_ffi(found[0]), settings)
+        return RunReport(run.detector, (_logged(difference_stage(run, template, stars)),))
+    detector = template_detector(template)
+    series = DifferenceSeries(Run(detector, settings, progress), template, stars)
+    return RunReport(detector, (_logged(series.make(found)),))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,16 @@ from syndiff.layout import Detector, Layout
 from syndiff.masks import parse_bits
 
 if TYPE_CHECKING:
-    from syndiff.config import Background, Kernel, OffsetList, PsfModel, StarSource
+    from syndiff.config import (
+        Background,
+        Compression,
+        Kernel,
+        OffsetList,
+        Planes,
+        PsfModel,
+        Residuals,
+        StarSource,
+    )
     from syndiff.window import Window
 
 __all__ = ["Option", "Settings", "option_of"]
@@ -136,6 +145,13 @@ class Settings:
         Use the skycells of the first projections only.
     kernel : {"fitted", "none"}
         Whether a template is subtracted through a kernel, or with scale and background only.
+    planes : {"all", "difference"}
+        Planes of a difference: all, or DIFF, UNCERT and DQ.
+    compress : {"none", "rice"}
+        Whether differences are rounded to an eighth of the noise and compressed.
+    residuals : {"all", "some", "none"}
+        Of which differences what is left of stars is written: of one FFI but not of several, if
+        some.
     reference : str or path, optional
         FFI that shifts are counted from.
     tolerance : float
@@ -306,6 +322,26 @@ class Settings:
         values.choice("fitted", "none"),
         metavar="fitted|none",
     )
+    planes: Planes = _setting(
+        "all",
+        "Planes of a difference: all, or DIFF, UNCERT and DQ (MODEL and BACKGROUND together are "
+        "the FFI less DIFF).",
+        values.choice("all", "difference"),
+        metavar="all|difference",
+    )
+    compress: Compression = _setting(
+        "none",
+        "Compress differences, rounded to an eighth of the median noise.",
+        values.choice("none", "rice"),
+        metavar="none|rice",
+    )
+    residuals: Residuals = _setting(
+        "some",
+        "Write what is left of each star, table and figure: all, none, or some, of one FFI but not "
+        "of several.",
+        values.choice("all", "some", "none"),
+        metavar="all|some|none",
+    )
     reference: str | None = _setting(
         None,
         "Count shifts from this FFI. Default: the data root's reference FFI, or else the first one "
@@ -318,8 +354,8 @@ class Settings:
     )
     output: str | None = _setting(
         None,
-        "Difference file, or folder of a drift's table and plot. Default: beside the template; "
-        "DATA_ROOT/drift/sector_.../...",
+        "Difference file, or folder of several or of a drift's table and plot. Default: beside the "
+        "template; DATA_ROOT/drift/sector_.../...",
         values.place,
     )
 

@@ -243,9 +243,15 @@ def drift(
 
 
 @app.command()
-@takes("data_root", "convolved", "kernel", "output")
+@takes(
+    *("data_root", "convolved", "kernel", "planes", "compress", "residuals", "output"),
+    *("overwrite", "allow_partial"),
+)
 def difference(
-    tess_fits: Ffi,
+    ffis: Annotated[
+        list[str],
+        typer.Argument(metavar="FFI...", help="TESS FFIs of one CCD, or folders of them."),
+    ],
     template: Annotated[
         str, typer.Argument(metavar="TEMPLATE", help="Template of the FFI's CCD, .fits.")
     ],
@@ -260,10 +266,10 @@ def difference(
     settings: "Settings",
     terminal: "Terminal",
 ) -> None:
-    """Subtract a template from an FFI: scale, background and a kernel fitted to it."""
+    """Subtract a template from FFIs: scale, background and a kernel fitted to each."""
     from syndiff.pipeline import run_difference
 
-    terminal.show(run_difference(tess_fits, template, settings, stars))
+    terminal.show(run_difference(ffis, template, settings, stars, terminal.progress))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.differences.peaks import find_peaks
+from syndiff.kernels.stars import sum_boxes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,6 @@ __all__ = ["NOTHING_LEFT", "Leftover", "measure_leftover"]
 
 _STAR_SIGMA = 50.0
 # Height of a star over its noise from which a single one tells 0.04 of its norm.
-_HALF_BOX = 2
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ NOTHING_LEFT = Leftover(0.0, 0)
 
 
 def measure_leftover(
-    image: NDArray[np.float64],
-    model: NDArray[np.float64],
-    noise: NDArray[np.float64],
+    image: NDArray[np.floating],
+    model: NDArray[np.floating],
+    noise: NDArray[np.floating],
     good: NDArray[np.bool_],
 ) -> Leftover:
     """Return what a difference leaves of the stars that stand out.
 
     Parameters
     ----------
-    image, model, noise : (ny, nx) float64
+    image, model, noise : (ny, nx) float
         Difference, what was subtracted, and the difference's standard deviation.
     good : (ny, nx) bool
         Pixels that count; a star with another one in its box doesn't.
@@ -79,22 +79,15 @@ def measure_leftover(
     Leftover
         The median over stars, so that a variable one or a wrong flux doesn't matter.
     """
-    ny, nx = image.shape
     known = good & np.isfinite(model)
     if not known.any():
         return NOTHING_LEFT
     peaks = find_peaks(np.where(known, model, np.nan), _STAR_SIGMA * noise, good)
     level = float(np.median(model[known]))
-    parts, weights = [], []
-    for y, x in zip(peaks.row.tolist(), peaks.column.tolist(), strict=True):
-        box = np.s_[y - _HALF_BOX : y + _HALF_BOX + 1, x - _HALF_BOX : x + _HALF_BOX + 1]
-        inside = _HALF_BOX <= y < ny - _HALF_BOX and _HALF_BOX <= x < nx - _HALF_BOX
-        if inside and known[box].all():
-            left = np.square(image[box]).sum() - np.square(noise[box]).sum()
-            light = np.square(model[box] - level)
-            parts.append(left / light.sum())
-            weights.append((light / np.square(noise[box])).sum())
-    if not parts:
+    sums = np.empty((len(peaks), 3))
+    sum_boxes(image, model, noise, known, (peaks.row, peaks.column), level, sums)
+    left, light, weights = sums[np.isfinite(sums).all(1)].T
+    if not left.size:
         return NOTHING_LEFT
-    part = math.sqrt(max(0.0, float(np.median(parts))))
-    return Leftover(part, len(parts), float(np.sum(weights) ** 2 / np.square(weights).sum()))
+    part = math.sqrt(max(0.0, float(np.median(left / light))))
+    return Leftover(part, left.size, float(weights.sum() ** 2 / np.square(weights).sum()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from syndiff.constants import MAD_TO_SIGMA
 from syndiff.differences.clipped_fit import Clipping
-from syndiff.differences.matching import Taps, VaryingKernel, fit_kernel
+from syndiff.differences.matching import Taps, VaryingKernel, fit_kernel, terms_of
 from syndiff.differences.mesh import mesh_background
 from syndiff.differences.peaks import find_peaks
 from syndiff.differences.scaled import (
@@ -18,6 +18,12 @@ from syndiff.differences.scaled import (
     DifferenceConfig,
     check_scale,
     subtract_template,
+)
+from syndiff.differences.wide import (
+    convolve_widely,
+    fit_kernel_widely,
+    guess_scale,
+    reached,
 )
 from syndiff.errors import ConfigError, RenderingError
 
@@ -67,7 +73,7 @@ class MatchConfig:
     max_pixels: int = 200_000
 
     def __post_init__(self) -> None:
-        DifferenceConfig(self.background_order, self.clip_sigma, self.rounds)
+        _ = self.of_scale
         for name, least, most in (
             ("radius_px", 1, 6),
             ("mesh_px", 16, 2048),
@@ -76,6 +82,11 @@ class MatchConfig:
         ):
             if not least <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} {getattr(self, name)}: give {least} to {most}")
+
+    @property
+    def of_scale(self) -> DifferenceConfig:
+        """How scale and background are fitted before."""
+        return DifferenceConfig(self.background_order, self.clip_sigma, self.rounds)
 
 
 _MIN_STARS = 5
@@ -134,34 +145,28 @@ def match_template(
     with an order that stars and window allow.
     """
     config = config or MatchConfig()
+    # Of more pixels only some are fitted, and passing over all of them is what costs.
+    is_wide = image.size > config.max_pixels
+    if is_wide:
+        image, uncertainty = (np.asarray(plane, np.float32) for plane in (image, uncertainty))
+    given = _Given(image, uncertainty, model, template_uncertainty, excluded)
     taps = Taps.within(config.radius_px, model)
-    still = VaryingKernel(taps, np.zeros((1, 2), np.int64), taps.centre[None]).apply(model)
-    good = ~excluded & np.isfinite(template_uncertainty)
-    rough = subtract_template(
-        image,
-        uncertainty,
-        still,
-        excluded=~good,
-        config=DifferenceConfig(config.background_order, config.clip_sigma, config.rounds),
-    )
-    noise = np.hypot(uncertainty, rough.scale * template_uncertainty)
-    sigma = np.hypot(noise, config.flux_error * np.maximum(rough.model, 0))
-    good &= np.isfinite(sigma) & (sigma > 0) & np.isfinite(rough.image)
-    uneven = mesh_background(np.where(good, rough.image, np.nan), config.mesh_px)
-    stars = find_peaks(rough.model, _STAR_SIGMA * noise, good)
-    order = _kernel_order(stars, good)
-    fit = fit_kernel(
+    rough = _guess_widely(given, taps, config) if is_wide else _guess(given, taps, config)
+    stars = find_peaks(rough.light, _STAR_SIGMA * rough.noise, rough.good)
+    sigma = np.hypot(rough.noise, config.flux_error * np.maximum(rough.light, 0))
+    uneven = mesh_background(np.where(rough.good, rough.residual, np.nan), config.mesh_px)
+    fit = (fit_kernel_widely if is_wide else fit_kernel)(
         image - uneven,
         sigma,
         model,
-        _around_stars(stars, good, config),
+        _around_stars(stars, rough.good, config),
         taps=taps,
-        orders=(order, rough.background_order),
+        orders=(_kernel_order(stars, rough.good), rough.background_order),
         scale=rough.scale,
         clipping=Clipping(config.clip_sigma, config.rounds, least_scatter=1.0),
     )
-    is_covered = np.isfinite(template_uncertainty)
-    convolved = np.where(is_covered, fit.kernel.apply(model), np.nan)
+    convolved = convolve_widely(fit.kernel, model) if is_wide else fit.kernel.apply(model)
+    convolved[~np.isfinite(template_uncertainty)] = np.nan
     found = Difference(
         image=image - convolved - fit.background - uneven,
         model=convolved,
@@ -174,12 +179,65 @@ def match_template(
         stars=len(stars),
         background_order=rough.background_order,
     )
-    return refine_background(found, noise, excluded=~good, mesh_px=config.mesh_px)
+    return refine_background(found, rough.noise, excluded=~rough.good, mesh_px=config.mesh_px)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What is subtracted from what, as of `match_template`."""
+
+    image: NDArray[np.floating]
+    uncertainty: NDArray[np.floating]
+    model: FineModel
+    template_uncertainty: NDArray[np.floating]
+    excluded: NDArray[np.bool_]
+
+    def noise(self, scale: float) -> NDArray[np.floating]:
+        return np.asarray(np.hypot(self.uncertainty, scale * self.template_uncertainty))
+
+
+@dataclass(frozen=True)
+class _Rough:
+    """What scale and background alone tell: light, what is left, noise, and which pixels count."""
+
+    scale: float
+    background_order: int
+    light: NDArray[np.floating]
+    residual: NDArray[np.floating]
+    noise: NDArray[np.floating]
+    good: NDArray[np.bool_]
+
+
+def _guess(given: _Given, taps: Taps, config: MatchConfig) -> _Rough:
+    """Fit scale and background to all pixels."""
+    model = given.model
+    still = VaryingKernel(taps, terms_of(0), taps.centre[None]).apply(model)
+    good = ~given.excluded & np.isfinite(given.template_uncertainty)
+    rough = subtract_template(
+        given.image, given.uncertainty, still, excluded=~good, config=config.of_scale
+    )
+    noise = given.noise(rough.scale)
+    good &= np.isfinite(noise) & (noise > 0) & np.isfinite(rough.image)
+    return _Rough(rough.scale, rough.background_order, rough.model, rough.image, noise, good)
+
+
+def _guess_widely(given: _Given, taps: Taps, config: MatchConfig) -> _Rough:
+    """Fit scale and background to some pixels of a large window."""
+    model = given.model
+    still = convolve_widely(taps.still(), model)
+    good = ~given.excluded & reached(model, taps) & np.isfinite(given.image)
+    good &= np.isfinite(given.template_uncertainty) & (given.uncertainty > 0)
+    planes = given.image, given.uncertainty, still
+    guess = guess_scale(planes, good, config.of_scale, most=config.max_pixels)
+    light = np.float32(guess.scale) * still
+    residual = given.image - light - guess.background
+    noise = given.noise(guess.scale)
+    return _Rough(guess.scale, guess.background_order, light, residual, noise, good)
 
 
 def refine_background(
     difference: Difference,
-    noise: NDArray[np.float64],
+    noise: NDArray[np.floating],
     *,
     excluded: NDArray[np.bool_],
     mesh_px: int,
@@ -190,7 +248,7 @@ def refine_background(
     ----------
     difference : Difference
         The difference.
-    noise : (ny, nx) float64
+    noise : (ny, nx) float
         Its standard deviation.
     excluded : (ny, nx) bool
         Pixels that don't count.
@@ -216,8 +274,8 @@ def refine_background(
 
 def _kernel_order(stars: Peaks, good: NDArray[np.bool_]) -> int:
     """Return the order of the kernel's variation that stars and window allow."""
-    rows, columns = np.nonzero(good)
-    side = int(min(np.ptp(rows), np.ptp(columns))) + 1 if rows.size else 0
+    lines = [np.flatnonzero(good.any(axis)) for axis in (0, 1)]
+    side = min(int(np.ptp(line)) + 1 if line.size else 0 for line in lines)
     for least_stars, least_side, order in _KERNEL_ORDERS:
         if len(stars) >= least_stars and side >= least_side:
             return order

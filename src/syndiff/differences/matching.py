@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FineModel", "KernelFit", "Taps", "VaryingKernel", "fit_kernel"]
+__all__ = [
+    "FineModel",
+    "KernelFit",
+    "Taps",
+    "VaryingKernel",
+    "fit_kernel",
+    "prior_of",
+    "terms_of",
+]
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,33 @@ class Taps:
         near = np.hypot(*places.T) <= radius_px + 1e-9
         return cls(cells[near], places[near])
 
+    def from_corner(self, model: FineModel) -> NDArray[np.int64]:
+        """Return the samples of the window's first pixel.
+
+        Parameters
+        ----------
+        model : FineModel
+            What is sampled.
+
+        Returns
+        -------
+        (m, 4) int64
+            Phase in y and x, row and column of each.
+        """
+        return np.asarray(self.cells + np.array([0, 0, model.pad_px, model.pad_px]))
+
+    def still(self) -> VaryingKernel:
+        """Return the kernel of `centre`, of those samples alone that it has weights of.
+
+        Returns
+        -------
+        VaryingKernel
+            The same everywhere.
+        """
+        own = self.centre > 0
+        taps = Taps(self.cells[own], self.places[own])
+        return VaryingKernel(taps, terms_of(0), self.centre[own][None])
+
     @cached_property
     def centre(self) -> NDArray[np.float64]:
         """Weights that leave an image as it is, but for interpolation between the nearest four."""
@@ -171,7 +206,7 @@ class VaryingKernel:
             coefficients[:, j, i] = weights
         down, across = (legvander(_axis(n), order).T.copy() for n in model.shape)
         out = np.empty(model.shape)
-        cells = self.taps.cells + np.array([0, 0, model.pad_px, model.pad_px])
+        cells = self.taps.from_corner(model)
         convolve_varying(model.phases, cells, coefficients, down, across, out)
         return out
 
@@ -184,7 +219,7 @@ class KernelFit:
     ----------
     kernel : VaryingKernel
         In the image's unit.
-    background : (ny, nx) float64
+    background : (ny, nx) float
         In the image's unit.
     used : (ny, nx) bool
         Pixels of the last fit.
@@ -195,7 +230,7 @@ class KernelFit:
     """
 
     kernel: VaryingKernel
-    background: NDArray[np.float64]
+    background: NDArray[np.floating]
     used: NDArray[np.bool_]
     scale: float
     scale_error: float
@@ -249,9 +284,9 @@ def fit_kernel(
     normal prior holds the weights at those of no kernel: its standard deviation is 0.3 of the
     scale in the middle, falling outwards, and smaller for variation over the field.
     """
-    terms, smooth = _terms(orders[0]), _terms(orders[1])
+    terms, smooth = terms_of(orders[0]), terms_of(orders[1])
     design = _Design(model, taps, terms, smooth, np.flatnonzero(chosen))
-    known = _prior(taps, terms, len(smooth), scale)
+    known = prior_of(taps, terms, len(smooth), scale)
     flat = np.flatnonzero(chosen)
     fit = fit_clipped(
         design, image.ravel()[flat], sigma.ravel()[flat], clipping=clipping, prior=known
@@ -333,8 +368,25 @@ _PRIOR_VARIATION = 0.3
 # around bright stars of a field of 64 px, with these a sixth of the pixels beyond 5 times UNCERT.
 
 
-def _prior(taps: Taps, terms: NDArray[np.int64], smooth: int, scale: float) -> Prior:
-    """Return what is known of the weights before; nothing of the background."""
+def prior_of(taps: Taps, terms: NDArray[np.int64], smooth: int, scale: float) -> Prior:
+    """Return what is known of the weights before; nothing of the background.
+
+    Parameters
+    ----------
+    taps : Taps
+        The kernel's samples.
+    terms : (k, 2) int64
+        Products of polynomials by which weights vary.
+    smooth : int
+        Numbers of the background.
+    scale : float
+        Roughly the kernel's sum.
+
+    Returns
+    -------
+    Prior
+        Of (k, m) weights, a term after the other, then of the background's numbers.
+    """
     # Normal, around the kernel that leaves the template as it is: scale in the middle, 0 elsewhere.
     distance = np.hypot(*taps.places.T)
     width = _PRIOR_WIDTH * np.exp(-0.5 * (distance / _PRIOR_REACH_PX) ** 2) + _PRIOR_FLOOR
@@ -344,8 +396,19 @@ def _prior(taps: Taps, terms: NDArray[np.int64], smooth: int, scale: float) -> P
     return Prior(mean, np.concatenate([widths**-2.0, np.zeros(smooth)]))
 
 
-def _terms(order: int) -> NDArray[np.int64]:
-    """Return the orders in y and x of all products up to a total order, the constant first."""
+def terms_of(order: int) -> NDArray[np.int64]:
+    """Return the orders in y and x of all products up to a total order, the constant first.
+
+    Parameters
+    ----------
+    order : int
+        The total order.
+
+    Returns
+    -------
+    (k, 2) int64
+        Those of a lower order are the first ones.
+    """
     pairs = [(total - k, k) for total in range(order + 1) for k in range(total + 1)]
     return np.array(pairs, np.int64)
 

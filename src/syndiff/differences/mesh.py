@@ -39,8 +39,6 @@ def mesh_background(image: NDArray[np.float64], size: int) -> NDArray[np.float64
     Medians of boxes, joined by a bicubic spline that goes on straight beyond the outermost boxes'
     centres. Boxes that differ from the median of 3 x 3 by 10 times the usual are given that.
     """
-    from scipy.interpolate import RectBivariateSpline
-
     counts = [n // size for n in image.shape]
     if min(counts) < _LEAST_BOXES:
         return np.zeros(image.shape)
@@ -56,7 +54,15 @@ def mesh_background(image: NDArray[np.float64], size: int) -> NDArray[np.float64
         centres[axis] = np.concatenate(
             [[2 * middle[0] - middle[1]], middle, [2 * middle[-1] - middle[-2]]]
         )
-    return np.asarray(RectBivariateSpline(*centres, grid)(*(np.arange(n) for n in image.shape)))
+    down, across = (_spline(*axis) for axis in zip(centres, image.shape, strict=True))
+    return np.asarray(down @ grid.astype(image.dtype) @ across.T, image.dtype)
+
+
+def _spline(places: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
+    """Return what a spline through values at some places is at every pixel, (pixels, places)."""
+    from scipy.interpolate import make_interp_spline
+
+    return np.asarray(make_interp_spline(places, np.eye(len(places)))(np.arange(pixels)))
 
 
 def _without_outliers(grid: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.kernels.stars import mark_maxima
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Peaks", "find_peaks"]
+
+_MOST_PIXELS = 1 << 20
+# As many tell a median.
 
 
 @dataclass(frozen=True)
@@ -87,22 +93,32 @@ def find_peaks(
     Peaks
         Those that are the largest of 3 x 3 pixels, all of them known.
     """
-    from scipy.ndimage import maximum_filter
-
-    known = np.isfinite(image)
-    if not known.any():
+    level = _level(image)
+    if math.isnan(level):
         nothing = np.zeros(0)
         return Peaks(nothing.astype(int), nothing.astype(int), nothing, nothing, nothing)
-    light = image - np.median(image[known])
-    filled = np.where(known, light, np.inf)  # no maximum beside what is unknown
-    is_peak = (filled == maximum_filter(filled, 3, mode="constant", cval=np.inf)) & known
-    row, column = np.nonzero(is_peak & usable & (light > least))
-    height = light[row, column]
-    order = np.argsort(-height, kind="stable")
-    row, column, height = row[order], column[order], height[order]
-    y = row + _vertex(light[row - 1, column], height, light[row + 1, column])
-    x = column + _vertex(light[row, column - 1], height, light[row, column + 1])
+    marked = np.empty(image.shape, np.bool_)
+    limits = np.ascontiguousarray(np.broadcast_to(least, image.shape), image.dtype)
+    mark_maxima(np.ascontiguousarray(image), limits, level, marked)
+    row, column = np.nonzero(marked & usable)
+    order = np.argsort(level - image[row, column], kind="stable")
+    row, column = row[order], column[order]
+
+    def light(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.asarray(image[rows, columns] - level, np.float64)
+
+    height = light(row, column)
+    y = row + _vertex(light(row - 1, column), height, light(row + 1, column))
+    x = column + _vertex(light(row, column - 1), height, light(row, column + 1))
     return Peaks(row, column, x, y, height)
+
+
+def _level(image: NDArray[np.floating]) -> float:
+    """Return the median of an image, of every n-th row and column of a large one; NaN of none."""
+    step = max(1, math.isqrt(image.size // _MOST_PIXELS))
+    some = image[::step, ::step]
+    known = some[np.isfinite(some)]
+    return float(np.median(known)) if known.size else math.nan
 
 
 def _vertex(

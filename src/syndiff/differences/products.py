@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from syndiff.config import TESS_ZERO_POINT
 from syndiff.constants import DAY_S, FITS_BLOCK
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
-from syndiff.storage.fits_images import card_text, pack_hdus
+from syndiff.storage.fits_images import card_text, pack_hdus, packed_size
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DifferenceRecord",
+    "Packing",
+    "finished_header",
     "pack_difference",
     "pack_residuals",
     "read_difference",
@@ -37,6 +39,15 @@ __all__ = [
 UNIT = "electron/s"
 
 _PLANES = ("DIFF", "UNCERT", "MODEL", "BACKGROUND", "DQ")
+_LEFT_OUT = ("MODEL", "BACKGROUND")
+# What a file may be without.
+_DTYPES = {"DQ": np.int32}
+_SIZE_CARD = "FILESIZE"
+_STEPS_PER_NOISE = 8
+# Adds 0.07 % to the noise of a pixel.
+_UNKNOWN = -(2**31)
+_SOME = 7
+# Every so many rows and columns tell a median.
 _HEADER_BYTES = 40 * FITS_BLOCK
 # More than a primary header takes.
 
@@ -64,6 +75,58 @@ class DifferenceRecord:
     difference: Difference
     noise: NDArray[np.float64]
     quality: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a difference is put into a file.
+
+    Parameters
+    ----------
+    planes : {"all", "difference"}
+        Every plane, or DIFF, UNCERT and DQ alone: MODEL and BACKGROUND together are the FFI less
+        DIFF.
+    compress : {"none", "rice"}
+        Planes as they are, or rounded to an eighth of the median noise and compressed.
+    identity : str
+        Digest of what the difference is made from; empty for none.
+    """
+
+    planes: Literal["all", "difference"] = "all"
+    compress: Literal["none", "rice"] = "none"
+    identity: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The planes that the file holds."""
+        return _PLANES if self.planes == "all" else ("DIFF", "UNCERT", "DQ")
+
+
+def finished_header(place: Place, size: int | None, packing: Packing) -> fits.Header | None:
+    """Return the primary header of a difference that is there, whole, and made from the same.
+
+    Parameters
+    ----------
+    place : Place
+        The difference file.
+    size : int or None
+        Its bytes; None if it isn't there.
+    packing : Packing
+        Planes and digest that it must have.
+
+    Returns
+    -------
+    Header or None
+        None where there is no such file.
+    """
+    from astropy.io import fits
+
+    content = b"" if size is None else place.read(_HEADER_BYTES)
+    if not _is_difference(content):
+        return None
+    header = fits.Header.fromstring(content)
+    is_same = header.get("DIFFDIG") == packing.identity and bool(packing.identity)
+    return header if is_same and header.get(_SIZE_CARD) == size else None
 
 
 def write_difference(place: Place, content: bytes | memoryview) -> None:
@@ -114,7 +177,7 @@ def read_difference(
     Returns
     -------
     planes : dict
-        Extension names and planes.
+        Extension names and planes; MODEL and BACKGROUND are NaN where the file is without them.
     header : Header
         The primary header, with WCS and provenance.
 
@@ -134,13 +197,15 @@ def read_difference(
             warnings.simplefilter("error", AstropyUserWarning)
             with fits.open(io.BytesIO(content), checksum=True) as hdus:
                 # Each is read, so that all checksums are.
-                fitted = hdus[0].header["KERNEL"] == "fitted"
-                names = (*_PLANES, "KERNEL") if fitted else _PLANES
-                held = {name: hdus[name].data for name in names}
+                if hdus[0].header["KERNEL"] == "fitted":
+                    _ = hdus["KERNEL"].data
                 planes = {
-                    name: np.ascontiguousarray(held[name], held[name].dtype.newbyteorder("="))
+                    name: np.ascontiguousarray(hdus[name].data, _DTYPES.get(name, np.float32))
                     for name in _PLANES
+                    if name in hdus or name not in _LEFT_OUT
                 }
+                nothing = np.full(planes["DIFF"].shape, np.nan, np.float32)
+                planes = dict.fromkeys(_LEFT_OUT, nothing) | planes
                 return planes, hdus[0].header.copy()
     except (OSError, TypeError, ValueError, KeyError, AstropyUserWarning) as error:
         raise RenderingError(
@@ -148,13 +213,15 @@ def read_difference(
         ) from error
 
 
-def pack_difference(record: DifferenceRecord) -> memoryview:
+def pack_difference(record: DifferenceRecord, packing: Packing | None = None) -> memoryview:
     """Return the bytes of a difference file.
 
     Parameters
     ----------
     record : DifferenceRecord
         What it holds.
+    packing : Packing, optional
+        How.
 
     Returns
     -------
@@ -163,24 +230,72 @@ def pack_difference(record: DifferenceRecord) -> memoryview:
     """
     from astropy.io import fits
 
+    packing = packing or Packing()
     common = _common_header(record)
-    hdus: list[Any] = [fits.PrimaryHDU(header=common + _provenance(record))]
+    step = _step(record) if packing.compress == "rice" else 0.0
+    cards = _packing_cards(packing, step)
+    hdus: list[Any] = [fits.PrimaryHDU(header=common + _provenance(record) + cards)]
     difference = record.difference
-    for name, plane in (
-        ("DIFF", difference.image),
-        ("UNCERT", record.noise),
-        ("MODEL", difference.model),
-        ("BACKGROUND", difference.background),
-    ):
-        header = common.copy()
-        header["BUNIT"] = UNIT
-        whole = _embedded(plane.astype(np.float32), record, np.nan)
-        hdus.append(fits.ImageHDU(whole, header=header, name=name))
+    planes = (difference.image, record.noise, difference.model, difference.background)
+    for name, plane in zip(_PLANES[:-1], planes, strict=True):
+        if name in packing.names:
+            header = common.copy()
+            header["BUNIT"] = UNIT
+            whole = _embedded(plane.astype(np.float32, copy=False), record, np.nan)
+            hdus.append(_image(whole, header, name, step))
     quality = _embedded(record.quality, record, DataQuality.NO_COVERAGE)
-    hdus.append(fits.ImageHDU(quality, header=common + _bit_cards(), name="DQ"))
+    hdus.append(_image(quality, common + _bit_cards(), "DQ", 1.0 if step else 0.0))
     if difference.kernel is not None:
         hdus.append(_kernel_table(difference.kernel))
+    if packing.identity:
+        hdus[0].header[_SIZE_CARD] = packed_size(hdus)
     return pack_hdus(hdus)
+
+
+def _step(record: DifferenceRecord) -> float:
+    """Return what planes are rounded to."""
+    return float(np.nanmedian(record.noise[::_SOME, ::_SOME])) / _STEPS_PER_NOISE
+
+
+def _packing_cards(packing: Packing, step: float) -> fits.Header:
+    """Return what the file says of how it is packed."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    if step:
+        header["ROUNDED"] = (step, "[electron/s] step of the planes, noise / 8")
+    if packing.identity:
+        header["DIFFDIG"] = (packing.identity, "digest of what it is made from")
+        header[_SIZE_CARD] = (0, "[byte] size of this file")
+    return header
+
+
+def _image(plane: NDArray[Any], header: fits.Header, name: str, step: float) -> Any:  # noqa: ANN401 - astropy's HDUs have no common type
+    """Return the HDU of a plane: as it is, or in steps, compressed row by row.
+
+    Whole numbers with BSCALE and BLANK, as the standard has it: astropy's own rounding measures the
+    noise of every row first, which takes three times as long as all of this.
+    """
+    from astropy.io import fits
+
+    if not step:
+        return fits.ImageHDU(plane, header=header, name=name)
+    numbers = plane
+    if plane.dtype.kind == "f":
+        scaled = np.rint(plane / np.float32(step))
+        known = np.isfinite(scaled) & (np.abs(scaled) < -_UNKNOWN)
+        numbers = np.where(known, scaled, 0).astype(np.int32)
+        numbers[~known] = _UNKNOWN
+    tiled = fits.CompImageHDU(
+        numbers, header, name=name, compression_type="RICE_1", tile_shape=(1, plane.shape[1])
+    )
+    out = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), tiled]).writeto(out)
+    table = fits.open(io.BytesIO(out.getvalue()), disable_image_compression=True)[1]
+    if plane.dtype.kind == "f":
+        table.header["BSCALE"], table.header["BZERO"] = step, 0.0
+        table.header["BLANK"] = _UNKNOWN
+    return table
 
 
 def _embedded(plane: NDArray[Any], record: DifferenceRecord, outside: float) -> NDArray[Any]:

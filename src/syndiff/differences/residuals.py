@@ -9,6 +9,8 @@ import numpy as np
 
 from syndiff.config import TESS_ZERO_POINT
 from syndiff.differences.peaks import find_peaks
+from syndiff.kernels.stars import measure_boxes
+from syndiff.kernels.widen import widen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,12 +135,11 @@ def measure_residuals(
     x, y = (np.asarray(v, float) for v in stars)
     inside = (x >= _RING) & (x <= nx - 1 - _RING) & (y >= _RING) & (y <= ny - 1 - _RING)
     x, y = x[inside], y[inside]
-    measured = [
-        _measure(difference, noise, (row, column))
-        for row, column in zip(np.rint(y).astype(int), np.rint(x).astype(int), strict=True)
-    ]
-    flux, aperture, aperture_error, peak, peak_error = np.reshape(measured, (len(x), 5)).T
-    spoilt = flagged | ~np.isfinite(difference.image)
+    pixels = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
+    measured = np.empty((len(x), 5))
+    measure_boxes(difference.image, difference.model, noise, pixels, measured)
+    flux, aperture, aperture_error, peak, peak_error = measured.T
+    spoilt = widen(flagged | ~np.isfinite(difference.image), _HALF_BOX, _HALF_BOX)
     return StarResiduals(
         x,
         y,
@@ -148,37 +149,7 @@ def measure_residuals(
         peak,
         peak_error,
         isolated=_stand_alone(difference, noise, x, y),
-        flagged=np.array([spoilt[_box(r, c, _HALF_BOX)].any() for r, c in _pixels(x, y)], bool),
-    )
-
-
-def _pixels(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[int, int]]:
-    return [(round(b), round(a)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
-
-
-def _box(row: int, column: int, half: int) -> tuple[slice, slice]:
-    return slice(row - half, row + half + 1), slice(column - half, column + half + 1)
-
-
-def _measure(
-    difference: Difference, noise: NDArray[np.float64], pixel: tuple[int, int]
-) -> tuple[float, ...]:
-    """Return flux, residual in the aperture and its error, residual of the peak and its error."""
-    box = _box(*pixel, _HALF_BOX)
-    around = difference.model[_box(*pixel, _RING)].copy()
-    around[2:-2, 2:-2] = np.nan
-    known = around[np.isfinite(around)]
-    level = np.median(known) if known.size else np.nan
-    light, left, sigma = difference.model[box] - level, difference.image[box], noise[box]
-    flux, top = light.sum(), light.max()
-    if not (flux > 0 and top > 0):
-        return (np.nan,) * 5
-    return (
-        float(flux),
-        float(left.sum() / flux),
-        float(np.sqrt((sigma**2).sum()) / flux),
-        float(np.abs(left).max() / top),
-        float(sigma.max() / top),
+        flagged=spoilt[pixels],
     )
 
 

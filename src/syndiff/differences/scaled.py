@@ -27,6 +27,7 @@ __all__ = [
     "DifferenceConfig",
     "Doubt",
     "check_scale",
+    "fit_scale",
     "subtract_template",
 ]
 
@@ -90,11 +91,11 @@ class Difference:
 
     Parameters
     ----------
-    image : (ny, nx) float64
+    image : (ny, nx) float
         Image - scale * template - background, in the image's unit; NaN where either is unknown.
-    model : (ny, nx) float64
+    model : (ny, nx) float
         The template as it was subtracted, in the image's unit.
-    background : (ny, nx) float64
+    background : (ny, nx) float
         In the image's unit.
     used : (ny, nx) bool
         Pixels of the last fit.
@@ -113,9 +114,9 @@ class Difference:
         What is left of stars.
     """
 
-    image: NDArray[np.float64]
-    model: NDArray[np.float64]
-    background: NDArray[np.float64]
+    image: NDArray[np.floating]
+    model: NDArray[np.floating]
+    background: NDArray[np.floating]
     used: NDArray[np.bool_]
     scale: float
     scale_error: float
@@ -200,21 +201,7 @@ def subtract_template(
     good &= uncertainty > 0
     if excluded is not None:
         good &= ~excluded
-    if good.sum() < _LEAST_PIXELS:
-        raise RenderingError(
-            f"{good.sum()} pixels are known and unflagged, too few to tell scale and background "
-            f"({_LEAST_PIXELS} are needed): give the template of a larger region, or of a scene "
-            "with saturated stars put back (`stars`)"
-        )
-    wanted = np.isfinite(image) & np.isfinite(template)
-    most = config.background_order
-    order = order_told(good, wanted, most)
-    planes = image, uncertainty, template
-    fit = _fit(planes, good, order, config)
-    for higher in range(order + 1, order_told(good, wanted, most, BEARABLE_VARIANCE) + 1):
-        other = _fit(planes, good, higher, config)
-        if other.scatter < _CLEARLY_LESS * fit.scatter:
-            order, fit = higher, other
+    fit, order = fit_scale((image, uncertainty, template), good, config)
     columns = [np.asarray(template, float), *polynomials(image.shape, order)]
     scale, error = float(fit.values[0]), math.sqrt(fit.covariance[0, 0])
     check_scale(scale)
@@ -228,6 +215,52 @@ def subtract_template(
     return Difference(
         residual, model, background, used, scale, error, fit.scatter, background_order=order
     )
+
+
+def fit_scale(
+    planes: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]],
+    good: NDArray[np.bool_],
+    config: DifferenceConfig,
+) -> tuple[ClippedFit, int]:
+    """Fit a template's scale and a background, as `subtract_template` does.
+
+    Parameters
+    ----------
+    planes : three (ny, nx) float
+        Image, uncertainty and template.
+    good : (ny, nx) bool
+        Pixels to fit; everything is known there.
+    config : DifferenceConfig
+        How to fit.
+
+    Returns
+    -------
+    fit : ClippedFit
+        The scale, then the background's coefficients in the order of `polynomials`.
+    order : int
+        Of the background.
+
+    Raises
+    ------
+    RenderingError
+        If the pixels are too few.
+    """
+    if good.sum() < _LEAST_PIXELS:
+        raise RenderingError(
+            f"{good.sum()} pixels are known and unflagged, too few to tell scale and background "
+            f"({_LEAST_PIXELS} are needed): give the template of a larger region, or of a scene "
+            "with saturated stars put back (`stars`)"
+        )
+    image, _, template = planes
+    wanted = np.isfinite(image) & np.isfinite(template)
+    most = config.background_order
+    order = order_told(good, wanted, most)
+    fit = _fit(planes, good, order, config)
+    for higher in range(order + 1, order_told(good, wanted, most, BEARABLE_VARIANCE) + 1):
+        other = _fit(planes, good, higher, config)
+        if other.scatter < _CLEARLY_LESS * fit.scatter:
+            order, fit = higher, other
+    return fit, order
 
 
 def _fit(

@@ -14,6 +14,7 @@ from syndiff.differences.products import DifferenceRecord
 from syndiff.differences.scaled import DifferenceConfig, subtract_template
 from syndiff.errors import RenderingError
 from syndiff.ffi.dead_pixels import describe_dead
+from syndiff.kernels.widen import widen
 from syndiff.masks import DataQuality, spoilt_pixels
 
 if TYPE_CHECKING:
@@ -55,11 +56,9 @@ def subtract_inputs(
     RenderingError
         If scale, background or kernel can't be told, or the template's light doesn't show.
     """
-    from scipy.ndimage import binary_dilation
-
     ffi, planes = inputs.ffi, inputs.template
     spoilt = spoilt_pixels(planes.quality) | ffi.saturated | ~np.isfinite(ffi.image)
-    excluded = binary_dilation(spoilt, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
+    excluded = widen(spoilt, _SPOILT_REACH_PX, _SPOILT_REACH_PX)
     try:
         found = _fit(inputs, excluded, config)
     except RenderingError as error:
@@ -105,11 +104,9 @@ def _fit(inputs: DifferenceInputs, excluded: NDArray[np.bool_], config: MatchCon
 
 def _quality(inputs: DifferenceInputs, difference: Difference) -> NDArray[np.int32]:
     """Return the template's flags with those of the FFI and of the kernel's reach."""
-    from scipy.ndimage import binary_dilation
-
     quality = inputs.template.quality.copy()
     unknown = (quality & DataQuality.NO_COVERAGE) != 0
-    near = binary_dilation(unknown, np.ones((3, 3)), iterations=_SPOILT_REACH_PX)
+    near = widen(unknown, _SPOILT_REACH_PX, _SPOILT_REACH_PX)
     quality[near] |= np.int32(DataQuality.PARTIAL_COVERAGE)
     quality[~np.isfinite(difference.image)] |= np.int32(DataQuality.NO_COVERAGE)
     return quality | inputs.ffi.flags()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.ffi.dead_pixels import FULL_PIXEL_E_PER_S, NEARLY_FULL, check_alive, find_dead
+from syndiff.kernels.widen import widen
 from syndiff.masks import DataQuality
 
 if TYPE_CHECKING:
@@ -79,8 +80,6 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
     -----
     Dead pixels are looked for among all science pixels, so that they don't depend on the window.
     """
-    from scipy.ndimage import binary_dilation
-
     unit = observation.per_second()
     is_estimated = observation.uncertainty_source == "estimated"
     science = observation.frame.science
@@ -100,7 +99,7 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
     )
     full = image >= NEARLY_FULL * FULL_PIXEL_E_PER_S
     # Charge of a full pixel runs along its column.
-    full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
+    full = widen(full, 3, 1)
     return FfiPixels(image, noise, full, dead, is_estimated)
 
 

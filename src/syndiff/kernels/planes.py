@@ -11,7 +11,7 @@ from syndiff.kernels.compile import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Limits", "Sampled", "finish_planes", "tally_pixels"]
+__all__ = ["Limits", "Sampled", "finish_noise", "finish_planes", "tally_pixels"]
 
 
 class Sampled(NamedTuple):
@@ -77,6 +77,34 @@ def finish_planes(
         _scale(sampled.faint_error[j], share, covered, limits.least)
         _round(sampled.counted[j], share, out[0][j])
         _round(sampled.flagged[j], share, out[1][j])
+
+
+@njit(cache=True, nogil=True)
+def finish_noise(
+    sampled: tuple[NDArray[np.float32], NDArray[np.float32]],
+    area: NDArray[np.float32],
+    flags: NDArray[np.uint8],
+    limits: Limits,
+    out: tuple[NDArray[np.float32], NDArray[np.int32]],
+) -> None:
+    """Turn the noise that a scene tells of pixels into a template's, as `finish_planes` does.
+
+    Parameters
+    ----------
+    sampled : two (ny, nx) float32
+        Variance and coverage; the latter is clipped to 0 and 1.
+    area, flags, limits
+        As of `finish_planes`.
+    out : (ny, nx) float32, (ny, nx) int32
+        Set: standard deviations, NaN where the coverage is below ``limits.least``; flags.
+    """
+    variance, coverage = sampled
+    for j in range(area.shape[0]):
+        _flag_coverage(coverage[j], flags[j], limits, out[1][j])
+        deviation = out[0][j]
+        for i in range(deviation.size):
+            deviation[i] = np.sqrt(variance[j, i])
+        _scale(deviation, area[j], coverage[j], limits.least)
 
 
 @njit(cache=True, nogil=True)

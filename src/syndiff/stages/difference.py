@@ -14,6 +14,7 @@ from syndiff.differences.inputs import read_inputs
 from syndiff.differences.matched import MatchConfig
 from syndiff.differences.products import (
     DifferenceRecord,
+    Packing,
     pack_difference,
     pack_residuals,
     write_difference,
@@ -36,9 +37,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from syndiff.differences.inputs import DifferenceInputs
+    from syndiff.ffi.observation import Observation
     from syndiff.stages.run import Run
+    from syndiff.stars.catalogue import StarCatalogue
 
-__all__ = ["difference_stage", "subtract"]
+__all__ = [
+    "beside",
+    "catalogued",
+    "difference_stage",
+    "subtract",
+    "warn_of",
+    "write_image",
+    "write_residuals",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +80,7 @@ def difference_stage(run: Run, template: str, stars: str | None = None) -> Stage
     SyndiffError
         If something can't be read, fitted or written.
     """
-    output = run.settings.output
+    settings, output = run.settings, run.settings.output
     if output is not None and not output.endswith(".fits"):
         raise ConfigError(f"`output` {output!r} must end in .fits")
     with clock() as seconds:
@@ -78,9 +89,13 @@ def difference_stage(run: Run, template: str, stars: str | None = None) -> Stage
             record.difference,
             record.noise,
             spoilt_pixels(record.quality),
-            _catalogued(stars, record.inputs) or find_stars(record.difference, record.noise),
+            catalogued(stars, record.inputs) or find_stars(record.difference, record.noise),
         )
-        products = _write(output or _beside(template, record.inputs), record, measured)
+        path = output or beside(template, record.inputs.window, run.observation)
+        products = (
+            write_image(path, record, Packing(settings.planes, settings.compress)),
+            *(() if settings.residuals == "none" else write_residuals(path, record, measured)),
+        )
     return StageReport(
         stage="difference",
         seconds=seconds(),
@@ -117,37 +132,103 @@ def subtract(run: Run, template: str) -> DifferenceRecord:
     return subtract_inputs(inputs, config, PurePosixPath(template).name)
 
 
-def _catalogued(
-    path: str | None, inputs: DifferenceInputs
+def catalogued(
+    stars: str | StarCatalogue | None, inputs: DifferenceInputs
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the places of a catalogue's stars in the window, at the FFI's epoch."""
-    if path is None:
+    """Return the places of a catalogue's stars in the window, at the FFI's epoch.
+
+    Parameters
+    ----------
+    stars : str, StarCatalogue or None
+        The catalogue, or its file.
+    inputs : DifferenceInputs
+        The FFI and its window.
+
+    Returns
+    -------
+    x, y : (n,) float64
+        Pixels of the window; None without a catalogue.
+    """
+    if stars is None:
         return None
     observation = inputs.observation
-    ra, dec = read_star_file(path).at(observation.epoch_year)
+    catalogue = read_star_file(stars) if isinstance(stars, str) else stars
+    ra, dec = catalogue.at(observation.epoch_year)
     x, y = sky_to_pixel(observation.frame, ra, dec)
     known = np.isfinite(x) & np.isfinite(y)
     return x[known] - inputs.held.x0, y[known] - inputs.held.y0
 
 
-def _beside(template: str, inputs: DifferenceInputs) -> str:
-    """Return the difference's file beside its template."""
-    ny, nx = inputs.observation.frame.shape
-    roi = None if inputs.window == Window(0, 0, nx, ny) else inputs.window
-    folder = template.rpartition("/")[0] or "."
-    return f"{folder}/{difference_name(inputs.observation.name, roi)}.fits"
+def beside(template: str, window: Window, observation: Observation, folder: str = "") -> str:
+    """Return where a difference goes that has no place of its own.
+
+    Parameters
+    ----------
+    template : str
+        The template file.
+    window : Window
+        Its FFI pixels.
+    observation : Observation
+        The FFI.
+    folder : str
+        Where to; that of the template if empty.
+
+    Returns
+    -------
+    str
+        The file.
+    """
+    ny, nx = observation.frame.shape
+    roi = None if window == Window(0, 0, nx, ny) else window
+    folder = folder or template.rpartition("/")[0] or "."
+    return f"{folder.rstrip('/') or '/'}/{difference_name(observation.name, roi)}.fits"
 
 
-def _write(path: str, record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
-    """Write image, table and figure; return where they are."""
+def write_image(path: str, record: DifferenceRecord, packing: Packing) -> str:
+    """Write a difference file.
+
+    Parameters
+    ----------
+    path : str
+        Where to; ends in ``.fits``.
+    record : DifferenceRecord
+        The difference.
+    packing : Packing
+        Which planes, and how.
+
+    Returns
+    -------
+    str
+        The file.
+    """
+    folder, _, name = path.rpartition("/")
+    image = Place.at(folder or ".") / name
+    write_difference(image, pack_difference(record, packing))
+    return str(image)
+
+
+def write_residuals(path: str, record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
+    """Write what a difference leaves of stars, table and figure.
+
+    Parameters
+    ----------
+    path : str
+        The difference file.
+    record : DifferenceRecord
+        The difference.
+    stars : StarResiduals
+        What it leaves.
+
+    Returns
+    -------
+    tuple of str
+        The files.
+    """
     folder, _, name = path.removesuffix(".fits").rpartition("/")
-    image, table, figure = (
-        Place.at(folder or ".") / f"{name}{end}" for end in (".fits", "_stars.ecsv", "_stars.png")
-    )
-    write_difference(image, pack_difference(record))
+    table, figure = (Place.at(folder or ".") / f"{name}_stars{end}" for end in (".ecsv", ".png"))
     table.write(pack_residuals(record, stars))
     figure.write(_figure(record, stars))
-    return str(image), str(table), str(figure)
+    return str(table), str(figure)
 
 
 def _figure(record: DifferenceRecord, stars: StarResiduals) -> bytes:
@@ -187,7 +268,7 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
     lines = [
         f"zero point {zero_point} AB mag for 1 e-/s (T = {TESS_ZERO_POINT} is 20.80 to 20.88 AB)",
         f"robust rms of DIFF / UNCERT {difference.scatter:.3f}",
-        *_warnings(record),
+        *warn_of(record),
     ]
     dead = describe_dead(record.inputs.ffi.dead)
     if dead:
@@ -205,8 +286,19 @@ def _notes(record: DifferenceRecord, stars: StarResiduals) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _warnings(record: DifferenceRecord) -> list[str]:
-    """Return what speaks against the difference, in words; logged too."""
+def warn_of(record: DifferenceRecord) -> list[str]:
+    """Return what speaks against a difference, in words; logged too.
+
+    Parameters
+    ----------
+    record : DifferenceRecord
+        The difference.
+
+    Returns
+    -------
+    list of str
+        Empty if nothing does.
+    """
     difference, lines = record.difference, []
     if "response" in difference.doubts:
         lines.append(_response_doubt(record))

@@ -12,7 +12,7 @@ import numpy as np
 
 from syndiff.config import MAX_OFFSET_PX
 from syndiff.errors import RenderingError
-from syndiff.kernels.planes import Limits, Sampled, finish_planes
+from syndiff.kernels.planes import Limits, Sampled, finish_noise, finish_planes
 from syndiff.kernels.sample import pick_flags, sample_boxes, sample_constant, sample_field
 from syndiff.masks import DataQuality
 from syndiff.scenes.scene import AUX_SAMPLES_PER_PX, SAMPLES_PER_PX, SceneStrip
@@ -31,9 +31,11 @@ __all__ = [
     "Template",
     "check_reach",
     "follow_flux",
+    "follow_noise",
     "follow_template",
     "interpolation_table",
     "interpolation_taps",
+    "near_flags",
     "sample_template",
 ]
 
@@ -304,7 +306,7 @@ def follow_template(
         return _Followed(places, corner, (rows.stop - rows.start, window.shape[1]))
 
     area = displacement.area(window) * np.float32(1 / oversample**2)
-    near = SceneStrip(scene.flux, scene.aux, _combined_boxes(scene.flags))
+    near = SceneStrip(scene.flux, scene.aux, near_flags(scene.flags))
     _sample_strips(near, sampler, area, whole, oversample)
     return whole
 
@@ -353,6 +355,44 @@ def follow_flux(
     places = displacement.places(window.x0, window.y0)
     sampler = _Followed(places, (origin[1], origin[0]), window.shape)
     return sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX) * displacement.area(window)
+
+
+def follow_noise(
+    scene: SceneStrip, *, origin: tuple[int, int], window: Window, displacement: Displacement
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return the uncertainty and the flags of `follow_template` alone.
+
+    Parameters
+    ----------
+    scene : SceneStrip
+        Of its ``aux`` the variance and the coverage alone, and flags of `near_flags`.
+    origin, window, displacement
+        As of `follow_template`.
+
+    Returns
+    -------
+    uncertainty : (ny, nx) float32
+        One standard deviation; NaN where less than half of the response is covered.
+    quality : (ny, nx) int32
+        `DataQuality` bits.
+
+    Raises
+    ------
+    RenderingError
+        If the displacement leaves the scene somewhere in the window.
+    """
+    check_reach(displacement, window)
+    sampler = _Followed(displacement.places(window.x0, window.y0), origin[::-1], window.shape)
+    variance, coverage = (
+        sampler.interpolate(plane, AUX_SAMPLES_PER_PX, kernel)
+        for plane, kernel in zip(scene.aux, (_AUX_KERNELS[0], _AUX_KERNELS[3]), strict=True)
+    )
+    uncertainty, quality = np.empty(window.shape, np.float32), np.empty(window.shape, np.int32)
+    flags = sampler.combine(scene.flags)
+    finish_noise(
+        (variance, coverage), displacement.area(window), flags, _LIMITS, (uncertainty, quality)
+    )
+    return uncertainty, quality
 
 
 def check_reach(displacement: Displacement, window: Window) -> None:
@@ -441,7 +481,7 @@ class _Regular:
 class _Followed:
     """Pixels where another FFI's are; `corner` is the scene's first row and column, FFI pixels.
 
-    Flags are those of `_combined_boxes`.
+    Flags are those of `near_flags`.
     """
 
     places: Places
@@ -479,8 +519,19 @@ def _table(taps: Callable[[float], NDArray[np.float32]], pieces: int) -> NDArray
     return table
 
 
-def _combined_boxes(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return, for every flag but the outermost, those within one pixel of it."""
+def near_flags(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return, for every flag but the outermost, those within one pixel of it.
+
+    Parameters
+    ----------
+    flags : (rows, columns) uint8
+        Of a scene.
+
+    Returns
+    -------
+    (rows - 4, columns - 4) uint8
+        Combined by "or".
+    """
     boxes = np.empty(tuple(side - _FLAG_BOX + 1 for side in flags.shape), np.uint8)
     sample_boxes(flags, 0, 0, 1, _FLAG_BOX, boxes)
     return boxes
