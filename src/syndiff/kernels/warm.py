@@ -105,6 +105,7 @@ def signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield from _reduction_signatures()
     yield from _mapping_signatures()
     yield from _scene_signatures()
+    yield from _difference_signatures()
     yield from _simulation_signatures()
 
 
@@ -200,7 +201,24 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     sampled = planes.Sampled(*[single_2] * 7)
     covered = planes.Limits(np.float32(0), np.float32(0), np.int32(0), np.int32(0))
     yield planes.finish_planes, (sampled, single_2, bytes_2, covered, (int_2, int_2, int_2))
+    noise = ((single_2, single_2), single_2, bytes_2, covered, (single_2, int_2))
+    yield planes.finish_noise, noise
     yield planes.tally_pixels, (single_2, int_2, (0, 0, 0, 0), index_1)
+
+
+def _difference_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    from syndiff.kernels import convolve, normal, stars, widen
+
+    marked, index_1, index_2 = _array("?", 2), _array("i8", 1), _array("i8", 2)
+    single_2, single_4 = _array("f4", 2), _array("f4", 4)
+    double_1, double_2, double_3 = _array("f8", 1), _array("f8", 2), _array("f8", 3)
+    yield convolve.convolve_cubic, (single_4, index_2, double_3, double_2, single_2, single_2)
+    yield normal.gather_samples, (single_4, index_2, index_1, index_1, single_2)
+    yield normal.weigh_samples, (single_2, single_2, single_2, double_1)
+    yield normal.project_residuals, (single_2, single_2, double_1, double_2)
+    yield widen.widen, (marked, 0, 0)
+    for plane in (single_2, double_2):
+        yield stars.mark_maxima, (plane, plane, 0.0, marked)
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
