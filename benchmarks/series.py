@@ -22,7 +22,13 @@ from syndiff.differences.products import read_difference
 from syndiff.ffi.tiles import EDGE_PX, TileGrid
 from syndiff.layout import Detector, Layout
 from syndiff.pipeline import run_difference, run_stages
-from syndiff.scenes.metadata import write_scene_metadata
+from syndiff.scenes.metadata import (
+    GaussianRecord,
+    SceneMetadata,
+    SceneOrigin,
+    TileRow,
+    write_scene_metadata,
+)
 from syndiff.scenes.scene import SceneStrip
 from syndiff.scenes.store import SceneStore
 from syndiff.settings import Settings
@@ -107,11 +113,21 @@ def _write_scene(layout: Layout, stars):
     aux = np.zeros((6, 2 * rows, 2 * columns), np.float32)
     aux[0], aux[1], aux[3] = 4.0, 1600, 1
     strip = SceneStrip(flux, aux, np.zeros(aux.shape[1:], np.uint8))
-    about = {"sector": 20, "camera": 3, "ccd": 3, "ffi": "reference.fits"}
-    about["response"] = {"model": "gaussian", "sigma_px": 40.0, "reach_px": 3.6}
-    about |= {"config": _CONFIG, "reduction": {"ignore_mask_bits": 0}}
+    settings = Settings(background="none", ignore_mask_bits="")
+    config = settings.scene("").to_dict()
+    origin = SceneOrigin(
+        software="syndiff",
+        sector=DETECTOR.sector,
+        camera=DETECTOR.camera,
+        ccd=DETECTOR.ccd,
+        ffi="reference.fits",
+        frame_digest="",
+        config=config,
+        reduction=settings.reduction,
+        response=GaussianRecord("gaussian", 40.0, 6, 8, 3.6),
+    )
     store = SceneStore(layout.scene, SCIENCE)
-    store.create("0123456789abcdef", about)
+    store.create("0123456789abcdef", origin)
     down, across = TileGrid(SCIENCE).shape
     for row in range(down):
         y = slice(row * 64, row * 64 + 64 + 2 * EDGE_PX)
@@ -121,11 +137,18 @@ def _write_scene(layout: Layout, stars):
             strip.flags[2 * y.start : 2 * y.stop],
         )
         store.write(row, range(across), part, np.full(across, 7, np.uint64))
-    names = [member.skycell.name for member in read_mapping(layout).members]
-    tiles = [[row, column, f"{7:016x}", 0] for row in range(down) for column in range(across)]
-    held = [SCIENCE.x0, SCIENCE.y0, SCIENCE.x1, SCIENCE.y1]
-    content = {**about, "windows": [held], "parts": [names], "tiles": tiles}
-    content |= {"digest": "0123456789abcdef", "mapped": len(names), "skycells": []}
+    names = tuple(member.skycell.name for member in read_mapping(layout).members)
+    pairs = ((row, column) for row in range(down) for column in range(across))
+    content = SceneMetadata(
+        **vars(origin),
+        digest="0123456789abcdef",
+        parts=(names,),
+        tiles=tuple(TileRow(row, column, f"{7:016x}", 0) for row, column in pairs),
+        mapped=len(names),
+        stars=None,
+        skycells=(),
+        windows=((SCIENCE.x0, SCIENCE.y0, SCIENCE.x1, SCIENCE.y1),),
+    )
     write_scene_metadata(layout, content)
 
 
@@ -239,8 +262,6 @@ def main():
         print(f"SFFT: {cost:.0f} core-s, {found}")
         print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
-
-_CONFIG: dict[str, object] = Settings(background="none").scene("")
 
 if __name__ == "__main__":
     main()
