@@ -24,7 +24,7 @@ from syndiff.differences.residuals import find_stars, measure_residuals
 from syndiff.differences.subtraction import subtract_inputs
 from syndiff.errors import ConfigError, SyndiffError
 from syndiff.masks import spoilt_pixels
-from syndiff.stages.difference import (
+from syndiff.stages.difference_output import (
     beside,
     catalogued,
     warn_of,
