@@ -180,13 +180,14 @@ def left_of(difference, light, noise, flagged):
     from scipy.ndimage import maximum_filter, uniform_filter
 
     peaks = (light == maximum_filter(light, 19)) & (light > 30 * noise) & ~flagged
-    alone = np.isfinite(uniform_filter(difference, 5)) & peaks
+    known = uniform_filter(np.isfinite(difference).astype(float), 5) > 0.999
+    alone, difference = peaks & known, np.nan_to_num(difference)
     alone[:8] = alone[-8:] = alone[:, :8] = alone[:, -8:] = False
     flux, left = (25 * uniform_filter(plane, 5)[alone] for plane in (light, difference))
     error = np.sqrt(25 * uniform_filter(noise**2, 5)[alone])
     bright = flux > 10 ** (-0.4 * (14 - 20.44))
-    empty = (light < 0.05 * noise) & np.isfinite(difference) & ~flagged
-    near = (light > 5 * noise) & np.isfinite(difference) & ~flagged
+    empty = (light < 0.05 * noise) & known & ~flagged
+    near = (light > 5 * noise) & known & ~flagged
     return {
         "stars": int(bright.sum()),
         "aperture residual, median": float(np.median(np.abs(left / flux)[bright])),

@@ -30,7 +30,7 @@ from syndiff.stages.difference_output import (
     warn_of,
     write_residuals,
 )
-from syndiff.stages.stage import StageReport, clock
+from syndiff.stages.stage import StageReport, clock, holding_memory
 from syndiff.stars.star_files import read_star_file
 from syndiff.storage.place import Place
 
@@ -125,7 +125,7 @@ class DifferenceSeries:
         made: list[Header] = []
         kept: list[Header] = []
         failed: list[str] = []
-        with clock() as seconds:
+        with clock() as seconds, holding_memory():
             self.run.progress("difference", 0, len(ffis))
             for done, ffi in enumerate(ffis, 1):
                 try:
