@@ -45,7 +45,7 @@ def row_type(places: int, image: tuple[int, int] | None) -> np.dtype[np.void]:
         ("start", "f8"),
         ("stop", "f8"),
         ("exposure", "f8"),
-        *((name, "i8") for name in ("quality", "dead", "saturated")),
+        *((name, "i8") for name in ("identity", "quality", "dead", "saturated")),
         *((name, "f8") for name in ("scale", "scale_error", "scatter")),
         ("shift", "f8", (2,)),
         ("shift_error", "f8", (2,)),

@@ -8,14 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.signal import fftconvolve
 
-from syndiff.differences.background import order_told
+from syndiff.differences.background import order_told, polynomials
 from syndiff.differences.clipped_fit import MAD_TO_SIGMA
 from syndiff.differences.fine_template import FINE_PER_PX, sample_finely
 from syndiff.differences.matched import MatchConfig, match_template
 from syndiff.differences.matching import FineModel, Taps, VaryingKernel
 from syndiff.differences.scaled import subtract_template
 from syndiff.errors import RenderingError, SyndiffError
+from syndiff.lightcurves.forced import weights_at
 from syndiff.lightcurves.frame_fit import Steadiness
 from syndiff.lightcurves.places import choose_places
 from syndiff.lightcurves.point_response import HALF_PX
@@ -114,6 +116,9 @@ def _unit_part(field: FieldScene) -> SteadyPart:
         blank=nothing,
         stars=nothing,
         star_flux=np.zeros(0),
+        constant=math.nan,
+        constant_error=math.nan,
+        host=math.nan,
         frames=0,
         stars_of_kernel=0,
     )
@@ -212,4 +217,43 @@ def _with_places(series: Series, frame: FramePixels) -> SteadyPart:
         blank=found.blank + corner,
         stars=found.stars + corner,
         star_flux=found.star_flux / part.mean[0],
+        **_constants(series, frame, usable),
     )
+
+
+def _constants(series: Series, frame: FramePixels, usable: NDArray[np.bool_]) -> dict[str, float]:
+    """Return what of the template is wrong at the target by the same in every frame.
+
+    Its noise and its faint light went through the response: they are correlated as a star's own
+    light is with itself.
+    """
+    window, scale = series.field.window, float(series.steady.mean[0])
+    planes = series.scene.planes(series.field.displacement(None))
+    at = series.target[0] - window.x0, series.target[1] - window.y0
+    still = np.zeros(3)
+    noise = np.where(np.isfinite(planes.flux), frame.pixels.uncertainty, np.nan)
+    found = weights_at(series.responses[0], at, still, noise)
+    if found is None:
+        return {"constant": math.nan, "constant_error": math.nan, "host": math.nan}
+    box, factors, light = found
+    faint = np.nan_to_num(planes.faint) - _smooth(planes.faint, usable, series.steady.order)
+    alike = fftconvolve(light, light[::-1, ::-1])
+    alike = np.clip(alike / alike.max(), 0, 1)
+    error = factors * np.nan_to_num(planes.uncertainty[box])
+    correlated = float((error * fftconvolve(error, alike, mode="same")).sum())
+    smooth = float(np.abs(factors * np.nan_to_num(planes.faint_error[box])).sum())
+    return {
+        "constant": scale * float((factors * faint[box]).sum()),
+        "constant_error": scale * math.hypot(max(correlated, 0) ** 0.5, smooth),
+        "host": scale * float((factors * np.nan_to_num(planes.flux[box])).sum()),
+    }
+
+
+def _smooth(
+    plane: NDArray[np.float32], usable: NDArray[np.bool_], order: int
+) -> NDArray[np.float64]:
+    """Return what a frame's background takes up of a plane."""
+    known = usable & np.isfinite(plane)
+    terms = polynomials(plane.shape, order)
+    values = np.linalg.lstsq(terms[:, known].T, plane[known].astype(float), rcond=None)[0]
+    return np.asarray(np.tensordot(values, terms, 1))

@@ -139,6 +139,12 @@ class SteadyPart:
         Comparison places, FFI pixels of the scene's frame.
     star_flux : (m,) float64
         Light of the stars in the template.
+    constant, constant_error : float
+        Light at the target that the template lacks, by its own estimate of faint light, and the
+        standard deviation of what it lacks there: faint light and the template's noise, correlated
+        as it is; electrons per second in the photometry of a star.
+    host : float
+        The template's light at the target, likewise.
     frames : int
         How many frames the kernel was found from.
     stars_of_kernel : int
@@ -155,6 +161,9 @@ class SteadyPart:
     blank: NDArray[np.float64]
     stars: NDArray[np.float64]
     star_flux: NDArray[np.float64]
+    constant: float
+    constant_error: float
+    host: float
     frames: int
     stars_of_kernel: int
 
@@ -201,8 +210,7 @@ class SteadyPart:
         """
         with np.load(io.BytesIO(content)) as found:
             values = {f.name: found[f.name] for f in fields(cls)}
-        whole = ("order", "frames", "stars_of_kernel")
-        return cls(**{k: int(v) if k in whole else v for k, v in values.items()})  # type: ignore[arg-type]
+        return cls(**{k: v.item() if v.ndim == 0 else v for k, v in values.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +332,11 @@ class Series:
         from scipy.ndimage import binary_dilation
 
         pixels = frame.pixels
-        spoilt = spoilt_pixels(planes.quality & ~_DOUBTFUL) | pixels.saturated | ~np.isfinite(pixels.image)
+        spoilt = (
+            spoilt_pixels(planes.quality & ~_DOUBTFUL)
+            | pixels.saturated
+            | ~np.isfinite(pixels.image)
+        )
         spoilt = binary_dilation(spoilt, np.ones((3, 3)), iterations=SPOILT_REACH_PX)
         return ~spoilt & ~self._near_target(displacement)
 
