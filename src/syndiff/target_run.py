@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from syndiff.storage.place import Place
     from syndiff.window import Window
 
-__all__ = ["LightCurveReport", "TargetJob", "list_local_ffis", "run_light_curve"]
+__all__ = ["LightCurveReport", "TargetJob", "list_local_ffis", "measure_field", "run_light_curve"]
 
 _IN_NAME = (
     re.compile(r"-s(?P<sector>\d{4})-(?P<camera>\d)-(?P<ccd>\d)-"),
@@ -175,15 +175,7 @@ def run_light_curve(
             continue
         stages += _make_scene(detector, ffis, settings, (reference, window), progress)
         series = SeriesJob(layout, window, job.target, tuple(ffis), job.keep_images)
-        with open_executor(
-            cores=settings.cores, threads=1, scheduler=settings.scheduler
-        ) as executor:
-            run = StageRun(executor=executor)
-            if progress is not None:
-                run = replace(run, progress=progress)
-            report, curve = lightcurve_stage(series, run=run, overwrite=settings.overwrite)
-        if job.quiet_before:
-            curve = curve.quiet_before(parse_date(job.quiet_before))
+        report, curve = _measure(job, series, settings, progress)
         curves.append(curve)
         stages.append((detector, report))
     if not curves:
@@ -191,6 +183,74 @@ def run_light_curve(
     whole = LightCurve(job.name, *job.target, tuple(curves), job.quiet_before)
     products = _write(job, whole, settings.layout(curves[0].sighting.detector).light_curves)
     return LightCurveReport(whole, tuple(stages), products)
+
+
+def measure_field(
+    job: TargetJob,
+    detector: Detector,
+    settings: Settings,
+    window: Window,
+    progress: Progress | None = None,
+) -> LightCurve:
+    """Make the light curve of a target in one field; no table is written.
+
+    Parameters
+    ----------
+    job : TargetJob
+        The target and its frames.
+    detector : Detector
+        Sector, camera and CCD of the field.
+    settings : Settings
+        Where everything is kept, and how a scene that is missing is made.
+    window : Window
+        FFI pixels of the field.
+    progress : callable, optional
+        Told after every task.
+
+    Returns
+    -------
+    LightCurve
+        The light curve.
+
+    Raises
+    ------
+    ConfigError
+        If there are frames of other CCDs.
+    """
+    groups = _by_detector(job)
+    if set(groups) != {detector}:
+        others = ", ".join(str(one) for one in groups if one != detector)
+        raise ConfigError(
+            f"`ffis` are of {others}, the field of {detector}: give frames of the field's own CCD"
+        )
+    ffis = groups[detector]
+    frame = _reference(detector, ffis, settings)
+    _make_scene(detector, ffis, settings, (frame, window), progress)
+    series = SeriesJob(settings.layout(detector), window, job.target, tuple(ffis))
+    _, curve = _measure(job, series, settings, progress)
+    return LightCurve(job.name, *job.target, (curve,), job.quiet_before)
+
+
+def _measure(
+    job: TargetJob, series: SeriesJob, settings: Settings, progress: Progress | None
+) -> tuple[StageReport, SectorCurve]:
+    """Run the stage, and take off the baseline if that was asked for."""
+    with open_executor(cores=settings.cores, threads=1, scheduler=settings.scheduler) as executor:
+        run = StageRun(executor=executor)
+        if progress is not None:
+            run = replace(run, progress=progress)
+        report, curve = lightcurve_stage(series, run=run, overwrite=settings.overwrite)
+    if not job.quiet_before:
+        return report, curve
+    curve = curve.quiet_before(parse_date(job.quiet_before))
+    if curve.quiet:
+        told = (
+            f"taken off: {curve.baseline:+.2f} +- {curve.baseline_error:.2f} e-/s, the mean of "
+            f"{curve.quiet} frames before {job.quiet_before}"
+        )
+    else:
+        told = f"no good frame is before {job.quiet_before}: nothing is taken off"
+    return replace(report, notes=(*report.notes, told)), curve
 
 
 def _by_detector(job: TargetJob) -> dict[Detector, list[str]]:

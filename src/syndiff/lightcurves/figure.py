@@ -93,7 +93,7 @@ def _draw_curve(axes: Any, curve: LightCurve, binned: QTable, bins: str) -> None
     axes.errorbar(when[seen], mean[seen], error[seen], color="C0", label=f"{bins} bins", **look)
     axes.errorbar(when[~seen], mean[~seen], error[~seen], color="C0", mfc="w", alpha=0.5, **look)
     axes.plot(when[~seen], _LIMITS * error[~seen], "v", ms=4, color="C3", label="3 sigma limits")
-    low, high = _range(np.concatenate([mean, _LIMITS * error[~seen]]), error)
+    low, high = _range(np.concatenate([[0.0], mean, _LIMITS * error[~seen]]), error)
     axes.set_ylim(low, high)
     shown = flagged & (flux > low) & (flux < high)
     axes.plot(time[shown], flux[shown], "x", ms=4, color="C1", label="flagged")
@@ -114,7 +114,7 @@ def _range(values: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[fl
     if not known.size:
         return -1.0, 1.0
     margin = 0.12 * float(np.ptp(known)) + 2 * float(np.median(errors))
-    return min(float(known.min()), 0.0) - margin, float(known.max()) + 1.6 * margin
+    return float(known.min()) - margin, float(known.max()) + 1.6 * margin
 
 
 def _draw_comparison(axes: Any, curve: LightCurve) -> None:  # noqa: ANN401
@@ -186,10 +186,16 @@ def _draw_stamps(figure: Any, grid: Any, curve: SectorCurve) -> None:  # noqa: A
             signed = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
             light = {"cmap": "gray", "vmin": low + level * (low < level / 2), "vmax": high}
             axes.imshow(image, origin="lower", **(signed if column == 2 else light))
-            half = image.shape[0] // 2
-            axes.plot(half, half, "o", ms=12, mfc="none", mec="C1", lw=0.8)
+            x, y = image.shape[0] // 2 + _within_pixel(curve, frame)
+            axes.plot(x, y, "o", ms=12, mfc="none", mec="C1", lw=0.8)
             axes.set(xticks=[], yticks=[])
             if row == 0:
                 axes.set_title(title, fontsize=8)
             if column == 0:
                 axes.set_ylabel(f"{name}\n{curve.times.btjd[frame]:.2f}", fontsize=8)
+
+
+def _within_pixel(curve: SectorCurve, frame: int) -> NDArray[np.float64]:
+    """Return where the target is from the middle of its pixel, x and y."""
+    place = curve.rows["place"][frame]
+    return np.asarray(place - np.rint(place))

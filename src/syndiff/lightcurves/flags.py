@@ -130,12 +130,12 @@ def _jitter(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     apart, sigma = _apart(rows["widening"][:, 0] + rows["widening"][:, 2])
     seen |= apart > max(_SIGMAS * sigma, _LEAST_WIDENING_PX2)
     apart, sigma = _apart(rows["scatter"])
-    return np.asarray(seen | (apart > max(_SIGMAS * sigma, _LEAST_SCATTER - 1)))
+    return np.asarray(seen | (apart > max(_SIGMAS * sigma, _LEAST_SCATTER - 1)), np.bool_)
 
 
 def _scattered_light(rows: NDArray[np.void]) -> NDArray[np.bool_]:
     noise = rows["sky_noise"]
-    known = np.isfinite(noise)
+    known: NDArray[np.bool_] = np.isfinite(noise)
     if not known.any():
         return known
     quiet = float(np.median(np.sort(noise[known])[: max(1, int(known.sum()) // 2)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def row_type(places: int, image: tuple[int, int] | None) -> np.dtype[np.void]:
     dtype
         Fields by name.
     """
-    fields = [
+    fields: list[Any] = [
         ("name", "S96"),
         ("reason", "S200"),
         ("start", "f8"),
@@ -128,4 +128,4 @@ class RowStore:
         octets = zlib.decompress(packed)
         if len(octets) != self.dtype.itemsize:
             return None
-        return np.frombuffer(octets, self.dtype)[0]
+        return cast("NDArray[np.void]", np.frombuffer(octets, self.dtype)[0])

@@ -59,7 +59,7 @@ class PointResponse:
         place: tuple[float, float],
     ) -> None:
         x, y = place
-        k = np.fft.fftfreq(_SIZE_PX * _SAMPLES_PER_PX, 1 / _SAMPLES_PER_PX)
+        k = np.asarray(np.fft.fftfreq(_SIZE_PX * _SAMPLES_PER_PX, 1 / _SAMPLES_PER_PX), float)
         jacobian = sky_jacobian(frame, x, y)
         seeing = gaussian_transfer(PS1_VARIANCE_PX2 * jacobian @ jacobian.T, k, k)
         light = response.transfer(place, response.patch(x, y), jacobian, k, k) * seeing

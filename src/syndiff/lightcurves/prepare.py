@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -155,7 +155,7 @@ def _kernel_of(series: Series, frame: FramePixels) -> tuple[VaryingKernel | None
     return found.kernel, found.stars, found.scale
 
 
-def _mean_kernel(kernels: Sequence[VaryingKernel]) -> dict[str, NDArray[np.generic]]:
+def _mean_kernel(kernels: Sequence[VaryingKernel]) -> dict[str, Any]:
     """Return terms and weights of the mean of kernels that vary with the same order."""
     orders = [int(k.terms.max()) for k in kernels]
     usual = int(np.median(orders))
@@ -221,7 +221,7 @@ def _with_places(series: Series, frame: FramePixels) -> SteadyPart:
     )
 
 
-def _constants(series: Series, frame: FramePixels, usable: NDArray[np.bool_]) -> dict[str, float]:
+def _constants(series: Series, frame: FramePixels, usable: NDArray[np.bool_]) -> dict[str, Any]:
     """Return what of the template is wrong at the target by the same in every frame.
 
     Its noise and its faint light went through the response: they are correlated as a star's own

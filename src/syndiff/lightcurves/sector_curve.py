@@ -95,7 +95,7 @@ class SectorCurve:
     @property
     def good(self) -> NDArray[np.bool_]:
         """Frames without flags."""
-        return (self.flags == 0) & np.isfinite(self.rows["flux"][:, 0])
+        return np.asarray((self.flags == 0) & np.isfinite(self.rows["flux"][:, 0]), np.bool_)
 
     @property
     def flux(self) -> NDArray[np.float64]:

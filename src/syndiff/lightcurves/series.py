@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -191,7 +191,8 @@ class SteadyPart:
             An ``.npz`` file.
         """
         out = io.BytesIO()
-        np.savez(out, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+        values: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        np.savez(out, **values)
         return out.getvalue()
 
     @classmethod
@@ -210,7 +211,7 @@ class SteadyPart:
         """
         with np.load(io.BytesIO(content)) as found:
             values = {f.name: found[f.name] for f in fields(cls)}
-        return cls(**{k: v.item() if v.ndim == 0 else v for k, v in values.items()})  # type: ignore[arg-type]
+        return cls(**{k: v.item() if v.ndim == 0 else v for k, v in values.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +339,7 @@ class Series:
             | ~np.isfinite(pixels.image)
         )
         spoilt = binary_dilation(spoilt, np.ones((3, 3)), iterations=SPOILT_REACH_PX)
-        return ~spoilt & ~self._near_target(displacement)
+        return np.asarray(~spoilt & ~self._near_target(displacement), np.bool_)
 
     def _near_target(self, displacement: Displacement) -> NDArray[np.bool_]:
         window = self.field.window

@@ -161,9 +161,9 @@ def _polynomial(
     first: int,
 ) -> NDArray[np.float64]:
     """Return a kernel's polynomial at the samples of a scene from row and column `first` on."""
-    factors = []
+    factors: list[NDArray[np.float64]] = []
     for axis, (low, high) in enumerate(((window.y0, window.y1), (window.x0, window.x1))):
         pixel = origin[1 - axis] + (np.arange(shape[axis]) + first) / SAMPLES_PER_PX
         place = 2 * (pixel - low) / max(high - low - 1, 1) - 1
-        factors.append(legvander(place, int(term[axis]))[:, -1])
+        factors.append(np.asarray(legvander(place, int(term[axis]))[:, -1], np.float64))
     return np.outer(*factors)

@@ -348,8 +348,8 @@ def _notes(curve: SectorCurve) -> list[str]:
     if told.places:
         lines.append(
             f"{told.places} blank places: mean {told.mean:+.2f} +- {told.mean_error:.2f} e-/s, "
-            f"chi2 {told.chi2:.3f}, scatter {told.scatter:.3f} times photons and read noise; errors are "
-            f"multiplied by {told.factor:.3f}"
+            f"chi2 {told.chi2:.3f}, scatter {told.scatter:.3f} times photons and read noise; "
+            f"errors are multiplied by {told.factor:.3f}"
         )
     else:
         lines.append("there is no blank place in the field: nothing tells how right errors are")
@@ -362,11 +362,6 @@ def _notes(curve: SectorCurve) -> list[str]:
         f"all fluxes may be off by the same {curve.constant_error:.2f} e-/s (the template there: "
         f"{steady.host:.1f} e-/s, faint light that it lacks {steady.constant:+.2f})"
     )
-    if curve.quiet:
-        lines.append(
-            f"taken off: {curve.baseline:+.2f} +- {curve.baseline_error:.2f} e-/s, the mean of "
-            f"{curve.quiet} quiet frames"
-        )
     if curve.sighting.warning:
         lines.append(curve.sighting.warning)
     return lines
