@@ -60,10 +60,12 @@ def find_flags(rows: NDArray[np.void], times: NDArray[np.float64]) -> NDArray[np
     flags[rows["saturated"] > 0] |= int(FrameFlag.SaturatedPixels)
     lost = fitted & ~np.isfinite(rows["flux"][:, 0])
     flags[lost & (flags == 0)] |= int(FrameFlag.NotFitted)
+    jitter = _jitter(rows)
     for bit, seen in (
-        (FrameFlag.Jitter, _jitter(rows)),
+        (FrameFlag.Jitter, jitter),
         (FrameFlag.ScatteredLight, _scattered_light(rows)),
-        (FrameFlag.CosmicRay, _cosmic_ray(rows)),
+        # A smeared star fits no better than one with a cosmic ray.
+        (FrameFlag.CosmicRay, _cosmic_ray(rows) & ~jitter),
         (FrameFlag.Asteroid, _asteroid(rows, times)),
     ):
         flags[seen] |= int(bit)
@@ -181,11 +183,13 @@ def _seen_beside(
         mine = np.flatnonzero((day == number) & np.isfinite(stamps).any(axis=(1, 2)))
         if len(mine) < 5:
             continue
-        usual = np.nanmedian(np.where(np.isfinite(stamps[mine]), stamps[mine], 0.0), axis=0)
-        for k in mine:
-            light = gaussian_filter(np.nan_to_num(stamps[k] - usual), 0.7)
-            sigma = MAD_TO_SIGMA * float(np.median(np.abs(light[ring])))
-            pull = np.where(ring, light, -np.inf) / max(sigma, 1e-12)
+        light = gaussian_filter(np.nan_to_num(stamps[mine]), (0, 0.7, 0.7))
+        light -= np.median(light, axis=0)
+        # Beside bright stars more than noise changes.
+        varying = MAD_TO_SIGMA * np.median(np.abs(light), axis=0)
+        noise = MAD_TO_SIGMA * np.median(np.abs(light[:, ring]), axis=1)
+        for k, image, sigma in zip(mine, light, noise, strict=True):
+            pull = np.where(ring, image, -np.inf) / np.maximum(np.maximum(varying, sigma), 1e-12)
             row, column = np.unravel_index(int(np.argmax(pull)), pull.shape)
             if pull[row, column] > _SEEN_SIGMAS:
                 yield float(times[k]), float(steps[column]), float(steps[row])
