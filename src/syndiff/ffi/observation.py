@@ -116,28 +116,42 @@ class Observation:
         """Middle of the exposure as a Julian epoch, to move stars to."""
         return 2000.0 + (BTJD_ZERO - 2451545.0 + self.tmid) / 365.25
 
-    def read_image(self) -> NDArray[np.float32]:
+    def read_image(self, window: Window | None = None) -> NDArray[np.float32]:
         """Return the image.
+
+        Parameters
+        ----------
+        window : Window, optional
+            The pixels wanted; None for all, collateral ones included.
 
         Returns
         -------
         (ny, nx) ndarray of float32
-            In `bunit`, native byte order, the caller's own; collateral pixels included.
+            In `bunit`, native byte order, the caller's own.
 
         Raises
         ------
         ObservationError
             If the file can't be read any more or has another shape.
         """
-        return self._file.read_plane(self.image_hdu, self.frame.shape)
+        return self._read(self.image_hdu, window)
 
-    def read_uncertainty(self, image: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def _read(self, hdu: int, window: Window | None) -> NDArray[np.float32]:
+        """Return the pixels of an image."""
+        whole = self._file.read_plane(hdu, self.frame.shape)
+        return whole if window is None else np.ascontiguousarray(whole[window.slices])
+
+    def read_uncertainty(
+        self, image: NDArray[np.float32] | None = None, window: Window | None = None
+    ) -> NDArray[np.float32]:
         """Return the 1-sigma uncertainty of the image.
 
         Parameters
         ----------
         image : (ny, nx) ndarray, optional
             The image, if it has been read already: it is needed where the file has no uncertainty.
+        window : Window, optional
+            The pixels wanted; None for all.
 
         Returns
         -------
@@ -155,9 +169,9 @@ class Observation:
         of the electrons counted and a read noise of 10 electrons in every frame of 1.98 s.
         """
         if self.uncertainty_hdu is not None:
-            return self._file.read_plane(self.uncertainty_hdu, self.frame.shape)
+            return self._read(self.uncertainty_hdu, window)
         counted = self.per_second() * self.exposure_s
-        electrons = (self.read_image() if image is None else image) * np.float32(counted)
+        electrons = (self.read_image(window) if image is None else image) * np.float32(counted)
         read_variance = np.float32(_READ_NOISE_E**2 * self.exposure_s / FRAME_S)
         sigma = np.sqrt(np.maximum(electrons, 0) + read_variance) / np.float32(counted)
         return np.asarray(sigma, np.float32)

@@ -55,7 +55,9 @@ class FfiPixels:
         return flags
 
 
-def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
+def read_ffi_pixels(
+    observation: Observation, window: Window, *, searched: Window | None = None
+) -> FfiPixels:
     """Return the pixels of an FFI in electrons per second.
 
     Parameters
@@ -64,6 +66,8 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
         The FFI.
     window : Window
         Science pixels wanted.
+    searched : Window, optional
+        The science pixels around it among which dead ones are looked for; None for all of them.
 
     Returns
     -------
@@ -77,31 +81,39 @@ def read_ffi_pixels(observation: Observation, window: Window) -> FfiPixels:
 
     Notes
     -----
-    Dead pixels are looked for among all science pixels, so that they don't depend on the window.
+    By default dead pixels are looked for among all science pixels, so that they don't depend on the
+    window.
     """
     from scipy.ndimage import binary_dilation
 
     unit = observation.per_second()
     is_estimated = observation.uncertainty_source == "estimated"
-    science = observation.frame.science
-    counts = observation.read_image()
-    sigma = observation.read_uncertainty(counts)
-    codes = find_dead(counts[science.slices] * np.float32(unit), sigma[science.slices])
+    counts = observation.read_image(searched)
+    sigma = observation.read_uncertainty(counts, searched)
+    # All of the frame was read, or the pixels that are searched.
+    inside = _within(window, searched)
+    looked_at = _within(searched or observation.frame.science, searched)
+    codes = find_dead(counts[looked_at] * np.float32(unit), sigma[looked_at])
     name = observation.name
     check_alive(codes, name, "science pixels", "give another FFI")
     whole = np.zeros(counts.shape, np.uint8)
-    whole[science.slices] = codes
-    dead = whole[window.slices]
+    whole[looked_at] = codes
+    dead = whole[inside]
     another = "give another FFI, or the template of another region"
     check_alive(dead, name, f"pixels of the window {window}", another)
     image, noise = (
-        np.where(dead == 0, plane[window.slices] * np.float64(unit), np.nan)
-        for plane in (counts, sigma)
+        np.where(dead == 0, plane[inside] * np.float64(unit), np.nan) for plane in (counts, sigma)
     )
     full = image >= NEARLY_FULL * FULL_PIXEL_E_PER_S
     # Charge of a full pixel runs along its column.
     full = binary_dilation(binary_dilation(full, np.ones((3, 3))), np.ones((5, 1)))
     return FfiPixels(image, noise, full, dead, is_estimated)
+
+
+def _within(window: Window, area: Window | None) -> tuple[slice, slice]:
+    """Return the slices of a window in the array of an area's pixels; None for all of a frame."""
+    x0, y0 = (area.x0, area.y0) if area else (0, 0)
+    return slice(window.y0 - y0, window.y1 - y0), slice(window.x0 - x0, window.x1 - x0)
 
 
 def check_frame(observation: Observation) -> NDArray[np.uint8]:

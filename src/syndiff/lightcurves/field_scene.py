@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from syndiff.errors import RenderingError
 from syndiff.lightcurves.series import FieldScene
-from syndiff.scenes.metadata import SceneRecord
+from syndiff.scenes.metadata import GaussianRecord, SceneRecord
 from syndiff.scenes.prf import GaussianResponse, PrfResponse
 from syndiff.scenes.prf_grid import PrfGrid
 from syndiff.scenes.store import SceneStore
@@ -15,6 +15,7 @@ from syndiff.sky.mapping_files import read_mapping
 if TYPE_CHECKING:
     from syndiff.ffi.frame import Frame
     from syndiff.layout import Layout
+    from syndiff.scenes.metadata import PrfRecord
     from syndiff.scenes.prf import Response
     from syndiff.window import Window
 
@@ -55,7 +56,7 @@ def read_field_scene(layout: Layout, window: Window) -> FieldScene:
     wholes = (one for one in grown if one is not None and record.holds(one))
     return FieldScene(
         frame=mapping.frame,
-        response=_response(content["response"], mapping.frame, layout),
+        response=_response(content.response, mapping.frame, layout),
         stored=store.read(next(wholes, window)),
         window=window,
     )
@@ -83,16 +84,16 @@ def scene_digest(layout: Layout, window: Window) -> str:
     """
     mapping = read_mapping(layout)
     store = SceneStore(layout.scene, mapping.frame.science)
-    return str(SceneRecord.read(layout, mapping, store).under(window)["sampled"])
+    return str(SceneRecord.read(layout, mapping, store).under(window).sampled)
 
 
-def _response(stated: dict[str, Any], frame: Frame, layout: Layout) -> Response:
-    if stated["model"] == "gaussian":
-        return GaussianResponse(frame, float(stated["sigma_px"]))
+def _response(stated: GaussianRecord | PrfRecord, frame: Frame, layout: Layout) -> Response:
+    if isinstance(stated, GaussianRecord):
+        return GaussianResponse(frame, stated.sigma_px)
     grid = PrfGrid.unpack(layout.pixel_response.read(), layout.pixel_response)
-    if grid.digest != stated["digest"]:
+    if grid.digest != stated.digest:
         raise RenderingError(
             f"{layout.pixel_response} holds the pixel responses {grid.digest}, the scene was made "
-            f"with {stated['digest']}: run `syndiff process {layout.detector.arguments}` again"
+            f"with {stated.digest}: run `syndiff process {layout.detector.arguments}` again"
         )
     return PrfResponse(grid)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syndiff.differences.clipped_fit import MAD_TO_SIGMA
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.lightcurves.times import BTJD_ZERO
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syndiff.differences.clipped_fit import MAD_TO_SIGMA
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.lightcurves.frame_rows import STAMP_PX
 from syndiff.masks import FrameFlag
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from syndiff.ffi.observation import read_observation
 from syndiff.ffi.pixels import read_ffi_pixels
+from syndiff.window import Window
 
 if TYPE_CHECKING:
     from syndiff.ffi.frame import Frame
     from syndiff.ffi.pixels import FfiPixels
-    from syndiff.window import Window
 
 __all__ = ["FramePixels", "read_frame"]
+
+_MARGIN_ROWS = 8
+# Dead pixels are looked for in whole rows of science pixels, so many around the field's.
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,9 @@ def read_frame(path: str, window: Window) -> FramePixels:
         If it can't be read, or holds no light there.
     """
     observation = read_observation(path)
+    science = observation.frame.science
+    rows = window.y0 - _MARGIN_ROWS, window.y1 + _MARGIN_ROWS
+    searched = Window(science.x0, max(science.y0, rows[0]), science.x1, min(science.y1, rows[1]))
     return FramePixels(
         name=observation.name,
         frame=observation.frame,
@@ -78,5 +84,5 @@ def read_frame(path: str, window: Window) -> FramePixels:
         is_barycentric=observation.kind == "SPOC",
         exposure_s=observation.exposure_s,
         quality=observation.quality,
-        pixels=read_ffi_pixels(observation, window),
+        pixels=read_ffi_pixels(observation, window, searched=searched),
     )

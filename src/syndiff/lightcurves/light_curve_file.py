@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.config import TESS_ZERO_POINT
+from syndiff.constants import FRAME_CYCLE_S
 from syndiff.lightcurves.sector_curve import AB_LESS_TESS_MAG
 from syndiff.lightcurves.times import BTJD_ZERO
 from syndiff.masks import FrameFlag
@@ -25,7 +26,6 @@ __all__ = ["LIGHT_CURVE_FORMAT", "pack_ecsv", "pack_fits"]
 LIGHT_CURVE_FORMAT = 1
 """Version of the columns and of what the header says."""
 
-_FRAME_S = 2.0
 _MOST_TEXT = 68
 # Characters of a FITS text value.
 _FITS_NAMES = {"bjd_tdb": "TIME"}
@@ -125,14 +125,14 @@ def _all_bits() -> int:
 def _light_curve_hdu(table: QTable) -> fits.BinTableHDU:
     hdu = _table_hdu(table, "LIGHTCURVE")
     exposure = np.nanmedian(table["exposure"].value) if len(table) else np.nan
-    frames = round(float(exposure) / _FRAME_S) if np.isfinite(exposure) else 0
+    frames = round(float(exposure) / FRAME_CYCLE_S) if np.isfinite(exposure) else 0
     for key, value, comment in (
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
         ("TIMESYS", "TDB", "time system"),
         ("BJDREFI", int(BTJD_ZERO), "integer part of BTJD reference date"),
         ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
         ("TIMEUNIT", "d", "unit of TIME"),
-        ("FRAMETIM", _FRAME_S, "[s] frame time"),
+        ("FRAMETIM", FRAME_CYCLE_S, "[s] frame time"),
         ("NUM_FRM", frames, "frames of the time on source"),
     ):
         hdu.header[key] = (value, comment)

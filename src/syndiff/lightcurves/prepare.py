@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.signal import fftconvolve
 
+from syndiff.constants import MAD_TO_SIGMA
 from syndiff.differences.background import order_told, polynomials
-from syndiff.differences.clipped_fit import MAD_TO_SIGMA
 from syndiff.differences.fine_template import FINE_PER_PX, sample_finely
 from syndiff.differences.matched import MatchConfig, match_template
 from syndiff.differences.matching import FineModel, Taps, VaryingKernel

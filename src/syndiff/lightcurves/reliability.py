@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syndiff.differences.clipped_fit import MAD_TO_SIGMA
+from syndiff.constants import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syndiff.constants import ZERO_POINT
 from syndiff.lightcurves.flags import find_flags
 from syndiff.lightcurves.frame_fit import FLUX_ERROR
 from syndiff.lightcurves.reliability import Reliability, judge
@@ -25,10 +26,7 @@ __all__ = ["AB_LESS_TESS_MAG", "SectorCurve", "Sighting", "assemble"]
 AB_LESS_TESS_MAG = 0.40
 """AB less TESS magnitude of what shines; 0.36 to 0.44 from blue to red stars."""
 
-TEMPLATE_ZERO_POINT = 25.0
-"""AB magnitude of flux 1 in a template."""
-
-UJY_OF_FLUX = 10 ** (-0.4 * (TEMPLATE_ZERO_POINT - 23.9))
+UJY_OF_FLUX = 10 ** (-0.4 * (ZERO_POINT - 23.9))
 """Microjansky of flux 1 in a template: AB magnitude 23.9 is one."""
 
 
@@ -111,7 +109,7 @@ class SectorCurve:
     def zero_point(self) -> NDArray[np.float64]:
         """AB magnitude of one electron per second, of each frame."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(TEMPLATE_ZERO_POINT + 2.5 * np.log10(self.rows["scale"]))
+            return np.asarray(ZERO_POINT + 2.5 * np.log10(self.rows["scale"]))
 
     @property
     def zero_point_error(self) -> NDArray[np.float64]:
