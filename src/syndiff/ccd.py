@@ -394,7 +394,6 @@ class Field:
         )
         return measure_field(job, self.ccd.detector, chosen, self.window, progress)
 
-
     def __repr__(self) -> str:
         centre = self.centre.to_string("hmsdms", sep=":", precision=1)
         width, height = (end - first for first, end in self._sides())

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syndiff.errors import ConfigError, MissingInputError, ObservationError
-from syndiff.execution import open_executor
 from syndiff.ffi.ffi_file import FfiFile
 from syndiff.ffi.observation import read_observation
 from syndiff.layout import Detector
@@ -17,10 +16,12 @@ from syndiff.lightcurves.field_scene import REACH_PX, scene_digest
 from syndiff.lightcurves.figure import draw_png
 from syndiff.lightcurves.light_curve import BINS, LightCurve, parse_bin
 from syndiff.lightcurves.times import parse_date
-from syndiff.pipeline import region, run_download, run_mapping, run_process
+from syndiff.pipeline import run_stages
 from syndiff.sky.mapping_files import read_mapping
+from syndiff.sky.pixelmap import sky_to_pixel
 from syndiff.stages.lightcurve import SeriesJob, lightcurve_stage
-from syndiff.stages.stage import StageRun
+from syndiff.stages.run import Run
+from syndiff.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from syndiff.settings import Settings
     from syndiff.stages.stage import Progress, StageReport
     from syndiff.storage.place import Place
-    from syndiff.window import Window
 
 __all__ = ["LightCurveReport", "TargetJob", "list_local_ffis", "measure_field", "run_light_curve"]
+
+DEFAULT_SIZE_PX = 64
+"""Side of a field: enough stars for a kernel at most galactic latitudes."""
 
 _IN_NAME = (
     re.compile(r"-s(?P<sector>\d{4})-(?P<camera>\d)-(?P<ccd>\d)-"),
@@ -235,11 +238,9 @@ def _measure(
     job: TargetJob, series: SeriesJob, settings: Settings, progress: Progress | None
 ) -> tuple[StageReport, SectorCurve]:
     """Run the stage, and take off the baseline if that was asked for."""
-    with open_executor(cores=settings.cores, threads=1, scheduler=settings.scheduler) as executor:
-        run = StageRun(executor=executor)
-        if progress is not None:
-            run = replace(run, progress=progress)
-        report, curve = lightcurve_stage(series, run=run, overwrite=settings.overwrite)
+    run = Run(series.layout.detector, settings, progress)
+    with run.workers():
+        report, curve = lightcurve_stage(series, run)
     if not job.quiet_before:
         return report, curve
     curve = curve.quiet_before(parse_date(job.quiet_before))
@@ -302,8 +303,16 @@ def _first_good(ffis: Sequence[str]) -> str:
 
 def _window(job: TargetJob, settings: Settings, frame: Frame) -> Window:
     """Return the field around the target."""
-    found = region(replace(settings, target=job.target, roi=None), frame)
-    return found or frame.science
+    x, y = sky_to_pixel(frame, *job.target)
+    if not frame.science.holds(float(x), float(y)):
+        raise ConfigError(
+            f"`target` {job.target[0]:.6g},{job.target[1]:.6g} is not on {frame.detector}: it "
+            f"would fall on pixel ({x:.1f}, {y:.1f}), the science pixels are {frame.science}"
+        )
+    size = settings.size or DEFAULT_SIZE_PX
+    x0, y0 = round(float(x)) - size // 2, round(float(y)) - size // 2
+    square = Window(x0, y0, x0 + size, y0 + size)
+    return square.intersection(frame.science) or frame.science
 
 
 def _make_scene(
@@ -324,15 +333,15 @@ def _make_scene(
     science = frame.science
     around = window.grown(REACH_PX).intersection(science) or window
     asked = replace(settings, roi=around, target=None, size=None)
-    reports = []
+    source: str | Detector = detector
+    stages = ["download", "process"]
     is_mapped = layout.skycell_list.exists()
     if not (is_mapped and read_mapping(layout).window.contains(around)):
         name = read_mapping(layout).reference.name if is_mapped else ""
         same = (path for path in ffis if _name(path) == name)
-        reports.append(run_mapping(next(same, _first_good(ffis)), asked, progress))
-    reports.append(run_download(detector, asked, progress))
-    reports.append(run_process(detector, asked, progress))
-    return [(detector, stage) for report in reports for stage in report.stages]
+        source, stages = next(same, _first_good(ffis)), ["mapping", *stages]
+    report = run_stages(Run(source, asked, progress), *stages)
+    return [(detector, stage) for stage in report.stages]
 
 
 def _write(job: TargetJob, curve: LightCurve, folder: Place) -> tuple[str, ...]:

@@ -189,10 +189,10 @@ def _with_spread(series: Series, frames: Sequence[FramePixels]) -> SteadyPart:
     few = len(values) < 4
     sigma = loose if few else np.minimum(2 * np.maximum(own, floor), loose)
     part = replace(series.steady, mean=mean, sigma=sigma)
-    return _with_places(replace_part(series, part), last)
+    return _with_places(_with_part(series, part), last)
 
 
-def replace_part(series: Series, part: SteadyPart) -> Series:
+def _with_part(series: Series, part: SteadyPart) -> Series:
     """Return the series with another steady part."""
     return Series(series.field, part, series.target, series.keeps_images)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from syndiff.lightcurves.frames import FramePixels
     from syndiff.lightcurves.sector_curve import SectorCurve
     from syndiff.lightcurves.series import FieldScene
-    from syndiff.stages.stage import StageRun
+    from syndiff.stages.run import Run
     from syndiff.window import Window
 
 __all__ = ["SeriesJob", "lightcurve_stage"]
@@ -81,19 +81,15 @@ class _Opened:
     keep_images: bool
 
 
-def lightcurve_stage(
-    job: SeriesJob, *, run: StageRun, overwrite: bool = False
-) -> tuple[StageReport, SectorCurve]:
+def lightcurve_stage(job: SeriesJob, run: Run) -> tuple[StageReport, SectorCurve]:
     """Measure a target in every frame; what is measured already is kept.
 
     Parameters
     ----------
     job : SeriesJob
         What to measure.
-    run : StageRun
-        How.
-    overwrite : bool
-        Measure again what is there.
+    run : Run
+        What runs it, and whether what is there is measured again.
 
     Returns
     -------
@@ -114,7 +110,7 @@ def lightcurve_stage(
         chosen = _steady_frames(job.ffis)
         key = digest(_identity(job, chosen))
         folder = job.layout.series(job.window, key)
-        if overwrite:
+        if run.settings.overwrite:
             folder.remove()
         steady = _steady(job, field, place, chosen, key)
         opened = _Opened(job.layout, job.window, place, str(folder), job.keep_images)
@@ -262,7 +258,7 @@ class _FramesTask:
         return f"{FfiFile(self.ffis[0]).name} and {len(self.ffis) - 1} more"
 
 
-def _measure(opened: _Opened, left: Sequence[str], run: StageRun) -> dict[str, str]:
+def _measure(opened: _Opened, left: Sequence[str], run: Run) -> dict[str, str]:
     """Measure frames; return why those could not be whose task failed."""
     tasks = [
         _FramesTask(opened, tuple(left[k : k + _FRAMES_A_TASK]))
