@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from syndiff.ffi.observation import Observation, read_observation
     from syndiff.images import DifferenceImage, TemplateImage
     from syndiff.layout import Detector, Layout
+    from syndiff.lightcurves.light_curve import LightCurve
     from syndiff.pipeline import run_pipeline
     from syndiff.settings import Settings
     from syndiff.sky.tessellation import Skycell, Tessellation
@@ -42,6 +43,7 @@ _HOMES = {
     "Field": "ccd",
     "Frame": "ffi.frame",
     "Layout": "layout",
+    "LightCurve": "lightcurves.light_curve",
     "Observation": "ffi.observation",
     "Place": "storage.place",
     "Settings": "settings",
@@ -67,6 +69,7 @@ __all__ = [
     "Field",
     "Frame",
     "Layout",
+    "LightCurve",
     "Observation",
     "Place",
     "Settings",

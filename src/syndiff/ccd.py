@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
     from syndiff.ffi.frame import Frame
+    from syndiff.lightcurves.light_curve import LightCurve
     from syndiff.stages.stage import Progress
 
     Position: TypeAlias = SkyCoord | Window | str | Sequence[float]
@@ -326,6 +327,73 @@ class Field:
         _refuse(settings, ("data_root",), "give it to `syndiff.open`")
         chosen = _changed(self.ccd.settings, {**settings, "roi": self.window})
         return self.ccd.run.asked(chosen, progress)
+
+    def light_curve(
+        self,
+        ffis: str | Path | Sequence[str | Path],
+        target: Position | None = None,
+        *,
+        name: str | None = None,
+        quiet_before: str = "",
+        progress: Progress | None = None,
+        **settings: Any,  # noqa: ANN401 - as `Settings` takes them
+    ) -> LightCurve:
+        """Measure a target in every frame; the scene that it lacks is made.
+
+        The same as ``syndiff lightcurve``: what was measured is kept in the data root, and used
+        again; tables and figures are not written.
+
+        Parameters
+        ----------
+        ffis : str, Path or sequence of them
+            FFIs of the field's CCD, or a folder of some.
+        target : SkyCoord, str or pair of numbers, optional
+            Where to measure; the field's centre if not given.
+        name : str, optional
+            What to call it; its position if not given.
+        quiet_before : str
+            Date before which it was quiet: the mean until then is taken off.
+        progress : callable, optional
+            Told after every task: stage, done, of how many.
+        **settings : object
+            Any setting of `Settings` but the region of interest and the data root, in place of what
+            the CCD was opened with; they count where a scene has to be made.
+
+        Returns
+        -------
+        LightCurve
+            The light curve.
+
+        Raises
+        ------
+        ConfigError
+            For a value that can't be used.
+        SyndiffError
+            Whatever keeps it from being made.
+
+        Examples
+        --------
+        >>> curve = field.light_curve("ffis/", name="SN 2020xyz")  # doctest: +SKIP
+        >>> curve.plot()  # doctest: +SKIP
+        """
+        from syndiff.sky.names import position_of
+        from syndiff.target_run import TargetJob, measure_field
+
+        _refuse(settings, _OF_THE_FIELD, "the field has its region, take another field")
+        _refuse(settings, ("data_root",), "give it to `syndiff.open`")
+        chosen = _changed(self.ccd.settings, {**settings, "roi": self.window})
+        if target is None:
+            centre = self.centre
+            place = float(centre.ra.deg), float(centre.dec.deg)
+        else:
+            place = position_of(values.target(target), chosen.sesame_url)
+        job = TargetJob(
+            name=name or f"{place[0]:.5f} {place[1]:+.5f}",
+            target=place,
+            ffis=values.places(ffis),
+            quiet_before=quiet_before,
+        )
+        return measure_field(job, self.ccd.detector, chosen, self.window, progress)
 
     def __repr__(self) -> str:
         centre = self.centre.to_string("hmsdms", sep=":", precision=1)

@@ -409,6 +409,29 @@ class Layout:
         return self.templates / f"{name}{_ending(roi, oversample)}"
 
     @property
+    def light_curves(self) -> Place:
+        """Folder of light curves, of all sectors."""
+        return self.data_root / "lightcurves"
+
+    def series(self, window: Window, digest: str) -> Place:
+        """Return the folder of what was measured in each frame of a series.
+
+        Parameters
+        ----------
+        window : Window
+            FFI pixels of the field.
+        digest : str
+            Of all that rows depend on besides their frames.
+
+        Returns
+        -------
+        Place
+            The folder; an object a frame.
+        """
+        name = _format_window(window).removeprefix("_")
+        return self.light_curves / self.detector.folder / f"{name}_{digest}"
+
+    @property
     def drift(self) -> Place:
         """Folder of what `syndiff drift` finds, unless another is given."""
         return self.data_root / "drift" / self.detector.folder

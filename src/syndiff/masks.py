@@ -18,6 +18,7 @@ __all__ = [
     "UNTRUSTED_POINTING",
     "DataQuality",
     "FfiQuality",
+    "FrameFlag",
     "StackMask",
     "format_bits",
     "format_quality",
@@ -152,6 +153,38 @@ UNTRUSTED_POINTING = (
 detector (from sector 68; https://heasarc.gsfc.nasa.gov/docs/tess/telescope_information.html) and
 ``INSUFFICIENT_TARGETS`` where too few stars are fit to be corrected; a WCS is fitted to stars too.
 """
+
+
+class FrameFlag(IntFlag):
+    """Bits of QUALITY in a light curve: those of SPOC's header, then what pixels show.
+
+    The first sixteen have lightkurve's names (`lightkurve.utils.TessQualityFlags`) and its numbers,
+    which are those of `FfiQuality`.
+    """
+
+    AttitudeTweak = 1
+    SafeMode = 2
+    CoarsePoint = 4
+    EarthPoint = 8
+    Argabrightening = 16
+    Desat = 32
+    ApertureCosmic = 64
+    ManualExclude = 128
+    Discontinuity = 256
+    ImpulsiveOutlier = 512
+    CollateralCosmic = 1024
+    Straylight = 2048
+    Straylight2 = 4096
+    PlanetSearchExclude = 8192
+    BadCalibrationExclude = 16384
+    InsufficientTargets = 32768
+    NotFitted = 1 << 16
+    DeadPixels = 1 << 17
+    SaturatedPixels = 1 << 18
+    Jitter = 1 << 19
+    ScatteredLight = 1 << 20
+    CosmicRay = 1 << 21
+    Asteroid = 1 << 22
 
 
 def format_quality(value: int) -> str:

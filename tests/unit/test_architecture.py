@@ -23,14 +23,24 @@ KERNEL_LIBRARIES = {"llvmlite", "math", "numba", "numpy"}
 HOW_KERNELS_COMPILE = {"kernels.compile", "kernels.warm"}
 PACKAGES = (
     *("storage", "transport", "kernels", "ffi", "frames", "sky", "stacks", "stars", "scenes"),
-    *("templates", "pointing", "differences", "stages"),
+    *("templates", "pointing", "differences", "lightcurves", "stages"),
 )
 """From the bottom up: each may import those before it. The simulation has a rule of its own."""
 STAGES = {
     f"stages.{name}"
-    for name in ("mapping", "download", "process", "downsample", "difference", "export")
+    for name in (
+        *("mapping", "download", "process", "downsample", "difference", "export", "lightcurve"),
+    )
 }
-ABOVE_STAGES = {"pipeline", "images", "ccd", "commands.app", "commands.display", "simulation.demo"}
+ABOVE_STAGES = {
+    "pipeline",
+    "target_run",
+    "images",
+    "ccd",
+    "commands.app",
+    "commands.display",
+    "simulation.demo",
+}
 SHOWS_THE_PIPELINE = {"simulation.accuracy", "simulation.demo"}
 """Modules of the simulation's wing that use the pipeline; the sky and its truth don't."""
 # The simulation tests the pipeline, so it may share geometry's names and the sky's pixels only.
@@ -42,7 +52,7 @@ SIMULATION_MAY_USE = {
 LIBRARIES = {
     "distributed": {"execution"},
     "isal": {"stacks.fitstiles", "stacks.packed"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"lightcurves.figure", "plots"},
     "mocpy": {"sky.footprint_files"},
     "numcodecs": {"storage.zarr_groups"},
     "obstore": {"storage.place", "transport.s3"},

@@ -285,6 +285,64 @@ def difference(
 
 
 @app.command()
+@takes(
+    *("data_root", "cores", "jobs", "overwrite", "archive", "catalogue", *_RESPONSE),
+    *(*_LIGHT, "scheduler"),
+    stars=("--stars", "gaia"),
+)
+def lightcurve(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="RA,DEC of the target, degrees or sexagesimal.")
+    ],
+    ffis: Annotated[
+        list[str],
+        typer.Option("--ffis", metavar="DIR|FILE", help="Folder of FFIs, or FFIs; repeatable."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to call it. Default: its position.")
+    ] = None,
+    size: Annotated[
+        int, typer.Option(metavar="N", help="Side of the field in pixels: its stars tell.")
+    ] = 64,
+    sector: Annotated[
+        int | None, typer.Option(metavar="N", help="Take the FFIs of this sector only.")
+    ] = None,
+    bins: Annotated[
+        list[str] | None,
+        typer.Option("--bin", metavar="WIDTH", help="Bins: 30min, 6h, 1d; repeatable."),
+    ] = None,
+    quiet_before: Annotated[
+        str,
+        typer.Option(
+            metavar="DATE", help="Take off the mean before this date: 2020-01-10, JD, MJD or BTJD."
+        ),
+    ] = "",
+    keep_images: Annotated[
+        bool, typer.Option("--keep-images", help="Keep the differences of the field as one cube.")
+    ] = False,
+    *,
+    settings: "Settings",
+    terminal: "Terminal",
+) -> None:
+    """Measure a target in every frame: flux over time beyond what Pan-STARRS1 saw there."""
+    from syndiff.lightcurves.light_curve import BINS
+    from syndiff.sky.names import position_of
+    from syndiff.target_run import TargetJob, run_light_curve
+
+    settings = replace(settings, target=target, size=size)
+    job = TargetJob(
+        name=name or target.strip(),
+        target=position_of(read_target(target), settings.sesame_url),
+        ffis=tuple(ffis),
+        sector=sector,
+        bins=tuple(bins or BINS),
+        quiet_before=quiet_before,
+        keep_images=keep_images,
+    )
+    terminal.show_light_curve(run_light_curve(job, settings, terminal.progress))
+
+
+@app.command()
 def simulate(
     directory: Annotated[str, typer.Argument(help="Folder to make it in.")],
     sector: Annotated[int, typer.Option(help="TESS sector.")] = 20,

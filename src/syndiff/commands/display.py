@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from syndiff.simulation.demo import DemoReport
     from syndiff.sky.visibility import Visibility
     from syndiff.stages.stage import StageReport
+    from syndiff.target_run import LightCurveReport
 
 __all__ = [
     "EXIT_FAILED",
@@ -192,6 +193,32 @@ class Terminal:
             output.print(f"{found.position} is on no CCD in any sector known here", markup=False)
         for line in (*found.notes, *_next_steps(found)):
             output.print(line, markup=False)
+
+    def show_light_curve(self, report: LightCurveReport) -> None:
+        """Print what was measured, how far it can be believed, and where it is.
+
+        Parameters
+        ----------
+        report : LightCurveReport
+            What was made.
+        """
+        self.stop()
+        if self._as_json:
+            content = {**report.curve.about, "products": report.products}
+            typer.echo(json.dumps(_without_nan(content), indent=1))
+            return
+        output = Console(soft_wrap=True, highlight=False)
+        table = _table(f"syndiff, light curve of {report.curve.name}")
+        for name in ("CCD", "stage", "time", "result"):
+            table.add_column(name)
+        for detector, stage in report.stages:
+            table.add_row(str(detector), stage.stage, f"{stage.seconds:.1f} s", _summarise(stage))
+        output.print(table)
+        for detector, stage in report.stages:
+            for line in (*_percent(stage), *_shortened(stage.notes)):
+                output.print(f"{detector}: {line}", markup=False)
+        for product in report.products:
+            output.print(product, markup=False)
 
     def show_simulation(self, simulation: Simulation) -> None:
         """Print where a simulation is, and the command to run next.
