@@ -1,4 +1,4 @@
-"""The first thing in a notebook: a CCD, a field on it, its template."""
+"""The objects a notebook begins with: a CCD, a field on it, its template."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open(  # noqa: A001 - read as `syndiff.open`
     data_root: str | Path = Settings.data_root,
     **settings: Any,  # noqa: ANN401 - as `Settings` takes them
 ) -> Ccd:
-    """Open a CCD: an FFI, and the folder that everything made of it is kept under.
+    """Open a CCD: an FFI, and the folder where all its products are kept.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def open(  # noqa: A001 - read as `syndiff.open`
     is_ffi = camera is None and ccd is None and not _is_number(ffi)
     numbers: dict[str, object] = {"sector": ffi, "camera": camera, "ccd": ccd}
     run = Run(values.place(ffi) if is_ffi else Detector(*_numbers(numbers)), chosen)
-    _ = run.frame  # what can't be read is said now
+    _ = run.frame  # an FFI that can't be read is an error now
     return Ccd(run)
 
 
@@ -113,7 +113,7 @@ def _refuse(settings: dict[str, Any], names: Sequence[str], remedy: str) -> None
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
-    """Return settings with some of them changed; raise for a name that is none."""
+    """Return settings with some of them changed; raise for an unknown name."""
     for name in changes:
         if name not in _KNOWN:
             close = difflib.get_close_matches(name, _KNOWN, 1)
@@ -124,12 +124,12 @@ def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 @dataclass(frozen=True, repr=False)
 class Ccd:
-    """A CCD of TESS in one sector, and where everything made of it is kept; see `syndiff.open`.
+    """A CCD of TESS in one sector, with its data root; made by `syndiff.open`.
 
     Parameters
     ----------
     run : Run
-        The CCD and how its templates are made; what is read of it is kept.
+        The CCD and its settings; what has been read is cached.
 
     Examples
     --------
@@ -152,7 +152,7 @@ class Ccd:
 
     @property
     def settings(self) -> Settings:
-        """How and where templates are made."""
+        """The settings that its templates are made with."""
         return self.run.settings
 
     @property
@@ -180,7 +180,7 @@ class Ccd:
         Returns
         -------
         Field
-            The field, as far as it lies on science pixels.
+            The field, clipped to the science pixels.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class Ccd:
                 f"`size` {size!r} is the side of a square around a position on the sky, "
                 f"{position!r} says how large it is: leave it out"
             )
-        # `roi` and `target` may be None in settings, here that's a mistake.
+        # None is allowed for `roi` and `target` in settings, but not here.
         read = values.window(position) if kind == "roi" else values.position(position)
         asked = self.run.asked(_changed(self.settings, {kind: read, "size": size}))
         return Field(self, asked.window or self.science)
@@ -222,7 +222,7 @@ def _is_window(position: object) -> bool:
 
 @dataclass(frozen=True, repr=False)
 class Field:
-    """A part of a CCD; `Ccd.around` gives one.
+    """A part of a CCD; made by `Ccd.around`.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class Field:
 
     @property
     def centre(self) -> SkyCoord:
-        """The sky at the pixel in its middle: around it, a square field is found again."""
+        """Sky position of the middle pixel; `Ccd.around` at it gives a square field again."""
         from astropy.coordinates import SkyCoord
 
         x, y = ((first + end) // 2 for first, end in self._sides())
@@ -259,14 +259,14 @@ class Field:
         progress: Progress | None = None,
         **settings: Any,  # noqa: ANN401 - as `Settings` takes them
     ) -> TemplateImage:
-        """Return the field's template; what it lacks is mapped, downloaded and rendered.
+        """Return the field's template; map, download and render what is missing.
 
         Parameters
         ----------
         offset : (float, float), optional
             dx, dy in TESS pixels that sources are shifted by; none if not given.
         progress : callable, optional
-            Told after every task: stage, done, of how many.
+            Called after every task with the stage, the tasks done and their number.
         **settings : object
             Any setting of `Settings` but the region of interest and the data root, in place of what
             the CCD was opened with. Those that change the image most: ``stars="gaia"`` puts back
@@ -277,14 +277,14 @@ class Field:
         Returns
         -------
         TemplateImage
-            The template. What was made before is kept and used.
+            The template. Existing products are used again.
 
         Raises
         ------
         ConfigError
             For a value that can't be used, or several templates.
         SyndiffError
-            Whatever keeps the template from being made.
+            If the template can't be made.
 
         Examples
         --------
@@ -301,26 +301,26 @@ class Field:
                 f"`offsets` {chosen.offsets}, `follow` {chosen.follow}: a field gives one template "
                 "at a time, call it for each"
             )
-        # A CCD of a data root is mapped already; of all else, what is there is kept.
+        # A CCD opened by numbers is mapped already; the other stages keep existing products.
         report = run_stages(run, *(STAGES if self.ccd.ffi else STAGES[1:]))
         if report.failure:
             raise RenderingError(report.failure)
         return TemplateImage._of(report.stages[-1].products[0], chosen, self.ccd.ffi)  # noqa: SLF001 - the data root is known here
 
     def asked(self, progress: Progress | None = None, **settings: Any) -> Run:  # noqa: ANN401 - as `Settings` takes them
-        """Return the run that makes something of this field.
+        """Return the run for this field with changed settings.
 
         Parameters
         ----------
         progress : callable, optional
-            Told after every task.
+            Called after every task.
         **settings : object
             As `template` takes them.
 
         Returns
         -------
         Run
-            It shares with the CCD what is read already.
+            The run; it shares what the CCD has read already.
         """
         _refuse(settings, _OF_THE_FIELD, "the field has its region, take another field")
         _refuse(settings, ("data_root",), "give it to `syndiff.open`")

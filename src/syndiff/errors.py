@@ -1,6 +1,6 @@
-"""Every exception of syndiff, with a word on when each is raised.
+"""Every exception of syndiff, and when each is raised.
 
-A message says what was met, the value, what was allowed and what to do next.
+A message names the problem, the value, what is allowed and what to do next.
 Exceptions carry their message only, so they survive pickling between workers.
 """
 
@@ -33,7 +33,7 @@ class ConfigError(SyndiffError, ValueError):
 
 
 class ObservationError(SyndiffError):
-    """An FFI that can't be read, or whose header can't be trusted."""
+    """An FFI that can't be read, or whose header is incomplete or inconsistent."""
 
 
 class GeometryError(SyndiffError):
@@ -45,7 +45,7 @@ class MissingInputError(SyndiffError):
 
 
 class ArchiveError(SyndiffError):
-    """Base of what can go wrong between us and the PS1 archive."""
+    """Base of errors in requests to the PS1 archive."""
 
 
 class SkycellNotFoundError(ArchiveError):
@@ -61,7 +61,7 @@ class CorruptDownloadError(ArchiveError):
 
 
 class WrongFileError(CorruptDownloadError):
-    """A whole file that isn't the one it should be: asked for again it is hardly another."""
+    """A complete file that is not the one expected; repeating the request rarely helps."""
 
 
 class AtlasError(SyndiffError):
@@ -77,7 +77,7 @@ class RenderingError(SyndiffError):
 
 
 class ResponseError(SyndiffError):
-    """Files of a measured pixel response that are missing or can't be trusted."""
+    """Files of a measured pixel response that are missing or not valid."""
 
 
 class StorageError(SyndiffError, OSError):
@@ -85,4 +85,4 @@ class StorageError(SyndiffError, OSError):
 
 
 class SyndiffWarning(UserWarning):
-    """Science that is degraded but was asked for or can be used."""
+    """Degraded but usable science."""

@@ -1,4 +1,4 @@
-"""Every path under a data root; nothing else spells one."""
+"""Every path under a data root: the only module that builds one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Detector:
 
 
 def difference_name(ffi: str, roi: Window | None) -> str:
-    """Return what a difference image is called.
+    """Return the file name of a difference image, without its ending.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _format_window(roi: Window | None) -> str:
 
 
 def format_offset(dx: float, dy: float) -> str:
-    """Return an offset as file names carry it.
+    """Return an offset as it is written in file names.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def format_offset(dx: float, dy: float) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of one CCD lies.
+    """The paths of everything that belongs to one CCD.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Layout:
         )
 
     def check_writable(self) -> None:
-        """Make sure that every stage will be able to write.
+        """Raise if a stage would not be able to write.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class Layout:
         return self.mapping / f"tess_{self.detector.tag}_master_pixels2skycells.fits.gz"
 
     def skycell_map(self, name: str) -> Place:
-        """Return where one skycell's map lies.
+        """Return the path of one skycell's map.
 
         Parameters
         ----------
@@ -239,12 +239,12 @@ class Layout:
 
     @property
     def stack_files(self) -> Place:
-        """The archive's files that `keep_raw` keeps, as the archive has them."""
+        """The archive's own files, kept with `keep_raw`, in its folder layout."""
         return self.data_root / "ps1_stack_files"
 
     @property
     def old_planes(self) -> Place:
-        """What earlier versions kept in their place; it is not read any more."""
+        """Store in which earlier versions kept them; no longer read."""
         return self.atlas_root / "raw.zarr"
 
     @property
@@ -265,7 +265,7 @@ class Layout:
 
     @property
     def cell_metadata(self) -> Place:
-        """What went into the scene, as JSON."""
+        """The scene's inputs and settings, as JSON."""
         return self.convolved / "cell_metadata.json"
 
     @property
@@ -279,7 +279,7 @@ class Layout:
         return self.convolved / "star_catalogue.npy"
 
     def star_record(self, name: str) -> Place:
-        """Return where the record of one skycell's stars lies.
+        """Return the path of the record of one skycell's stars.
 
         Parameters
         ----------
@@ -295,21 +295,21 @@ class Layout:
 
     @property
     def replaced_stars(self) -> Place:
-        """List of the stars that the scene holds in place of what PS1 saw, ECSV."""
+        """List of the stars that replace PS1's own image of them in the scene, ECSV."""
         return self.convolved / f"tess_{self.detector.tag}_replaced_stars.ecsv"
 
     def gaia_results(self, service: str) -> Place:
-        """Return the folder of what a Gaia service answered about this CCD.
+        """Return the folder of a Gaia service's answers for this CCD.
 
         Parameters
         ----------
         service : str
-            Digest of the service and of what is asked of it.
+            Digest of the service and of the query.
 
         Returns
         -------
         Place
-            The folder; a file for each region.
+            The folder; one file per region.
         """
         return self.data_root / "star_catalogues" / self.detector.folder / f"gaia_{service}"
 
@@ -321,7 +321,7 @@ class Layout:
     def template_following(
         self, ffi: str, *, roi: Window | None = None, oversample: int = 1, is_refined: bool = False
     ) -> Place:
-        """Return where the template that follows an FFI lies.
+        """Return the path of the template that follows an FFI.
 
         Parameters
         ----------
@@ -332,7 +332,7 @@ class Layout:
         oversample : int
             Samples per TESS pixel and axis.
         is_refined : bool
-            Whether the FFI's own stars decided where it looks.
+            Whether the pointing was refined by the FFI's own stars.
 
         Returns
         -------
@@ -345,11 +345,11 @@ class Layout:
 
     @property
     def drift(self) -> Place:
-        """Folder of what `syndiff drift` finds, unless another is given."""
+        """Default folder for the results of `syndiff drift`."""
         return self.data_root / "drift" / self.detector.folder
 
     def drift_files(self, folder: Place) -> tuple[Place, Place]:
-        """Return where the table and the plot of a field's drift lie.
+        """Return the paths of the table and the plot of a field's drift.
 
         Parameters
         ----------
@@ -367,7 +367,7 @@ class Layout:
     def template(
         self, dx: float, dy: float, *, roi: Window | None = None, oversample: int = 1
     ) -> Place:
-        """Return where the template for one offset lies.
+        """Return the path of the template for one offset.
 
         Parameters
         ----------
@@ -388,5 +388,5 @@ class Layout:
 
 
 def _ending(roi: Window | None, oversample: int) -> str:
-    """Return how the name of a template ends."""
+    """Return the ending of a template's file name."""
     return _format_window(roi) + (f"_os{oversample}" if oversample != 1 else "") + ".fits"

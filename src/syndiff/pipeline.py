@@ -217,7 +217,7 @@ def run_drift(ffis: Sequence[str], settings: Settings) -> DriftReport:
     ConfigError
         If FFIs are of several detectors.
     ObservationError
-        If none of them, or not the reference, tells where it looks.
+        If none of them, or not the reference, has a pointing that can be used.
     """
     from syndiff.plots import draw_drift
     from syndiff.pointing.drift import find_drift
@@ -227,7 +227,8 @@ def run_drift(ffis: Sequence[str], settings: Settings) -> DriftReport:
     first = given or next((c.observation for c in candidates if not c.reason), None)
     if first is None:
         raise ObservationError(
-            f"none of {len(candidates)} FFIs tells where it looks: {candidates[0].reason}"
+            f"none of {len(candidates)} FFIs has a pointing that can be used: "
+            f"{candidates[0].reason}"
         )
     detector = first.frame.detector
     check_detector(candidates, detector)

@@ -149,7 +149,7 @@ class Window:
         Parameters
         ----------
         x, y : float
-            Pixel coordinates, 0-based, integers at the pixels' centres; NaN lies nowhere.
+            Pixel coordinates, 0-based, integers at the pixels' centres; NaN is in no window.
 
         Returns
         -------

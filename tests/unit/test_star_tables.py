@@ -303,7 +303,7 @@ def test_declinations_just_south_of_the_equator():
         (changed(gaia(), "ra", 2, 361.5), r"ra is 361\.5 in row 2"),
         (gaia(pmra=np.full(6, 20000.0)), r"pmra is 20000\.0 in row 0"),
         (gaia(pmra=None, pm_ra=np.zeros(6)), r"pm_ra doesn't tell whether cos\(dec\) is in it"),
-        (gaia(ref_epoch=None), r"tells no epoch: .*2016\.0 for Gaia DR3, .*2000\.0 for the TIC"),
+        (gaia(ref_epoch=None), r"gives no epoch: .*2016\.0 for Gaia DR3, .*2000\.0 for the TIC"),
         (Table(gaia(ref_epoch=None), meta={"epoch": "now"}), r"metadata give the epoch 'now'"),
         (gaia(ref_epoch=np.full(6, 57388.0)), r"epoch is 57388\.0 in row 0"),
         (gaia(phot_g_mean_mag=np.full(6, 99.0)), r"no star that can be used, of 6 rows: 6 without"),

@@ -69,7 +69,7 @@ class SkycellTable:
 
 
 def pixel_to_direction(table: SkycellTable) -> Floats:
-    """Return the matrices that turn pixels into directions on the sky.
+    """Return the matrices from pixels to directions on the sky.
 
     Parameters
     ----------

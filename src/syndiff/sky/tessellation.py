@@ -1,4 +1,4 @@
-"""Skycells: where each lies on the sky, and which ones cover a piece of it."""
+"""Skycells: the position of each on the sky, and which ones cover a part of it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Skycell:
     pc: tuple[float, float, float, float]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A WCS that was looked at stays behind: it is large, and cheap to make again.
+        # The cached WCS is not pickled: it is large, and cheap to make again.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
@@ -161,7 +161,7 @@ class Tessellation:
         Parameters
         ----------
         content : bytes or str or Path
-            The CSV file's bytes, or its path; `skycell_file.read_catalogue` tells its columns.
+            The CSV file's bytes, or its path; `skycell_file.read_catalogue` describes its columns.
 
         Returns
         -------
@@ -338,7 +338,7 @@ class Tessellation:
         chord = 2 * np.sin(reach / 2) + 2e-6  # more than 1e-12 of a cosine is
         first, last = np.searchsorted(self._heights, [centre[2] - chord, centre[2] + chord])
         rows = np.sort(self._by_height[first:last])
-        # Not a matrix product: BLAS would start its threads for it, slower beside other workers.
+        # Not a matrix product: BLAS would start threads, which is slower beside other workers.
         x, y, z = self._centres[rows].T
         cosines = x * centre[0] + y * centre[1] + z * centre[2]
         limits = np.cos(np.minimum(self._radii[rows] + radius, np.pi)) - 1e-12

@@ -69,17 +69,17 @@ PACKINGS = ("", ".gz", ".fz")
 """What may follow a stack file's name: as the survey names it, gzipped, renamed by fpack."""
 
 UNFINISHED = "unfinished"
-"""Name beside a skycell's files while a copy of them is being made: others may be yet to come."""
+"""File beside a skycell's files while they are being written: others may still be missing."""
 
 MAX_RETRY_AFTER_S = 300.0
-"""Longest wait asked for by a server that is sat out; beyond it the run ends and says so."""
+"""Longest wait requested by a server that is obeyed; a longer one ends the run with an error."""
 
 _MAX_BACKOFF_S = 60.0
 _MOST_FAILURES = {DeniedError: 2, CorruptDownloadError: 3, WrongFileError: 2}
 """Failures of a kind that end the attempts early.
 
-A refusal rarely changes, nor does a whole file that is another one; each corrupt file has cost a
-whole download.
+A refusal rarely changes, nor does a complete file that is the wrong one; each corrupt file costs a
+full download.
 """
 
 
@@ -229,7 +229,7 @@ class Archive:
             connection_limit(config.url, config.connections), thread_name_prefix="syndiff-archive"
         )
         self._resume_at = 0.0
-        # Suffixes to try: once a server had a file, its others are packed like it.
+        # Suffixes to try: after the first file found, only names of its kind are tried.
         self._suffixes: tuple[str, ...] = PACKINGS
 
     def __enter__(self) -> Self:
@@ -490,7 +490,7 @@ def fetch_skycell(
     stop = threading.Event()
     jobs: dict[tuple[str, Plane], Future[Fetched]] = {}
     try:
-        # Images first: where one is absent, its other planes are hardly asked for.
+        # Images first: if one is absent, its other planes are rarely requested.
         for plane in PLANES:
             for band in bands:
                 path = stack_path(skycell.name, band, plane)

@@ -1,4 +1,4 @@
-"""Stack files that are packed as a whole: gzip undone, anything else told by its name."""
+"""Stack files that are compressed as a whole: gzip is decompressed, other formats are refused."""
 
 from collections.abc import Iterator
 from typing import Any

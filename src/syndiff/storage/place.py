@@ -116,7 +116,7 @@ class Place:
         return bool(self.version())
 
     def version(self) -> str:
-        """Return what tells the object that is here from one that replaces it.
+        """Return a tag that distinguishes this object from one that replaces it.
 
         Returns
         -------
@@ -332,7 +332,7 @@ class Place:
         Raises
         ------
         StorageError
-            If there is none (``"r"``), it is spoilt, or it can't be made (``"a"``).
+            If there is none (``"r"``), it is damaged, or it can't be made (``"a"``).
         """
         import zarr
         from obstore.exceptions import BaseError

@@ -1,4 +1,4 @@
-"""The product: templates sampled from a scene, at an offset or where another FFI looks."""
+"""The product: templates sampled from a scene, at an offset or at another FFI's pointing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 MIN_COVERAGE = 0.5
-"""Below this part of the response covered, the flux says more about the gap than about the sky."""
+"""Below this part of the response covered, the flux is dominated by the gap."""
 
 _TAPS = 12
 _KAISER_BETA = 12.0
@@ -233,7 +233,7 @@ def sample_template(
     window : Window
         FFI pixels of the template.
     offset : (float, float)
-        (dx, dy): every source stands (+dx, +dy) TESS pixels from where the WCS puts it.
+        (dx, dy): every source is (+dx, +dy) TESS pixels from its position by the WCS.
     oversample : int
         Samples per pixel and axis, see `Template`.
     out : Template, optional
@@ -264,7 +264,7 @@ def follow_template(
     oversample: int = 1,
     out: Template | None = None,
 ) -> Template:
-    """Sample a scene where the pixels of another FFI look.
+    """Sample a scene at the pointing of another FFI.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def follow_template(
 
     Notes
     -----
-    Fluxes grow with the pixels' area on the sky, which the displacement's Jacobian tells.
+    Fluxes grow with the pixels' area on the sky, the Jacobian of the displacement.
     """
     check_reach(displacement, window)
     whole = Template.blank(window, oversample) if out is None else out
@@ -316,7 +316,7 @@ def _sample_strips(
     out: Template,
     oversample: int,
 ) -> None:
-    """Fill a template strip by strip; the sampler is of a place in pixels and of some rows.
+    """Fill a template strip by strip; `sampler` is given a position in the pixel and rows.
 
     What a strip takes in between stays in the cache, and memory is not asked for again.
     """
@@ -487,7 +487,7 @@ def _combined_boxes(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _template(scene: SceneStrip, sampler: _Sampler, area: NDArray[np.float32]) -> Template:
-    """Return the planes; `area` is a pixel's (or sample's) share of what the scene tells."""
+    """Return the planes; `area` is that of a pixel (or sample) relative to the scene's."""
     flux = sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX)
     sampled = Sampled(
         flux,
@@ -523,7 +523,7 @@ def _linear_taps(fraction: float) -> NDArray[np.float32]:
 
 
 def _box_taps(fraction: float) -> NDArray[np.float32]:
-    """Return how much of each of four samples lies within a pixel.
+    """Return how much of each of four samples is within a pixel.
 
     The pixel is centred between the second and the third; a sample is half a pixel wide.
     """
