@@ -73,11 +73,24 @@ def open(  # noqa: A001 - read as `syndiff.open`
 
     Examples
     --------
+    With an FFI of MAST, ``syndiff.open(ffi, data_root="data")`` is enough. On the sky that
+    ``syndiff simulate sky`` makes, the stacks and the catalogue of skycells are in its folder:
+
     >>> import syndiff
-    >>> ffi = "tess2020019135923-s0020-3-3-0165-s_ffic.fits"
-    >>> ccd = syndiff.open(ffi, data_root="data")  # doctest: +SKIP
-    >>> ccd = syndiff.open(20, 3, 3, data_root="data")  # doctest: +SKIP
-    >>> field = ccd.around("14:20:00 +76:30:00", size=64)  # doctest: +SKIP
+    >>> ffi = "sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits"
+    >>> stacks = {"archive": "sky/archive", "catalogue": "sky/skycell_wcs.csv"}
+    >>> ccd = syndiff.open(ffi, data_root="data", **stacks)
+    >>> template = ccd.around("14:23:37.7 +76:11:57.7", size=64).template()
+    >>> template.unit
+    '0.36308 uJy'
+
+    A CCD that is mapped already is known by its numbers:
+
+    >>> syndiff.open(20, 3, 3, data_root="data")
+    <Ccd sector 20 camera 3 ccd 3, mapped in the data root
+     data root data, science pixels 44,0,2092,2048
+     .around("RA DEC", size=64) or .around((x0, y0, x1, y1)) gives a field;
+     its .template() is made on demand>
     """
     _refuse(settings, _OF_THE_FIELD, "give the region to `Ccd.around`")
     chosen = _changed(Settings(), {"data_root": data_root, **settings})
@@ -134,8 +147,10 @@ class Ccd:
     Examples
     --------
     >>> import syndiff
-    >>> ccd = syndiff.open(20, 3, 3, data_root="data")  # doctest: +SKIP
-    >>> field = ccd.around((1000, 1000, 1064, 1064))  # doctest: +SKIP
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> ccd.detector.sector
+    20
+    >>> field = ccd.around((992, 1012, 1008, 1028))
     """
 
     run: Run
@@ -189,8 +204,14 @@ class Ccd:
 
         Examples
         --------
+        >>> import syndiff
         >>> from astropy.coordinates import SkyCoord
-        >>> field = ccd.around(SkyCoord(215.0, 76.5, unit="deg"), size=64)  # doctest: +SKIP
+        >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+        >>> field = ccd.around(SkyCoord("14:23:37.7 +76:11:57.7", unit=("hourangle", "deg")), 16)
+        >>> field.window
+        Window(x0=992, y0=1012, x1=1008, y1=1028)
+        >>> ccd.around((992, 1012, 1008, 1028)).window == field.window
+        True
         """
         kind = "roi" if _is_window(position) else "target"
         if kind == "roi" and size is not None:
@@ -208,7 +229,7 @@ class Ccd:
         return (
             f"<Ccd {self.detector}, {source}\n data root {self.settings.data_root}, science pixels "
             f'{self.science}\n .around("RA DEC", size=64) or .around((x0, y0, x1, y1)) gives a '
-            "field, whose .template() is made on demand>"
+            "field;\n its .template() is made on demand>"
         )
 
 
@@ -233,8 +254,12 @@ class Field:
 
     Examples
     --------
-    >>> field = ccd.around("14:20:00 +76:30:00", size=64)  # doctest: +SKIP
-    >>> template = field.template(stars="gaia", psf="prf")  # doctest: +SKIP
+    >>> import syndiff
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> field = ccd.around("14:23:37.7 +76:11:57.7", size=64)
+    >>> template = field.template()
+    >>> template.window == field.window
+    True
     """
 
     ccd: Ccd
@@ -288,8 +313,14 @@ class Field:
 
         Examples
         --------
-        >>> template = field.template(stars="gaia", offset=(0.25, -0.5))  # doctest: +SKIP
-        >>> template = field.template(psf_sigma=44, archive="stacks")  # doctest: +SKIP
+        >>> import syndiff
+        >>> field = syndiff.open(20, 3, 3, data_root="data").around((990, 1010, 1006, 1026))
+        >>> template = field.template(offset=(0.25, -0.5))
+        >>> template.header["DX_SHIFT"]
+        0.25
+
+        On the real sky, with stars that PS1 saturates put back and the measured response, it is
+        ``field.template(stars="gaia", psf="prf")``.
         """
         if offset is not None:
             _refuse(settings, ("offsets",), "`offset` is given too, give one of them")

@@ -25,7 +25,17 @@ __all__ = [
 
 
 class SyndiffError(Exception):
-    """Base of every error that syndiff raises on purpose."""
+    """Base of every error that syndiff raises on purpose.
+
+    Examples
+    --------
+    >>> from syndiff import SyndiffError, Window
+    >>> try:
+    ...     Window.parse("0,0,0,8")
+    ... except SyndiffError as error:
+    ...     print(error)
+    window 0,0,0,8 holds no pixel: give x0,y0,x1,y1 with x1 > x0 and y1 > y0
+    """
 
 
 class ConfigError(SyndiffError, ValueError):

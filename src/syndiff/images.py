@@ -186,9 +186,11 @@ class TemplateImage(_Image):
     Examples
     --------
     >>> import syndiff
-    >>> template = syndiff.TemplateImage.read("template.fits", data_root="data")  # doctest: +SKIP
-    >>> template.plot()  # doctest: +SKIP
-    >>> difference = template.subtract("tess...-s0020-3-3-0165-s_ffic.fits")  # doctest: +SKIP
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> template = ccd.around("14:23:37.7 +76:11:57.7", size=64).template()
+    >>> axes = template.plot()
+    >>> same = syndiff.TemplateImage.read(template.path, data_root="data")
+    >>> difference = same.subtract("sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits")
     """
 
     coverage: NDArray[np.float32]
@@ -334,9 +336,14 @@ class DifferenceImage(_Image):
     Examples
     --------
     >>> import syndiff
-    >>> difference = syndiff.DifferenceImage.read("difference.fits")  # doctest: +SKIP
-    >>> difference.header["ZPAB"]  # doctest: +SKIP
-    20.83
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> template = ccd.around("14:23:37.7 +76:11:57.7", size=64).template()
+    >>> difference = template.subtract("sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits")
+    >>> difference.write("difference.fits")
+    'difference.fits'
+    >>> difference = syndiff.DifferenceImage.read("difference.fits")
+    >>> round(difference.header["ZPAB"], 1)  # AB magnitude of 1 electron/s
+    20.8
     """
 
     model: NDArray[np.float32]

@@ -29,6 +29,12 @@ class Detector:
     ------
     ConfigError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> detector = Detector(20, 3, 3)
+    >>> str(detector), detector.tag
+    ('sector 20 camera 3 ccd 3', 's0020_3_3')
     """
 
     sector: int
@@ -125,6 +131,14 @@ class Layout:
         The data root.
     mapping_root, atlas_root, convolved_root, templates_root : Place
         The four folders under it; each can be given elsewhere.
+
+    Examples
+    --------
+    >>> layout = Layout.under("s3://bucket/data", Detector(20, 3, 3))
+    >>> str(layout.mapping)
+    's3://bucket/data/mapping_output/sector_0020/camera_3/ccd_3'
+    >>> layout.template(0.25, -0.5).name
+    'syndiff_template_s0020_3_3_dx+0.250_dy-0.500.fits'
     """
 
     detector: Detector

@@ -153,6 +153,23 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     ------
     SyndiffError
         Whatever a stage raises.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> settings = syndiff.Settings(
+    ...     data_root="data",
+    ...     archive="sky/archive",
+    ...     catalogue="sky/skycell_wcs.csv",
+    ...     target="14:23:37.7 +76:11:57.7",
+    ...     size=64,
+    ... )
+    >>> report = syndiff.run_pipeline(
+    ...     "sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits", settings
+    ... )
+    >>> [stage.stage for stage in report.stages]
+    ['mapping', 'download', 'process', 'downsample']
+    >>> template, header = syndiff.read_template(report.stages[-1].products[0])
     """
     return run_stages(Run(ffi, settings, progress), *STAGES)
 

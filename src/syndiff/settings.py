@@ -68,7 +68,7 @@ def option_of(name: str) -> tuple[object, Option]:
     return found.default, found.metadata["option"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
     """Everything that can be told to a run; each setting and its default is declared here alone.
 
@@ -123,9 +123,9 @@ class Settings:
     follow : path or sequence of paths
         FFIs to make templates for, each at its own WCS; instead of `offsets`.
     refine : bool
-        Whether the stars of those FFIs decide where they look, not their WCS alone.
+        Whether the stars of those FFIs correct their pointing, or their WCS alone is used.
     keep_raw : bool
-        Keep the stack files too, as they came.
+        Keep the stack files too, unchanged.
     allow_mixed : bool
         Take stack files that contradict each other, as the image's header says.
     allow_partial : bool
@@ -139,7 +139,7 @@ class Settings:
     reference : str or path, optional
         FFI that shifts are counted from.
     tolerance : float
-        How far an offset may be from the field of an FFI that it stands for, in TESS pixels.
+        How far an offset may be from the field of an FFI that it serves, in TESS pixels.
     output : str or path, optional
         Where a difference, or the table and plot of a drift, go.
 
@@ -147,6 +147,19 @@ class Settings:
     ------
     ConfigError
         For the first value that can't be used; it names the setting in backquotes.
+
+    Examples
+    --------
+    >>> settings = Settings(target="14:20:00 +76:30:00", size=32, offsets=[(0, 0), (0.5, 0.25)])
+    >>> settings.size, settings.offsets
+    (32, ((0.0, 0.0), (0.5, 0.25)))
+
+    Settings are frozen; `dataclasses.replace` returns changed ones. Those that are not printed
+    have their defaults:
+
+    >>> from dataclasses import replace
+    >>> replace(Settings(roi=(990, 1010, 1006, 1026)), psf="prf")
+    Settings(roi=Window(x0=990, y0=1010, x1=1006, y1=1026), psf='prf')
     """
 
     data_root: str = _setting(
@@ -280,7 +293,7 @@ class Settings:
     refine: bool = _setting(
         False, "Let the stars of each FFI correct where its WCS looks.", values.switch
     )
-    keep_raw: bool = _setting(False, "Keep the stack files too, as they came.", values.switch)
+    keep_raw: bool = _setting(False, "Keep the stack files too, unchanged.", values.switch)
     allow_mixed: bool = _setting(
         False,
         "Take files of one stack that contradict each other: the image's header counts.",
@@ -375,8 +388,17 @@ class Settings:
         if not self.psf_sigma > 0:
             raise ConfigError(f"`psf_sigma` {self.psf_sigma} must be above 0 (PS1 pixels)")
 
+    def __repr__(self) -> str:
+        usual = type(self)()
+        given = [
+            f"{one.name}={getattr(self, one.name)!r}"
+            for one in fields(self)
+            if getattr(self, one.name) != getattr(usual, one.name)
+        ]
+        return f"Settings({', '.join(given)})"
+
     def layout(self, detector: Detector) -> Layout:
-        """Return where everything of a CCD lies.
+        """Return the paths of a CCD.
 
         Parameters
         ----------

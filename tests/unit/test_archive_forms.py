@@ -305,7 +305,7 @@ def test_files_of_other_stacks_are_refused_unless_allowed(archive, skycell, orig
     mix(archive)
     with pytest.raises(ArchiveError, match=message) as caught:
         fetch(archive, skycell)
-    assert "--allow-mixed" in str(caught.value)
+    assert "`allow_mixed`" in str(caught.value)
     files, found = fetch(archive, skycell, allow_mixed=True)
     assert list(found) == ["r"]
     assert all(isinstance(text, str) for text in found["r"])
@@ -320,7 +320,7 @@ def test_an_image_of_another_stack_is_always_refused(archive, skycell, change):
     change_card("", **change)(archive)
     with pytest.raises(ArchiveError, match=f"{next(iter(change))} is") as caught:
         fetch(archive, skycell, allow_mixed=True)
-    assert "--allow-mixed" not in str(caught.value)
+    assert "`allow_mixed`" not in str(caught.value)
 
 
 def test_an_image_of_another_size_is_always_refused(archive, skycell):

@@ -54,6 +54,14 @@ class Skycell:
         Degrees per pixel.
     pc : (float, float, float, float)
         PC1_1, PC1_2, PC2_1, PC2_2.
+
+    Examples
+    --------
+    >>> skycell = Tessellation.rings_v3()["skycell.2556.082"]
+    >>> skycell.shape, skycell.projection_cell
+    ((6350, 6365), 'skycell.2556')
+    >>> skycell.wcs.pixel_to_world(3182, 3174).to_string("hmsdms", precision=0)
+    '13h18m16s +71d23m58s'
     """
 
     name: str
@@ -124,8 +132,8 @@ class Tessellation:
     Examples
     --------
     >>> rings = Tessellation.rings_v3()
-    >>> len(rings)
-    215700
+    >>> rings
+    <Tessellation of 215700 skycells, skycell.0487.000 to skycell.2643.099>
     >>> rings["skycell.2643.000"].crval
     (0.0, 90.0)
     """
@@ -174,6 +182,10 @@ class Tessellation:
             If the catalogue is malformed; the message names row, column and value.
         """
         return cls(read_catalogue(content))
+
+    def __repr__(self) -> str:
+        names = self.table.names
+        return f"<Tessellation of {len(self)} skycells, {names[0]} to {names[-1]}>"
 
     def __len__(self) -> int:
         return len(self.table)

@@ -52,6 +52,12 @@ class Place:
         usual ``AWS_*`` variables).
     key : str
         Path below the root, with forward slashes; empty for the root itself.
+
+    Examples
+    --------
+    >>> place = Place.at("s3://bucket/data") / "templates" / "template.fits"
+    >>> str(place), place.name, place.is_local
+    ('s3://bucket/data/templates/template.fits', 'template.fits', False)
     """
 
     root: str

@@ -57,7 +57,7 @@ _TABLE_STEPS = 1024
 # Taps interpolated between entries this close err by 1e-6 of a star's peak.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Template:
     """A template's planes over a window of the FFI.
 
@@ -82,6 +82,15 @@ class Template:
         Estimate of the light in the pixel that `flux` leaves out, smoothed; NaN as `flux`.
     faint_error : (ny, nx) float32
         One standard deviation of it; NaN as `flux`.
+
+    Examples
+    --------
+    >>> from syndiff import Template, Window
+    >>> template = Template.blank(Window(0, 0, 4, 3))
+    >>> template
+    <Template of 4 x 3: flux, count, mask, uncertainty, coverage, quality, faint, faint_error>
+    >>> template.flux.shape, float(template.coverage.max()), int(template.quality[0, 0])
+    ((3, 4), 0.0, 1)
     """
 
     flux: NDArray[np.float32]
@@ -92,6 +101,10 @@ class Template:
     quality: NDArray[np.int32]
     faint: NDArray[np.float32]
     faint_error: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        ny, nx = self.flux.shape
+        return f"<Template of {nx} x {ny}: {', '.join(_DTYPES)}>"
 
     @classmethod
     def blank(cls, window: Window, oversample: int = 1) -> Template:

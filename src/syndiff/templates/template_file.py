@@ -272,6 +272,15 @@ def read_template(path: str | Path | Place) -> tuple[Template, fits.Header]:
         If a plane is missing or has lost digits, or the file is cut short or damaged.
     StorageError
         If the file can't be read.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> path = ccd.around("14:23:37.7 +76:11:57.7", size=64).template().path
+    >>> template, header = syndiff.read_template(path)
+    >>> template.flux.dtype, header["PHOTZP"], header["PHOTSYS"]
+    (dtype('float32'), 25.0, 'AB')
     """
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
