@@ -1,4 +1,4 @@
-"""What a user can tell a run, each option declared once; light, so that help is quick."""
+"""The settings of a run, each declared once; a light import, so that help is quick."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Option", "Settings", "option_of"]
 
 @dataclass(frozen=True)
 class Option:
-    """What a user is told of a setting, and how any form of it is read.
+    """The help text of a setting, and how its value is read in any form.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Option:
     read : callable
         From what a user gives to what the setting holds.
     metavar : str
-        What stands for the value in the help; empty for the value's type.
+        Placeholder of the value in the help; empty for the value's type.
     """
 
     help: str
@@ -70,7 +70,7 @@ def option_of(name: str) -> tuple[object, Option]:
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """Everything that can be told to a run; each setting and its default is declared here alone.
+    """All settings of a run; each setting and its default is declared here alone.
 
     Values are read and checked when the settings are made: paths may be text or `pathlib.Path`,
     positions text or `SkyCoord`, angles numbers or quantities, offsets text or pairs, mask bits
@@ -79,7 +79,7 @@ class Settings:
     Parameters
     ----------
     data_root : str or path
-        Folder or ``s3://`` URL that everything is kept under.
+        Folder or ``s3://`` URL of all products.
     mapping, atlas, convolved, templates : str or path, optional
         Other places for the four parts of it.
     catalogue : str or path, optional
@@ -131,7 +131,7 @@ class Settings:
     allow_partial : bool
         Go on, flagged, without what failed.
     overwrite : bool
-        Make again what is there.
+        Make existing products again.
     limit : int, optional
         Use the skycells of the first projections only.
     kernel : {"fitted", "none"}
@@ -141,7 +141,7 @@ class Settings:
     tolerance : float
         How far an offset may be from the field of an FFI that it serves, in TESS pixels.
     output : str or path, optional
-        Where a difference, or the table and plot of a drift, go.
+        File of a difference, or folder of a drift's table and plot.
 
     Raises
     ------
@@ -259,7 +259,7 @@ class Settings:
     )
     stars: str = _setting(
         "none",
-        "Catalogue of the stars that stand in for saturated ones.",
+        "Catalogue of the stars that replace saturated ones.",
         values.place,
         metavar="FILE|gaia|none",
     )
@@ -290,9 +290,7 @@ class Settings:
         values.places,
         metavar="FFI...",
     )
-    refine: bool = _setting(
-        False, "Let the stars of each FFI correct where its WCS looks.", values.switch
-    )
+    refine: bool = _setting(False, "Let the stars of each FFI correct its pointing.", values.switch)
     keep_raw: bool = _setting(False, "Keep the stack files too, unchanged.", values.switch)
     allow_mixed: bool = _setting(
         False,
@@ -426,7 +424,7 @@ class Settings:
 
     @property
     def detection(self) -> Literal["matched", "sep"]:
-        """How light is told from background: a matched filter on 1" sums, or SEP extraction."""
+        """How light is separated from background: a matched filter on 1" sums, or SEP."""
         return "sep" if self.background == "sep" else "matched"
 
     @property

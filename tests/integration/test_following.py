@@ -111,7 +111,7 @@ def test_a_part_is_the_part_of_the_whole(root, ffis):
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
-        ("far", "up to 2.70 px from where the scene's reference FFI has it, a scene reaches 2 px"),
+        ("far", "by up to 2.70 px from the scene's reference FFI, a scene reaches 2 px"),
         ("no WCS", "CTYPE1 is missing, expected 'RA---TAN-SIP'"),
         ("coarse", "DQUALITY 4 (COARSE_POINT): its WCS may not give its true pointing"),
     ],
@@ -196,7 +196,7 @@ def test_drift_is_tabulated(root, ffis, tmp_path):
     done = invoke("drift", *paths, "--data-root", root, "--output", tmp_path)
     assert '--multi-offset-array "' in done.stdout
     assert "CTYPE1 is missing" in done.stdout
-    assert f"{ffis['far'].name}: the sky lies up to 2.70 px away" in done.stdout
+    assert f"{ffis['far'].name}: the sky is displaced by up to 2.70 px" in done.stdout
     table = Table.read(tmp_path / "syndiff_drift_s0020_3_3.ecsv")
     np.testing.assert_allclose(table["dx"], [0.25, -0.1, 2.7, np.nan, 0], atol=1e-6)
     assert list(table["flags"])[-1] == "STRAY_LIGHT"

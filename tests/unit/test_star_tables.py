@@ -233,7 +233,7 @@ def test_positions_at_two_epochs(table):
 
 
 def test_an_epoch_that_belies_the_other_positions():
-    with pytest.raises(ConfigError, match=r"RA_ICRS is said to be of epoch 2000, but lies 16\.0 y"):
+    with pytest.raises(ConfigError, match=r"RA_ICRS is said to be of epoch 2000, but is 16\.0 y"):
         stars_of_table(vizier(meta={"epoch": 2000.0}), "here")
 
 

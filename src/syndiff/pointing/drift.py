@@ -230,8 +230,8 @@ def _why_alone(box: FloatArray) -> str:
     largest = float(np.abs(box).max())
     if largest > MAX_OFFSET_PX:
         return (
-            f"the sky is up to {largest:.2f} px away, a scene reaches {MAX_OFFSET_PX:g} px: it "
-            "needs a scene of its own"
+            f"the sky is displaced by up to {largest:.2f} px, a scene reaches "
+            f"{MAX_OFFSET_PX:g} px: it needs a scene of its own"
         )
     spread = max(box[1] - box[0], box[3] - box[2])
     return f"the shift varies by {spread:.3f} px over the field: use `follow`"

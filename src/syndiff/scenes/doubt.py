@@ -43,7 +43,7 @@ cell. With 20 a hole of 1 to 3 cells all around its star is taken for 0.7 to 5 t
 """
 
 _DEEPEST = (2, 8)
-"""Cells into a gap, and into a patch that is saturated or left out, that this goes on."""
+"""Depth in cells of this growth into a gap, and into a saturated or left-out patch."""
 
 _BRIGHTEST = 1e8
 """A cell of a hole holds no more: magnitude 5. Ten times the light reaches 0.3 px farther."""

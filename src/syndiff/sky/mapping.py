@@ -183,7 +183,7 @@ class Mapping:
             raise MissingInputError(
                 f"of {self.frame.detector} only the pixels {self.window} are mapped (x0,y0,x1,y1): "
                 "run `syndiff mapping <FFI>` first, with the same `roi` or `target` if you give "
-                "one here; or give a region that lies in those pixels"
+                "one here; or give a region within those pixels"
             )
         members = self.mapped_under(window)
         if not members:

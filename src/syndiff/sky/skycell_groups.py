@@ -108,7 +108,7 @@ def _tangent_planes(table: SkycellTable) -> list[NDArray[np.intp]]:
 
 
 def _no_ramps(spans: Floats) -> Floats:
-    """Return ramps up and down that lie outside of spans: (n, 2) -> (n, 2, 2)."""
+    """Return ramps up and down outside of spans: (n, 2) -> (n, 2, 2)."""
     return np.asarray(spans[:, :, None] + np.array([[-2.0, -1.0], [1.0, 2.0]]))
 
 

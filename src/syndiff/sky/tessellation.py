@@ -345,7 +345,7 @@ class Tessellation:
         )
 
     def _near(self, centre: NDArray[np.float64], radius: float) -> NDArray[np.intp]:
-        """Return the rows whose bounding circle meets a circle on the sky (radians)."""
+        """Return the rows whose bounding circle overlaps a circle on the sky (radians)."""
         reach = min(self._largest + radius, np.pi)
         chord = 2 * np.sin(reach / 2) + 2e-6  # more than 1e-12 of a cosine is
         first, last = np.searchsorted(self._heights, [centre[2] - chord, centre[2] + chord])

@@ -94,11 +94,11 @@ class Fetched:
     sha256 : str
         Digest of the file as the archive sent it, 64 hexadecimal digits.
     source : str
-        Where it came from.
+        Its source.
     size : int
-        Bytes that came over the network or from disk.
+        Bytes read over the network or from disk.
     octets : memoryview, optional
-        The file as it came, where that was asked for.
+        The file's bytes as fetched, if they were requested.
     """
 
     stack: StackFile
@@ -202,7 +202,7 @@ def stack_folder(name: str) -> str:
     parts = _NAME.fullmatch(name)
     if parts is None:
         raise GeometryError(
-            f"skycell name {name!r} can't be turned into an archive path: names are "
+            f"skycell name {name!r} can't be made into an archive path: names are "
             "word.projection.cell (letters, digits, _ and -), such as skycell.2556.082"
         )
     return "/".join(parts.groups())
@@ -470,7 +470,7 @@ def fetch_skycell(
     open_plane : callable, optional
         Opens and checks a file (default: `syndiff.stacks.stackfile.open_stackfile`).
     with_octets : bool
-        Hold the files as they came too, to keep them.
+        Hold the files' bytes too, to keep them.
 
     Returns
     -------

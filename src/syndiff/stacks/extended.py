@@ -180,7 +180,7 @@ def _are_halos(parts: NDArray[np.int32], radius: NDArray[np.float64], saturated:
 
 
 def level_beneath(level: Plane, medians: Plane, samples: NDArray[np.int32], wide: Marks) -> Plane:
-    """Return a level that goes on beneath extended light as it is around it.
+    """Return a level interpolated beneath extended light from around it.
 
     Parameters
     ----------

@@ -162,6 +162,6 @@ def _check_motion(columns: Columns, place: tuple[Floats, Floats], epoch: Floats)
     if abs(moved - told) > _EPOCH_SLACK_YEARS:
         raise ConfigError(
             f"star catalogue {columns.source}: {columns.name_of('ra')} is said to be of epoch "
-            f"{2000 + told:g}, but lies {moved:.1f} years of motion from "
+            f"{2000 + told:g}, but is {moved:.1f} years of motion from "
             f"{columns.name_of('ra2000')}: give the epoch of {columns.name_of('ra')}"
         )

@@ -52,8 +52,8 @@ def removal_radius_arcsec(tmag: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Notes
     -----
-    16" at T = 13.5, growing as flux^0.4: where a halo of surface brightness r^-2.5 meets the noise
-    of a stack. A limit, not a size: wings are subtracted only as far as they are seen.
+    16" at T = 13.5, growing as flux^0.4: where a halo of surface brightness r^-2.5 falls to the
+    noise of a stack. A limit, not a size: wings are subtracted only as far as they are seen.
     """
     return np.clip(16.0 * 10 ** (0.16 * (13.5 - tmag)), 8.0, MAX_RADIUS_ARCSEC)
 

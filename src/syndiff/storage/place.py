@@ -184,7 +184,7 @@ class Place:
             raise _failure("read", self, error) from error
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write the object whole or not at all, replacing what was there.
+        """Write the object completely or not at all, replacing an existing one.
 
         Parameters
         ----------

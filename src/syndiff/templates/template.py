@@ -386,7 +386,7 @@ def check_reach(displacement: Displacement, window: Window) -> None:
     largest = displacement.largest(window)
     if not largest <= MAX_OFFSET_PX:
         raise RenderingError(
-            f"the sky lies up to {largest:.2f} px from where the scene's reference FFI has it, a "
+            f"the sky is displaced by up to {largest:.2f} px from the scene's reference FFI, a "
             f"scene reaches {MAX_OFFSET_PX:g} px: run `syndiff pipeline` with this FFI as "
             "TESS_FITS and another `data_root`"
         )
