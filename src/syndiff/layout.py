@@ -32,6 +32,7 @@ class Detector:
 
     Examples
     --------
+    >>> from syndiff import Detector
     >>> detector = Detector(20, 3, 3)
     >>> str(detector), detector.tag
     ('sector 20 camera 3 ccd 3', 's0020_3_3')
@@ -134,6 +135,7 @@ class Layout:
 
     Examples
     --------
+    >>> from syndiff import Detector, Layout
     >>> layout = Layout.under("s3://bucket/data", Detector(20, 3, 3))
     >>> str(layout.mapping)
     's3://bucket/data/mapping_output/sector_0020/camera_3/ccd_3'

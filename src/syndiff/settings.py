@@ -150,6 +150,7 @@ class Settings:
 
     Examples
     --------
+    >>> from syndiff import Settings
     >>> settings = Settings(target="14:20:00 +76:30:00", size=32, offsets=[(0, 0), (0.5, 0.25)])
     >>> settings.size, settings.offsets
     (32, ((0.0, 0.0), (0.5, 0.25)))

@@ -23,6 +23,7 @@ class Window:
 
     Examples
     --------
+    >>> from syndiff import Window
     >>> window = Window(990, 1010, 1006, 1026)
     >>> window.shape, str(window.grown(2))
     ((16, 16), '988,1008,1008,1028')

@@ -193,6 +193,7 @@ def subtract_template(
     Examples
     --------
     >>> import numpy as np
+    >>> from syndiff import subtract_template
     >>> template = np.random.default_rng(1).gamma(1.0, 1000.0, (32, 32))
     >>> image = 0.0217 * template + 150.0
     >>> difference = subtract_template(image, np.ones_like(image), template)

@@ -57,6 +57,7 @@ class Skycell:
 
     Examples
     --------
+    >>> from syndiff import Tessellation
     >>> skycell = Tessellation.rings_v3()["skycell.2556.082"]
     >>> skycell.shape, skycell.projection_cell
     ((6350, 6365), 'skycell.2556')
@@ -131,6 +132,7 @@ class Tessellation:
 
     Examples
     --------
+    >>> from syndiff import Tessellation
     >>> rings = Tessellation.rings_v3()
     >>> rings
     <Tessellation of 215700 skycells, skycell.0487.000 to skycell.2643.099>

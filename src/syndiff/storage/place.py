@@ -55,6 +55,7 @@ class Place:
 
     Examples
     --------
+    >>> from syndiff import Place
     >>> place = Place.at("s3://bucket/data") / "templates" / "template.fits"
     >>> str(place), place.name, place.is_local
     ('s3://bucket/data/templates/template.fits', 'template.fits', False)
