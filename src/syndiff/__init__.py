@@ -1,6 +1,6 @@
 """Transient-free TESS full-frame templates from Pan-STARRS1 stack skycells.
 
-Begin with a full-frame image (FFI) and a folder that everything is kept under::
+Begin with a full-frame image (FFI) and a folder for all products::
 
     ccd = syndiff.open("tess2020019135923-s0020-3-3-0165-s_ffic.fits", data_root="data")
     field = ccd.around("14:20:00 +76:30:00", size=64)
@@ -9,7 +9,8 @@ Begin with a full-frame image (FFI) and a folder that everything is kept under::
     difference = template.subtract()
     difference.write("difference.fits")
 
-`help(syndiff.open)` says more; `print(ccd)` what an object is and what can be done with it.
+`help(syndiff.open)` explains the arguments; `print` of any of these objects shows what it is and
+what can be done with it.
 """
 
 from importlib import import_module

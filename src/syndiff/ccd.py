@@ -1,4 +1,4 @@
-"""The first thing in a notebook: a CCD, a field on it, its template."""
+"""The objects a notebook begins with: a CCD, a field on it, its template."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open(  # noqa: A001 - read as `syndiff.open`
     data_root: str | Path = Settings.data_root,
     **settings: Any,  # noqa: ANN401 - as `Settings` takes them
 ) -> Ccd:
-    """Open a CCD: an FFI, and the folder that everything made of it is kept under.
+    """Open a CCD: an FFI, and the folder where all its products are kept.
 
     Parameters
     ----------
@@ -74,18 +74,31 @@ def open(  # noqa: A001 - read as `syndiff.open`
 
     Examples
     --------
+    With an FFI of MAST, ``syndiff.open(ffi, data_root="data")`` is enough. On the sky that
+    ``syndiff simulate sky`` makes, the stacks and the catalogue of skycells are in its folder:
+
     >>> import syndiff
-    >>> ffi = "tess2020019135923-s0020-3-3-0165-s_ffic.fits"
-    >>> ccd = syndiff.open(ffi, data_root="data")  # doctest: +SKIP
-    >>> ccd = syndiff.open(20, 3, 3, data_root="data")  # doctest: +SKIP
-    >>> field = ccd.around("14:20:00 +76:30:00", size=64)  # doctest: +SKIP
+    >>> ffi = "sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits"
+    >>> stacks = {"archive": "sky/archive", "catalogue": "sky/skycell_wcs.csv"}
+    >>> ccd = syndiff.open(ffi, data_root="data", **stacks)
+    >>> template = ccd.around("14:23:37.7 +76:11:57.7", size=64).template()
+    >>> template.unit
+    '0.36308 uJy'
+
+    A CCD that is mapped already is known by its numbers:
+
+    >>> syndiff.open(20, 3, 3, data_root="data")
+    <Ccd sector 20 camera 3 ccd 3, mapped in the data root
+     data root data, science pixels 44,0,2092,2048
+     .around("RA DEC", size=64) or .around((x0, y0, x1, y1)) gives a field;
+     its .template() is made on demand>
     """
     _refuse(settings, _OF_THE_FIELD, "give the region to `Ccd.around`")
     chosen = _changed(Settings(), {"data_root": data_root, **settings})
     is_ffi = camera is None and ccd is None and not _is_number(ffi)
     numbers: dict[str, object] = {"sector": ffi, "camera": camera, "ccd": ccd}
     run = Run(values.place(ffi) if is_ffi else Detector(*_numbers(numbers)), chosen)
-    _ = run.frame  # what can't be read is said now
+    _ = run.frame  # an FFI that can't be read is an error now
     return Ccd(run)
 
 
@@ -114,7 +127,7 @@ def _refuse(settings: dict[str, Any], names: Sequence[str], remedy: str) -> None
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
-    """Return settings with some of them changed; raise for a name that is none."""
+    """Return settings with some of them changed; raise for an unknown name."""
     for name in changes:
         if name not in _KNOWN:
             close = difflib.get_close_matches(name, _KNOWN, 1)
@@ -125,18 +138,20 @@ def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
 
 @dataclass(frozen=True, repr=False)
 class Ccd:
-    """A CCD of TESS in one sector, and where everything made of it is kept; see `syndiff.open`.
+    """A CCD of TESS in one sector, with its data root; made by `syndiff.open`.
 
     Parameters
     ----------
     run : Run
-        The CCD and how its templates are made; what is read of it is kept.
+        The CCD and its settings; what has been read is cached.
 
     Examples
     --------
     >>> import syndiff
-    >>> ccd = syndiff.open(20, 3, 3, data_root="data")  # doctest: +SKIP
-    >>> field = ccd.around((1000, 1000, 1064, 1064))  # doctest: +SKIP
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> ccd.detector.sector
+    20
+    >>> field = ccd.around((992, 1012, 1008, 1028))
     """
 
     run: Run
@@ -153,7 +168,7 @@ class Ccd:
 
     @property
     def settings(self) -> Settings:
-        """How and where templates are made."""
+        """The settings that its templates are made with."""
         return self.run.settings
 
     @property
@@ -181,7 +196,7 @@ class Ccd:
         Returns
         -------
         Field
-            The field, as far as it lies on science pixels.
+            The field, clipped to the science pixels.
 
         Raises
         ------
@@ -190,8 +205,14 @@ class Ccd:
 
         Examples
         --------
+        >>> import syndiff
         >>> from astropy.coordinates import SkyCoord
-        >>> field = ccd.around(SkyCoord(215.0, 76.5, unit="deg"), size=64)  # doctest: +SKIP
+        >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+        >>> field = ccd.around(SkyCoord("14:23:37.7 +76:11:57.7", unit=("hourangle", "deg")), 16)
+        >>> field.window
+        Window(x0=992, y0=1012, x1=1008, y1=1028)
+        >>> ccd.around((992, 1012, 1008, 1028)).window == field.window
+        True
         """
         kind = "roi" if _is_window(position) else "target"
         if kind == "roi" and size is not None:
@@ -199,7 +220,7 @@ class Ccd:
                 f"`size` {size!r} is the side of a square around a position on the sky, "
                 f"{position!r} says how large it is: leave it out"
             )
-        # `roi` and `target` may be None in settings, here that's a mistake.
+        # None is allowed for `roi` and `target` in settings, but not here.
         read = values.window(position) if kind == "roi" else values.target(position)
         asked = self.run.asked(_changed(self.settings, {kind: read, "size": size}))
         return Field(self, asked.window or self.science)
@@ -209,7 +230,7 @@ class Ccd:
         return (
             f"<Ccd {self.detector}, {source}\n data root {self.settings.data_root}, science pixels "
             f'{self.science}\n .around("RA DEC", size=64) or .around((x0, y0, x1, y1)) gives a '
-            "field, whose .template() is made on demand>"
+            "field;\n its .template() is made on demand>"
         )
 
 
@@ -223,7 +244,7 @@ def _is_window(position: object) -> bool:
 
 @dataclass(frozen=True, repr=False)
 class Field:
-    """A part of a CCD; `Ccd.around` gives one.
+    """A part of a CCD; made by `Ccd.around`.
 
     Parameters
     ----------
@@ -234,8 +255,12 @@ class Field:
 
     Examples
     --------
-    >>> field = ccd.around("14:20:00 +76:30:00", size=64)  # doctest: +SKIP
-    >>> template = field.template(stars="gaia", psf="prf")  # doctest: +SKIP
+    >>> import syndiff
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> field = ccd.around("14:23:37.7 +76:11:57.7", size=64)
+    >>> template = field.template()
+    >>> template.window == field.window
+    True
     """
 
     ccd: Ccd
@@ -243,7 +268,7 @@ class Field:
 
     @property
     def centre(self) -> SkyCoord:
-        """The sky at the pixel in its middle: around it, a square field is found again."""
+        """Sky position of the middle pixel; `Ccd.around` at it gives a square field again."""
         from astropy.coordinates import SkyCoord
 
         x, y = ((first + end) // 2 for first, end in self._sides())
@@ -260,14 +285,14 @@ class Field:
         progress: Progress | None = None,
         **settings: Any,  # noqa: ANN401 - as `Settings` takes them
     ) -> TemplateImage:
-        """Return the field's template; what it lacks is mapped, downloaded and rendered.
+        """Return the field's template; map, download and render what is missing.
 
         Parameters
         ----------
         offset : (float, float), optional
             dx, dy in TESS pixels that sources are shifted by; none if not given.
         progress : callable, optional
-            Told after every task: stage, done, of how many.
+            Called after every task with the stage, the tasks done and their number.
         **settings : object
             Any setting of `Settings` but the region of interest and the data root, in place of what
             the CCD was opened with. Those that change the image most: ``stars="gaia"`` puts back
@@ -278,19 +303,25 @@ class Field:
         Returns
         -------
         TemplateImage
-            The template. What was made before is kept and used.
+            The template. Existing products are used again.
 
         Raises
         ------
         ConfigError
             For a value that can't be used, or several templates.
         SyndiffError
-            Whatever keeps the template from being made.
+            If the template can't be made.
 
         Examples
         --------
-        >>> template = field.template(stars="gaia", offset=(0.25, -0.5))  # doctest: +SKIP
-        >>> template = field.template(psf_sigma=44, archive="stacks")  # doctest: +SKIP
+        >>> import syndiff
+        >>> field = syndiff.open(20, 3, 3, data_root="data").around((990, 1010, 1006, 1026))
+        >>> template = field.template(offset=(0.25, -0.5))
+        >>> template.header["DX_SHIFT"]
+        0.25
+
+        On the real sky, with stars that PS1 saturates put back and the measured response, it is
+        ``field.template(stars="gaia", psf="prf")``.
         """
         if offset is not None:
             _refuse(settings, ("offsets",), "`offset` is given too, give one of them")
@@ -302,26 +333,26 @@ class Field:
                 f"`offsets` {chosen.offsets}, `follow` {chosen.follow}: a field gives one template "
                 "at a time, call it for each"
             )
-        # A CCD of a data root is mapped already; of all else, what is there is kept.
+        # A CCD opened by numbers is mapped already; the other stages keep existing products.
         report = run_stages(run, *(STAGES if self.ccd.ffi else STAGES[1:]))
         if report.failure:
             raise RenderingError(report.failure)
         return TemplateImage._of(report.stages[-1].products[0], chosen, self.ccd.ffi)  # noqa: SLF001 - the data root is known here
 
     def asked(self, progress: Progress | None = None, **settings: Any) -> Run:  # noqa: ANN401 - as `Settings` takes them
-        """Return the run that makes something of this field.
+        """Return the run for this field with changed settings.
 
         Parameters
         ----------
         progress : callable, optional
-            Told after every task.
+            Called after every task.
         **settings : object
             As `template` takes them.
 
         Returns
         -------
         Run
-            It shares with the CCD what is read already.
+            The run; it shares what the CCD has read already.
         """
         _refuse(settings, _OF_THE_FIELD, "the field has its region, take another field")
         _refuse(settings, ("data_root",), "give it to `syndiff.open`")

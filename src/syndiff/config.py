@@ -133,14 +133,14 @@ def digest(content: object) -> str:
 
 @dataclass(frozen=True)
 class ReductionConfig:
-    """What the reduction of a skycell depends on; `Settings.reduction` tells it.
+    """What the reduction of a skycell depends on; given by `Settings.reduction`.
 
     Parameters
     ----------
     ignore_mask_bits : int
         PS1 mask bits whose pixels are left out.
     detection : {"matched", "sep"}
-        How light is told from background: a matched filter on 1" sums, or SEP extraction.
+        How light is separated from background: a matched filter on 1" sums, or SEP extraction.
     threshold_sigma : float
         `DETECTION_SIGMA`.
     """
@@ -162,7 +162,7 @@ class ReductionConfig:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What a scene depends on besides its skycells and stars; `Settings.scene` tells it.
+    """What a scene depends on besides its skycells and stars; given by `Settings.scene`.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class SceneConfig:
     psf : {"gaussian", "prf"}
         The response.
     stars : {"none", "file", "gaia"}
-        Where the stars come from that stand in for saturated ones.
+        Source of the stars that replace saturated ones.
     star_scale_mag : float, optional
         AB less TESS magnitude of these; None: measured.
     psf_sigma_px : float, optional

@@ -1,6 +1,6 @@
-"""Every exception of syndiff, with a word on when each is raised.
+"""Every exception of syndiff, and when each is raised.
 
-A message says what was met, the value, what was allowed and what to do next.
+A message names the problem, the value, what is allowed and what to do next.
 Exceptions carry their message only, so they survive pickling between workers.
 """
 
@@ -25,7 +25,17 @@ __all__ = [
 
 
 class SyndiffError(Exception):
-    """Base of every error that syndiff raises on purpose."""
+    """Base of every error that syndiff raises on purpose.
+
+    Examples
+    --------
+    >>> from syndiff import SyndiffError, Window
+    >>> try:
+    ...     Window.parse("0,0,0,8")
+    ... except SyndiffError as error:
+    ...     print(error)
+    window 0,0,0,8 holds no pixel: give x0,y0,x1,y1 with x1 > x0 and y1 > y0
+    """
 
 
 class ConfigError(SyndiffError, ValueError):
@@ -33,7 +43,7 @@ class ConfigError(SyndiffError, ValueError):
 
 
 class ObservationError(SyndiffError):
-    """An FFI that can't be read, or whose header can't be trusted."""
+    """An FFI that can't be read, or whose header is incomplete or inconsistent."""
 
 
 class GeometryError(SyndiffError):
@@ -45,7 +55,7 @@ class MissingInputError(SyndiffError):
 
 
 class ArchiveError(SyndiffError):
-    """Base of what can go wrong between us and the PS1 archive."""
+    """Base of errors in requests to the PS1 archive."""
 
 
 class SkycellNotFoundError(ArchiveError):
@@ -61,7 +71,7 @@ class CorruptDownloadError(ArchiveError):
 
 
 class WrongFileError(CorruptDownloadError):
-    """A whole file that isn't the one it should be: asked for again it is hardly another."""
+    """A complete file that is not the one expected; repeating the request rarely helps."""
 
 
 class AtlasError(SyndiffError):
@@ -77,7 +87,7 @@ class RenderingError(SyndiffError):
 
 
 class ResponseError(SyndiffError):
-    """Files of a measured pixel response that are missing or can't be trusted."""
+    """Files of a measured pixel response that are missing or not valid."""
 
 
 class StorageError(SyndiffError, OSError):
@@ -85,4 +95,4 @@ class StorageError(SyndiffError, OSError):
 
 
 class SyndiffWarning(UserWarning):
-    """Science that is degraded but was asked for or can be used."""
+    """Degraded but usable science."""

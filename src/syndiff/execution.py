@@ -1,7 +1,7 @@
 """Run independent tasks: here, on local worker processes, or on a Dask cluster.
 
-The task boundary: what goes wrong inside a task comes back as a value with the task's name, and
-the caller decides. Tasks carry keys, paths and configuration, never arrays.
+The task boundary: an error inside a task is returned as a value with the task's name, and the
+caller decides. Tasks carry keys, paths and configuration, never arrays.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_S = 20.0
 _WORKERS_S = 60.0
-"""Workers of a batch system may come a little after their scheduler."""
+"""Workers of a batch system may start some time after their scheduler."""
 
 _WORTH_WORKERS_S = 8.0
 """Core-seconds below which local workers cost more than they save: two take 6 to start."""
@@ -58,7 +58,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T, R]):
-    """What became of a task.
+    """The outcome of a task: its result, or its error.
 
     Parameters
     ----------
@@ -82,11 +82,11 @@ class Outcome(Generic[T, R]):
 
 
 class Executor(Protocol):
-    """Runs tasks and hands back their outcomes as they come."""
+    """Runs tasks and yields their outcomes as they finish."""
 
     @property
     def workers(self) -> int:
-        """Number of processes that work."""
+        """Number of worker processes."""
 
     def run(
         self, function: Callable[[T], R], tasks: Sequence[T], *, core_s: float = math.inf
@@ -99,7 +99,7 @@ class Executor(Protocol):
 
 @functools.cache
 def _prepare() -> None:
-    """Get a process ready for tasks."""
+    """Compile or load the kernels once per process."""
     from syndiff.kernels.warm import warm
 
     warm()
@@ -168,7 +168,7 @@ class LocalExecutor:
             for future in as_completed(futures):
                 yield future.result()
         finally:
-            # Nothing is waited for: who gives up may have had to wait too long already.
+            # Don't wait for running tasks: the caller may stop because they take too long.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -208,7 +208,7 @@ class _DaskExecutor:
 
 
 def _reason(future: Any) -> str:  # noqa: ANN401 - distributed has no types
-    """Return why a task came back without an outcome."""
+    """Return why a task has no outcome."""
     from distributed.scheduler import KilledWorker
 
     if future.status != "error":
@@ -223,15 +223,7 @@ def _reason(future: Any) -> str:  # noqa: ANN401 - distributed has no types
 
 
 class _LocalProcesses:
-    """Runs tasks on processes of this machine, started when there is something to do.
-
-    Parameters
-    ----------
-    stack : contextlib.ExitStack
-        Ends them.
-    processes, threads : int
-        How many, and tasks at a time in each.
-    """
+    """Runs tasks on processes of this machine, started on first use and ended by `stack`."""
 
     def __init__(self, stack: contextlib.ExitStack, processes: int, threads: int) -> None:
         self._stack = stack
@@ -269,12 +261,12 @@ class _LocalProcesses:
                 threads_per_worker=self._threads,
                 processes=True,
                 dashboard_address=None,
-                # Its HTTP server starts all the same; on the usual port two runs would meet.
+                # Its HTTP server starts anyway; on the default port two runs would collide.
                 scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                # The tasks bound their own memory; Dask's limit would kill a worker that the page
-                # cache makes look large.
+                # Tasks limit their own memory; Dask's limit counts the page cache too and would
+                # kill workers for it.
                 memory_limit=0,
-                # What goes wrong comes back with a task; the rest tells of late heartbeats.
+                # Errors are returned with their task; other messages are about late heartbeats.
                 silence_logs=logging.CRITICAL,
                 loop=loop.loop,
             )
@@ -288,13 +280,14 @@ class _LocalProcesses:
 def _held_interrupts() -> Iterator[None]:
     """Hold Ctrl-C back from threads started here, and from the processes that they start.
 
-    A terminal interrupts workers with the command; only the command is to answer, and ends them.
+    A terminal interrupts the workers together with the command; only the command should react, and
+    it ends them.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Started later, in such a thread, it would let interrupts through there; what it says of the
-    # semaphores of a command that was interrupted helps nobody.
+    # Started later, in such a thread, the tracker would unblock interrupts there. Its warnings
+    # about semaphores left by an interrupted command are not useful.
     sys.warnoptions.append("ignore:resource_tracker")
     resource_tracker.ensure_running()
     sys.warnoptions.remove("ignore:resource_tracker")

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["DifferenceImage", "TemplateImage"]
 
 _FLUX_UNIT = "0.36308 uJy"
-# Of AB magnitude 25, as BUNIT of FLUX_SUM has it.
+# The flux of AB magnitude 25, the BUNIT of FLUX_SUM.
 _OF_FILES_ONLY = ("CHECKSUM", "DATASUM", "EXTNAME", "FILESIZE", "INHERIT")
-# Cards that are wrong of anything but the file that they stand in.
+# Cards that describe one file only, and would be wrong in any other.
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -63,7 +63,7 @@ class _Image:
         from astropy.wcs import WCS, FITSFixedWarning
 
         with warnings.catch_warnings():
-            # astropy tells that it completes DATE-OBS and MJD-OBS.
+            # astropy warns that it sets MJD-OBS from DATE-OBS.
             warnings.simplefilter("ignore", FITSFixedWarning)
             wcs = WCS(self.header, naxis=2)
         wcs.array_shape = self.data.shape
@@ -80,21 +80,21 @@ class _Image:
         return self._unit
 
     def good_pixels(self) -> NDArray[np.bool_]:
-        """Return which pixels are fit to be measured.
+        """Return which pixels can be used for measurements.
 
-        The rule by which the subtraction leaves pixels out: a flux is known, and no flag but that
-        of a strap or of a star that was replaced.
+        The same rule as in the subtraction: the flux is known, and no flag is set except those of
+        a strap or of a star that was replaced.
 
         Returns
         -------
         (ny, nx) bool
-            True where light is right.
+            True where the flux is reliable.
         """
         known: NDArray[np.bool_] = np.isfinite(self.data)
         return known & ~spoilt_pixels(self.flags)
 
     def to_ccddata(self) -> CCDData:
-        """Return a copy for astropy and what builds on it.
+        """Return a copy as astropy's `CCDData`.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class _Image:
 class TemplateImage(_Image):
     """A template: what TESS would have seen if nothing had changed since Pan-STARRS1.
 
-    `Field.template` makes one, `TemplateImage.read` reads one that is there.
+    Made by `Field.template`, or read from a file by `TemplateImage.read`.
 
     Parameters
     ----------
@@ -179,16 +179,18 @@ class TemplateImage(_Image):
     path : str
         The file.
     settings : Settings
-        What it was made with; tells where its scene is.
+        The settings it was made with, among them the folder of its scene.
     ffi : str, optional
         The FFI that `subtract` takes if none is given.
 
     Examples
     --------
     >>> import syndiff
-    >>> template = syndiff.TemplateImage.read("template.fits", data_root="data")  # doctest: +SKIP
-    >>> template.plot()  # doctest: +SKIP
-    >>> difference = template.subtract("tess...-s0020-3-3-0165-s_ffic.fits")  # doctest: +SKIP
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> template = ccd.around("14:23:37.7 +76:11:57.7", size=64).template()
+    >>> axes = template.plot()
+    >>> same = syndiff.TemplateImage.read(template.path, data_root="data")
+    >>> difference = same.subtract("sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits")
     """
 
     coverage: NDArray[np.float32]
@@ -214,9 +216,9 @@ class TemplateImage(_Image):
         path : str or Path
             The file.
         data_root : str or Path
-            Where the scene is that it was sampled from, for `subtract`.
+            The data root with the scene that it was sampled from, needed by `subtract`.
         convolved : str or Path, optional
-            Another folder of scenes.
+            Folder of the scenes, if not under the data root.
 
         Returns
         -------
@@ -273,7 +275,7 @@ class TemplateImage(_Image):
         ConfigError
             If there is no FFI, or a value can't be used.
         RenderingError
-            If the template's file is another one by now.
+            If the template's file was replaced or removed since it was read.
         SyndiffError
             If something can't be read or fitted.
         """
@@ -312,7 +314,7 @@ class TemplateImage(_Image):
 class DifferenceImage(_Image):
     """An FFI less its template: what has changed since Pan-STARRS1.
 
-    `TemplateImage.subtract` makes one, `DifferenceImage.read` reads one that is there.
+    Made by `TemplateImage.subtract`, or read from a file by `DifferenceImage.read`.
 
     Parameters
     ----------
@@ -323,20 +325,25 @@ class DifferenceImage(_Image):
     flags : (ny, nx) int32
         Bits of `syndiff.masks.DataQuality`, the DQ plane.
     header : Header
-        The FFI's WCS, what was subtracted, and what was fitted.
+        The FFI's WCS, provenance, and the fitted scale and zero point.
     model, background : (ny, nx) float32
-        What was subtracted: the template as the FFI has it, and the background.
+        What was subtracted: the convolved, scaled template, and the background.
     content : bytes
-        The file of it.
+        The FITS file's bytes, as `write` writes them.
     name : str
-        The FFI's, or the file's, for titles.
+        Name of the FFI or of the file, for titles.
 
     Examples
     --------
     >>> import syndiff
-    >>> difference = syndiff.DifferenceImage.read("difference.fits")  # doctest: +SKIP
-    >>> difference.header["ZPAB"]  # doctest: +SKIP
-    20.83
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> template = ccd.around("14:23:37.7 +76:11:57.7", size=64).template()
+    >>> difference = template.subtract("sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits")
+    >>> difference.write("difference.fits")
+    'difference.fits'
+    >>> difference = syndiff.DifferenceImage.read("difference.fits")
+    >>> round(difference.header["ZPAB"], 1)  # AB magnitude of 1 electron/s
+    20.8
     """
 
     model: NDArray[np.float32]
@@ -393,8 +400,8 @@ class DifferenceImage(_Image):
         Parameters
         ----------
         path : str or Path
-            Where to, ending in ``.fits``. A difference that is there is replaced; any other file,
-            an FFI for example, is not.
+            Where to, ending in ``.fits``. An existing difference is replaced; any other file, an
+            FFI for example, is an error.
 
         Returns
         -------

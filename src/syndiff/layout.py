@@ -1,4 +1,4 @@
-"""Every path under a data root; nothing else spells one."""
+"""Every path under a data root: the only module that builds one."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ class Detector:
     ------
     ConfigError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> from syndiff import Detector
+    >>> detector = Detector(20, 3, 3)
+    >>> str(detector), detector.tag
+    ('sector 20 camera 3 ccd 3', 's0020_3_3')
     """
 
     sector: int
@@ -73,7 +80,7 @@ class Detector:
 
 
 def difference_name(ffi: str, roi: Window | None) -> str:
-    """Return what a difference image is called.
+    """Return the file name of a difference image, without its ending.
 
     Parameters
     ----------
@@ -122,7 +129,7 @@ def _format_window(roi: Window | None) -> str:
 
 
 def format_offset(dx: float, dy: float) -> str:
-    """Return an offset as file names carry it.
+    """Return an offset as it is written in file names.
 
     Parameters
     ----------
@@ -145,7 +152,7 @@ def format_offset(dx: float, dy: float) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of one CCD lies.
+    """The paths of everything that belongs to one CCD.
 
     Parameters
     ----------
@@ -155,6 +162,15 @@ class Layout:
         The data root.
     mapping_root, atlas_root, convolved_root, templates_root : Place
         The four folders under it; each can be given elsewhere.
+
+    Examples
+    --------
+    >>> from syndiff import Detector, Layout
+    >>> layout = Layout.under("s3://bucket/data", Detector(20, 3, 3))
+    >>> str(layout.mapping)
+    's3://bucket/data/mapping_output/sector_0020/camera_3/ccd_3'
+    >>> layout.template(0.25, -0.5).name
+    'syndiff_template_s0020_3_3_dx+0.250_dy-0.500.fits'
     """
 
     detector: Detector
@@ -202,7 +218,7 @@ class Layout:
         )
 
     def check_writable(self) -> None:
-        """Make sure that every stage will be able to write.
+        """Raise if a stage would not be able to write.
 
         Raises
         ------
@@ -238,7 +254,7 @@ class Layout:
         return self.mapping / f"tess_{self.detector.tag}_master_pixels2skycells.fits.gz"
 
     def skycell_map(self, name: str) -> Place:
-        """Return where one skycell's map lies.
+        """Return the path of one skycell's map.
 
         Parameters
         ----------
@@ -269,12 +285,12 @@ class Layout:
 
     @property
     def stack_files(self) -> Place:
-        """The archive's files that `keep_raw` keeps, as the archive has them."""
+        """The archive's own files, kept with `keep_raw`, in its folder layout."""
         return self.data_root / "ps1_stack_files"
 
     @property
     def old_planes(self) -> Place:
-        """What earlier versions kept in their place; it is not read any more."""
+        """Store in which earlier versions kept them; no longer read."""
         return self.atlas_root / "raw.zarr"
 
     @property
@@ -295,7 +311,7 @@ class Layout:
 
     @property
     def cell_metadata(self) -> Place:
-        """What went into the scene, as JSON."""
+        """The scene's inputs and settings, as JSON."""
         return self.convolved / "cell_metadata.json"
 
     @property
@@ -309,7 +325,7 @@ class Layout:
         return self.convolved / "star_catalogue.npy"
 
     def star_record(self, name: str) -> Place:
-        """Return where the record of one skycell's stars lies.
+        """Return the path of the record of one skycell's stars.
 
         Parameters
         ----------
@@ -325,21 +341,21 @@ class Layout:
 
     @property
     def replaced_stars(self) -> Place:
-        """List of the stars that the scene holds in place of what PS1 saw, ECSV."""
+        """List of the stars that replace PS1's own image of them in the scene, ECSV."""
         return self.convolved / f"tess_{self.detector.tag}_replaced_stars.ecsv"
 
     def gaia_results(self, service: str) -> Place:
-        """Return the folder of what a Gaia service answered about this CCD.
+        """Return the folder of a Gaia service's answers for this CCD.
 
         Parameters
         ----------
         service : str
-            Digest of the service and of what is asked of it.
+            Digest of the service and of the query.
 
         Returns
         -------
         Place
-            The folder; a file for each region.
+            The folder; one file per region.
         """
         return self.data_root / "star_catalogues" / self.detector.folder / f"gaia_{service}"
 
@@ -386,7 +402,7 @@ class Layout:
     def template_following(
         self, ffi: str, *, roi: Window | None = None, oversample: int = 1, is_refined: bool = False
     ) -> Place:
-        """Return where the template that follows an FFI lies.
+        """Return the path of the template that follows an FFI.
 
         Parameters
         ----------
@@ -397,7 +413,7 @@ class Layout:
         oversample : int
             Samples per TESS pixel and axis.
         is_refined : bool
-            Whether the FFI's own stars decided where it looks.
+            Whether the pointing was refined by the FFI's own stars.
 
         Returns
         -------
@@ -433,11 +449,11 @@ class Layout:
 
     @property
     def drift(self) -> Place:
-        """Folder of what `syndiff drift` finds, unless another is given."""
+        """Default folder for the results of `syndiff drift`."""
         return self.data_root / "drift" / self.detector.folder
 
     def drift_files(self, folder: Place) -> tuple[Place, Place]:
-        """Return where the table and the plot of a field's drift lie.
+        """Return the paths of the table and the plot of a field's drift.
 
         Parameters
         ----------
@@ -455,7 +471,7 @@ class Layout:
     def template(
         self, dx: float, dy: float, *, roi: Window | None = None, oversample: int = 1
     ) -> Place:
-        """Return where the template for one offset lies.
+        """Return the path of the template for one offset.
 
         Parameters
         ----------
@@ -476,5 +492,5 @@ class Layout:
 
 
 def _ending(roi: Window | None, oversample: int) -> str:
-    """Return how the name of a template ends."""
+    """Return the ending of a template's file name."""
     return _format_window(roi) + (f"_os{oversample}" if oversample != 1 else "") + ".fits"

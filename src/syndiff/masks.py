@@ -30,7 +30,7 @@ __all__ = [
 class StackMask(IntFlag):
     """Bits of a PS1 stack's ``.mask.fits``: MSKNAMnn and MSKVALnn cards of the files themselves.
 
-    The archive's page says the same: https://outerspace.stsci.edu/display/PANSTARRS, "PS1 Pixel
+    The archive's documentation agrees: https://outerspace.stsci.edu/display/PANSTARRS, "PS1 Pixel
     flags in Image Table Data".
     """
 
@@ -82,10 +82,10 @@ _STOOD_IN = DataQuality.SATURATED_IN_PS1 | DataQuality.REPLACED_STAR
 
 
 def spoilt_pixels(flags: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Tell where flags say that light isn't right, so that nothing should be measured there.
+    """Return where flags mark the flux as unreliable, so that nothing should be measured there.
 
-    Every flag does but those of straps and of replaced stars; stars that PS1 saturates are right
-    where they are replaced.
+    Every flag counts except those of straps and of replaced stars; a star that PS1 saturates is
+    reliable where it has been replaced.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def spoilt_pixels(flags: NDArray[np.int32]) -> NDArray[np.bool_]:
     Returns
     -------
     bool array
-        True where light isn't right.
+        True where the flux is unreliable.
 
     Examples
     --------
@@ -147,9 +147,9 @@ UNTRUSTED_POINTING = (
     | FfiQuality.BAD_CALIBRATION
     | FfiQuality.INSUFFICIENT_TARGETS
 )
-"""Of an FFI with one of these, the WCS may not tell where it looked; others spoil light only.
+"""Bits with which an FFI's WCS may not give its true pointing; all others affect flux only.
 
-``MANUAL_EXCLUDE`` stands for any anomaly. ``BAD_CALIBRATION`` is set where light saturates the
+``MANUAL_EXCLUDE`` is set for any anomaly. ``BAD_CALIBRATION`` is set where light saturates the
 detector (from sector 68; https://heasarc.gsfc.nasa.gov/docs/tess/telescope_information.html) and
 ``INSUFFICIENT_TARGETS`` where too few stars are fit to be corrected; a WCS is fitted to stars too.
 """
@@ -193,7 +193,7 @@ def format_quality(value: int) -> str:
     Parameters
     ----------
     value : int
-        A combination of `FfiQuality` bits; others are added up and told as a number.
+        A combination of `FfiQuality` bits; other bits are added up and given as a number.
 
     Returns
     -------

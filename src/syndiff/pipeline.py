@@ -159,6 +159,23 @@ def run_pipeline(ffi: str, settings: Settings, progress: Progress | None = None)
     ------
     SyndiffError
         Whatever a stage raises.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> settings = syndiff.Settings(
+    ...     data_root="data",
+    ...     archive="sky/archive",
+    ...     catalogue="sky/skycell_wcs.csv",
+    ...     target="14:23:37.7 +76:11:57.7",
+    ...     size=64,
+    ... )
+    >>> report = syndiff.run_pipeline(
+    ...     "sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits", settings
+    ... )
+    >>> [stage.stage for stage in report.stages]
+    ['mapping', 'download', 'process', 'downsample']
+    >>> template, header = syndiff.read_template(report.stages[-1].products[0])
     """
     return run_stages(Run(ffi, settings, progress), *STAGES)
 
@@ -275,7 +292,7 @@ def run_drift(ffis: Sequence[str], settings: Settings) -> DriftReport:
     ConfigError
         If FFIs are of several detectors.
     ObservationError
-        If none of them, or not the reference, tells where it looks.
+        If none of them, or not the reference, has a pointing that can be used.
     """
     from syndiff.plots import draw_drift
     from syndiff.pointing.drift import find_drift
@@ -285,7 +302,8 @@ def run_drift(ffis: Sequence[str], settings: Settings) -> DriftReport:
     first = given or next((c.observation for c in candidates if not c.reason), None)
     if first is None:
         raise ObservationError(
-            f"none of {len(candidates)} FFIs tells where it looks: {candidates[0].reason}"
+            f"none of {len(candidates)} FFIs has a pointing that can be used: "
+            f"{candidates[0].reason}"
         )
     detector = first.frame.detector
     check_detector(candidates, detector)

@@ -191,7 +191,7 @@ def show_sky(plane: Plane, wcs: WCS, axes: Any = None) -> Any:  # noqa: ANN401
 
 
 def draw_residuals(plane: Plane, window: Window, stars: StarPoints, *, title: str) -> bytes:
-    """Draw what is left of stars against their magnitude and over the field, and the image of it.
+    """Draw the residuals of stars against magnitude and over the field, and the difference image.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def draw_residuals(plane: Plane, window: Window, stars: StarPoints, *, title: st
     window : Window
         FFI pixels that it holds.
     stars : StarPoints
-        What is left of each star.
+        The residual of each star.
     title : str
         Above everything.
 
@@ -246,7 +246,7 @@ def _draw_field(
     window: Window,
     stars: StarPoints,
 ) -> None:
-    """Draw the stars' residuals where they stand."""
+    """Draw the stars' residuals at their positions."""
     shown = axes.scatter(
         stars.x, stars.y, c=100 * stars.aperture, s=12, cmap="RdBu_r", vmin=-1, vmax=1
     )
@@ -266,7 +266,7 @@ def _draw_field(
 def _say_none(
     axes: Any,  # noqa: ANN401
 ) -> None:
-    """Write in the middle of a panel that it has nothing to show."""
+    """Write in an empty panel that there is nothing to show."""
     place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": "0.4"}
     axes.text(0.5, 0.5, "no isolated star without flags", **place)
 
@@ -342,7 +342,7 @@ def _look(plane: Plane) -> tuple[str, Any]:
 
 
 def draw_drift(drift: Drift) -> bytes:
-    """Draw how a field drifts with time, and the offsets that stand for its FFIs.
+    """Draw how a field drifts with time, and the offsets chosen for its FFIs.
 
     Parameters
     ----------

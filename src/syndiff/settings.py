@@ -1,4 +1,4 @@
-"""What a user can tell a run, each option declared once; light, so that help is quick."""
+"""The settings of a run, each declared once; a light import, so that help is quick."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["Option", "Settings", "option_of"]
 
 @dataclass(frozen=True)
 class Option:
-    """What a user is told of a setting, and how any form of it is read.
+    """The help text of a setting, and how its value is read in any form.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Option:
     read : callable
         From what a user gives to what the setting holds.
     metavar : str
-        What stands for the value in the help; empty for the value's type.
+        Placeholder of the value in the help; empty for the value's type.
     """
 
     help: str
@@ -78,9 +78,9 @@ def option_of(name: str) -> tuple[object, Option]:
     return found.default, found.metadata["option"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
-    """Everything that can be told to a run; each setting and its default is declared here alone.
+    """All settings of a run; each setting and its default is declared here alone.
 
     Values are read and checked when the settings are made: paths may be text or `pathlib.Path`,
     positions text or `SkyCoord`, angles numbers or quantities, offsets text or pairs, mask bits
@@ -89,7 +89,7 @@ class Settings:
     Parameters
     ----------
     data_root : str or path
-        Folder or ``s3://`` URL that everything is kept under.
+        Folder or ``s3://`` URL of all products.
     mapping, atlas, convolved, templates : str or path, optional
         Other places for the four parts of it.
     catalogue : str or path, optional
@@ -136,15 +136,15 @@ class Settings:
     follow : path or sequence of paths
         FFIs to make templates for, each at its own WCS; instead of `offsets`.
     refine : bool
-        Whether the stars of those FFIs decide where they look, not their WCS alone.
+        Whether the stars of those FFIs correct their pointing, or their WCS alone is used.
     keep_raw : bool
-        Keep the stack files too, as they came.
+        Keep the stack files too, unchanged.
     allow_mixed : bool
         Take stack files that contradict each other, as the image's header says.
     allow_partial : bool
         Go on, flagged, without what failed.
     overwrite : bool
-        Make again what is there.
+        Make existing products again.
     limit : int, optional
         Use the skycells of the first projections only.
     kernel : {"fitted", "none"}
@@ -159,14 +159,28 @@ class Settings:
     reference : str or path, optional
         FFI that shifts are counted from.
     tolerance : float
-        How far an offset may be from the field of an FFI that it stands for, in TESS pixels.
+        How far an offset may be from the field of an FFI that it serves, in TESS pixels.
     output : str or path, optional
-        Where a difference, or the table and plot of a drift, go.
+        File of a difference, or folder of a drift's table and plot.
 
     Raises
     ------
     ConfigError
         For the first value that can't be used; it names the setting in backquotes.
+
+    Examples
+    --------
+    >>> from syndiff import Settings
+    >>> settings = Settings(target="14:20:00 +76:30:00", size=32, offsets=[(0, 0), (0.5, 0.25)])
+    >>> settings.size, settings.offsets
+    (32, ((0.0, 0.0), (0.5, 0.25)))
+
+    Settings are frozen; `dataclasses.replace` returns changed ones. Those that are not printed
+    have their defaults:
+
+    >>> from dataclasses import replace
+    >>> replace(Settings(roi=(990, 1010, 1006, 1026)), psf="prf")
+    Settings(roi=Window(x0=990, y0=1010, x1=1006, y1=1026), psf='prf')
     """
 
     data_root: str = _setting(
@@ -272,7 +286,7 @@ class Settings:
     )
     stars: str = _setting(
         "none",
-        "Catalogue of the stars that stand in for saturated ones.",
+        "Catalogue of the stars that replace saturated ones.",
         values.place,
         metavar="FILE|gaia|none",
     )
@@ -303,10 +317,8 @@ class Settings:
         values.places,
         metavar="FFI...",
     )
-    refine: bool = _setting(
-        False, "Let the stars of each FFI correct where its WCS looks.", values.switch
-    )
-    keep_raw: bool = _setting(False, "Keep the stack files too, as they came.", values.switch)
+    refine: bool = _setting(False, "Let the stars of each FFI correct its pointing.", values.switch)
+    keep_raw: bool = _setting(False, "Keep the stack files too, unchanged.", values.switch)
     allow_mixed: bool = _setting(
         False,
         "Take files of one stack that contradict each other: the image's header counts.",
@@ -421,8 +433,17 @@ class Settings:
         if not self.psf_sigma > 0:
             raise ConfigError(f"`psf_sigma` {self.psf_sigma} must be above 0 (PS1 pixels)")
 
+    def __repr__(self) -> str:
+        usual = type(self)()
+        given = [
+            f"{one.name}={getattr(self, one.name)!r}"
+            for one in fields(self)
+            if getattr(self, one.name) != getattr(usual, one.name)
+        ]
+        return f"Settings({', '.join(given)})"
+
     def layout(self, detector: Detector) -> Layout:
-        """Return where everything of a CCD lies.
+        """Return the paths of a CCD.
 
         Parameters
         ----------
@@ -450,7 +471,7 @@ class Settings:
 
     @property
     def detection(self) -> Literal["matched", "sep"]:
-        """How light is told from background: a matched filter on 1" sums, or SEP extraction."""
+        """How light is separated from background: a matched filter on 1" sums, or SEP."""
         return "sep" if self.background == "sep" else "matched"
 
     @property

@@ -1,4 +1,4 @@
-"""What users hand over, in any usual form, made into the one form that settings hold.
+"""Values given by users, in any usual form, converted to the one form that settings hold.
 
 Every function takes its own results too, so that settings can be made from settings.
 """

@@ -20,6 +20,15 @@ class Window:
     ------
     ConfigError
         If the window holds no pixel.
+
+    Examples
+    --------
+    >>> from syndiff import Window
+    >>> window = Window(990, 1010, 1006, 1026)
+    >>> window.shape, str(window.grown(2))
+    ((16, 16), '988,1008,1008,1028')
+    >>> Window.parse("1000,1010,1100,1110").intersection(window)
+    Window(x0=1000, y0=1010, x1=1006, y1=1026)
     """
 
     x0: int
@@ -149,7 +158,7 @@ class Window:
         Parameters
         ----------
         x, y : float
-            Pixel coordinates, 0-based, integers at the pixels' centres; NaN lies nowhere.
+            Pixel coordinates, 0-based, integers at the pixels' centres; NaN is in no window.
 
         Returns
         -------

@@ -111,9 +111,9 @@ def test_a_part_is_the_part_of_the_whole(root, ffis):
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
-        ("far", "up to 2.70 px from where the scene's reference FFI has it, a scene reaches 2 px"),
+        ("far", "by up to 2.70 px from the scene's reference FFI, a scene reaches 2 px"),
         ("no WCS", "CTYPE1 is missing, expected 'RA---TAN-SIP'"),
-        ("coarse", "DQUALITY 4 (COARSE_POINT): its WCS may not tell where it looked"),
+        ("coarse", "DQUALITY 4 (COARSE_POINT): its WCS may not give its true pointing"),
     ],
 )
 def test_what_can_not_be_followed_is_told_and_the_rest_made(root, ffis, odd, message):
@@ -140,7 +140,7 @@ def test_flags_that_say_nothing_of_the_pointing_are_told(root, ffis):
 def test_stars_that_do_not_tell_a_shift_are_no_guess(root, ffis):
     """Four by four pixels."""
     line = refused(*follow(root, ffis["near"], more=("--refine",)))
-    assert "no square of 32 px has stars that tell a shift" in line
+    assert "no square of 32 px has stars that measure a shift" in line
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_drift_is_tabulated(root, ffis, tmp_path):
     done = invoke("drift", *paths, "--data-root", root, "--output", tmp_path)
     assert '--multi-offset-array "' in done.stdout
     assert "CTYPE1 is missing" in done.stdout
-    assert f"{ffis['far'].name}: the sky lies up to 2.70 px away" in done.stdout
+    assert f"{ffis['far'].name}: the sky is displaced by up to 2.70 px" in done.stdout
     table = Table.read(tmp_path / "syndiff_drift_s0020_3_3.ecsv")
     np.testing.assert_allclose(table["dx"], [0.25, -0.1, 2.7, np.nan, 0], atol=1e-6)
     assert list(table["flags"])[-1] == "STRAY_LIGHT"
@@ -228,16 +228,16 @@ def test_drift_against_a_given_or_the_first_ffi(ffis, tmp_path):
 def test_a_reference_that_may_look_elsewhere(small_sky, ffis, tmp_path):
     where = ("--data-root", tmp_path)
     line = refused("drift", ffis["near"], "--reference", ffis["coarse"], *where)
-    assert "DQUALITY 4 (COARSE_POINT): its WCS may not tell where it looked" in line
+    assert "DQUALITY 4 (COARSE_POINT): its WCS may not give its true pointing" in line
     assert "give another --reference" in line
     assert not list(tmp_path.iterdir())
     catalogue = ("--skycell-wcs-csv", small_sky.catalogue, "--roi", ROI)
     done = invoke("mapping", ffis["coarse"], *catalogue, *where)
-    assert "DQUALITY 4 (COARSE_POINT): its WCS may not tell where it looked" in done.stdout
+    assert "DQUALITY 4 (COARSE_POINT): its WCS may not give its true pointing" in done.stdout
     elsewhere = ("--data-root", tmp_path / "near")
     assert "its WCS may" not in invoke("mapping", ffis["near"], *catalogue, *elsewhere).stdout
 
 
 def test_drift_of_nothing_that_can_be_read(ffis, tmp_path):
     line = refused("drift", ffis["no WCS"], "--data-root", tmp_path)
-    assert "none of 1 FFIs tells where it looks" in line
+    assert "none of 1 FFIs has a pointing that can be used" in line

@@ -1,5 +1,7 @@
 """A CCD, its fields, templates and differences as a notebook has them, and its page."""
 
+import contextlib
+import doctest
 import hashlib
 import inspect
 import re
@@ -379,10 +381,17 @@ def make_page_sky(folder, size):
     simulate(replace(plan, sky=sky, skycells=tuple(cells)), folder)
 
 
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory):
+    """The folder that the page and the examples of docstrings run in."""
+    folder = tmp_path_factory.mktemp("page")
+    make_page_sky(folder / "sky", 22)
+    return folder
+
+
 @pytest.mark.skipif(not PAGE.exists(), reason="docs belong to a source tree")
-def test_the_lines_of_the_page_run(tmp_path, monkeypatch):
-    make_page_sky(tmp_path / "sky", 22)
-    monkeypatch.chdir(tmp_path)
+def test_the_lines_of_the_page_run(page_folder, monkeypatch):
+    monkeypatch.chdir(page_folder)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     names = {}
     for block in blocks:
@@ -392,3 +401,30 @@ def test_the_lines_of_the_page_run(tmp_path, monkeypatch):
     assert Path("difference.fits").is_file()
     assert names["moved"].header["DX_SHIFT"] == 0.25
     assert isinstance(names["image"], CCDData)
+
+
+@pytest.fixture(scope="module")
+def mapped_folder(page_folder):
+    """The same, with the templates that the examples take for made."""
+    with contextlib.chdir(page_folder):
+        run_examples("open", syndiff.open)
+    return page_folder
+
+
+def run_examples(name, thing):
+    """Run the examples of a public name and of its methods, on a field as small as the page's."""
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    runner, found = doctest.DocTestRunner(optionflags=flags), 0
+    for one in doctest.DocTestFinder().find(thing, name):
+        for example in one.examples:
+            example.source = example.source.replace("size=64", "size=22")
+        runner.run(one)
+        found += len(one.examples)
+    assert runner.failures == 0
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(syndiff.__all__) - {"__version__"}))
+def test_the_examples_of_public_names_run(name, mapped_folder, monkeypatch):
+    monkeypatch.chdir(mapped_folder)
+    assert run_examples(name, getattr(syndiff, name)) > 0

@@ -109,7 +109,7 @@ def test_path_of_a_stack_file(name, plane, path):
     "name", ["../../x", "skycell.2556", "skycell.2556.082.1", "a b.1.2", "s./.2", "", "s.1.2\n"]
 )
 def test_hostile_names_never_reach_a_path(name):
-    with pytest.raises(GeometryError, match="can't be turned into an archive path"):
+    with pytest.raises(GeometryError, match="can't be made into an archive path"):
         stack_path(name, "r", "image")
 
 

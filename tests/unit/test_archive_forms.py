@@ -234,7 +234,7 @@ def doubly(path):
         (cut, "is truncated: its .* bytes of gzip end before the file in it does"),
         (spoilt, "is gzip that can't be unpacked"),
         (wrong_sum, "is gzip that can't be unpacked .*checksum"),
-        (endless, "its gzip goes on for more than 16 MB after the image"),
+        (endless, "its gzip stream continues for more than 16 MB after the image"),
         (enormous, "its header demands 80000003520 bytes, expected at most 6168576 for 640000"),
         (doubly, "is packed by gzip a second time; plain FITS, .*: unpack it"),
         (lambda path: path.write_bytes(bz2.compress(path.read_bytes())), "packed by bzip2"),

@@ -49,7 +49,7 @@ def test_errors_name_the_catalogue(layout):
 def test_a_mapping_is_read_with_its_own_tessellation(layout):
     text = small_catalogue().encode()
     wanted = Tessellation.from_csv(text).digest
-    message = rf"made with tessellation {wanted}, but the built-in RINGS\.V3 is .*--overwrite"
+    message = rf"made with tessellation {wanted}, but the built-in RINGS\.V3 is .*`overwrite`"
     with pytest.raises(GeometryError, match=message):
         read_tessellation(layout, wanted)
     layout.catalogue_used.write(text)

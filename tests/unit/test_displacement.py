@@ -100,5 +100,5 @@ def test_another_sky_is_refused():
     frame = ccd_frame(20, 3, 3)
     header = fits.Header(ccd_frame(1, 1, 1).header())
     other = Frame.from_header(header, Detector(20, 3, 3), frame.shape, frame.science)
-    with pytest.raises(GeometryError, match="no place in the reference FFI"):
+    with pytest.raises(GeometryError, match="no position in the reference FFI"):
         displacement_between(frame, other)

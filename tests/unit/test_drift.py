@@ -55,8 +55,8 @@ def test_every_ffi_has_its_row(drift):
     assert abs(shifts[3].roll_arcsec) == pytest.approx(30, rel=0.05)
     assert [row.group for row in drift.rows] == [0, 0, 1, -1, -1, 1, -1, -1, -1]
     assert drift.rows[4].note == "lost.fits: CTYPE1 is missing"
-    assert "use --follow" in drift.rows[3].note
-    assert "up to 3.00 px away, a scene reaches 2 px" in drift.rows[6].note
+    assert "use `follow`" in drift.rows[3].note
+    assert "up to 3.00 px, a scene reaches 2 px" in drift.rows[6].note
     assert "COARSE_POINT" in drift.rows[7].note
     assert "a scene of its own" in drift.rows[8].note  # --follow would refuse it
 

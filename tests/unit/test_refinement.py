@@ -172,7 +172,7 @@ def test_the_linear_part_of_what_was_found():
 @pytest.mark.parametrize(
     ("density", "shift", "more", "message"),
     [
-        (0.0002, (0.1, 0.0), {"noise": 3e4}, "no square of 32 px has stars that tell a shift"),
+        (0.0002, (0.1, 0.0), {"noise": 3e4}, "no square of 32 px has stars that measure a shift"),
         (0.02, (3.0, 0.0), {}, "stars|settle"),
         (0.02, (0.1, 0.0), {"scale": 0.0}, "no square of 32 px has stars"),
     ],

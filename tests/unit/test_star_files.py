@@ -216,4 +216,4 @@ def test_a_votable_that_the_service_cut_is_told(tmp_path, caplog):
 
 def test_as_many_rows_as_a_service_s_limit_are_told(tmp_path, caplog):
     read_star_file(put(tmp_path, "a.csv", content("csv", gaia(50))))
-    assert "has exactly 50 rows, where services stop unless told" in caplog.text
+    assert "has exactly 50 rows, at which services stop by default" in caplog.text

@@ -233,7 +233,7 @@ def test_positions_at_two_epochs(table):
 
 
 def test_an_epoch_that_belies_the_other_positions():
-    with pytest.raises(ConfigError, match=r"RA_ICRS is said to be of epoch 2000, but lies 16\.0 y"):
+    with pytest.raises(ConfigError, match=r"RA_ICRS is said to be of epoch 2000, but is 16\.0 y"):
         stars_of_table(vizier(meta={"epoch": 2000.0}), "here")
 
 
@@ -303,7 +303,7 @@ def test_declinations_just_south_of_the_equator():
         (changed(gaia(), "ra", 2, 361.5), r"ra is 361\.5 in row 2"),
         (gaia(pmra=np.full(6, 20000.0)), r"pmra is 20000\.0 in row 0"),
         (gaia(pmra=None, pm_ra=np.zeros(6)), r"pm_ra doesn't tell whether cos\(dec\) is in it"),
-        (gaia(ref_epoch=None), r"tells no epoch: .*2016\.0 for Gaia DR3, .*2000\.0 for the TIC"),
+        (gaia(ref_epoch=None), r"gives no epoch: .*2016\.0 for Gaia DR3, .*2000\.0 for the TIC"),
         (Table(gaia(ref_epoch=None), meta={"epoch": "now"}), r"metadata give the epoch 'now'"),
         (gaia(ref_epoch=np.full(6, 57388.0)), r"epoch is 57388\.0 in row 0"),
         (gaia(phot_g_mean_mag=np.full(6, 99.0)), r"no star that can be used, of 6 rows: 6 without"),

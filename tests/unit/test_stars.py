@@ -100,7 +100,7 @@ def test_stars_without_colour_or_motion():
     [
         ({"dec": None}, r"has no column dec \(nor dej2000.*it has source_id, ra"),
         ({"pmra": None}, r"no column pmra"),
-        ({"ref_epoch": None}, r"tells no epoch: add a column epoch or ref_epoch"),
+        ({"ref_epoch": None}, r"gives no epoch: add a column epoch or ref_epoch"),
         ({"phot_rp_mean_mag": None}, r"neither a column T nor all of G, BP, RP"),
         ({"dec": [1.0, 91.0, 2.0]}, r"dec is 91\.0 in row 1"),
         ({"ref_epoch": [16.0, 2016.0, 2016.0]}, r"epoch is 16\.0 in row 0"),

@@ -190,6 +190,16 @@ def subtract_template(
     lowers the scatter by a fifth and is told to 0.7 of a pixel's noise. Pixels are clipped by their
     residual in units of the uncertainty, against the median absolute deviation of all.
     `match_template` of `differences.matched` fits a kernel besides.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from syndiff import subtract_template
+    >>> template = np.random.default_rng(1).gamma(1.0, 1000.0, (32, 32))
+    >>> image = 0.0217 * template + 150.0
+    >>> difference = subtract_template(image, np.ones_like(image), template)
+    >>> round(difference.scale, 4), round(difference.zero_point, 2)
+    (0.0217, 20.84)
     """
     config = config or DifferenceConfig()
     for name, plane in (("uncertainty", uncertainty), ("template", template)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,12 +47,22 @@ class Frame:
     ------
     ObservationError
         If the science window doesn't lie in the array.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> frame = syndiff.open(20, 3, 3, data_root="data").frame
+    >>> frame.shape, frame.science.shape
+    ((2078, 2136), (2048, 2048))
+    >>> ra, dec = frame.pixel_to_sky(1000, 1020)
+    >>> round(float(ra), 2), round(float(dec), 2)
+    (215.91, 76.2)
     """
 
     detector: Detector
     shape: tuple[int, int]
     science: Window
-    cards: str
+    cards: str = field(repr=False)
 
     def __post_init__(self) -> None:
         ny, nx = self.shape

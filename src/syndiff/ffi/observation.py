@@ -82,6 +82,14 @@ class Observation:
         What is unusual about the file and changes its pixels or their uncertainty.
     content : bytes, optional
         What the file holds, where that is kept in memory to read its pixels from.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> ffi = syndiff.read_observation("sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits")
+    >>> image = ffi.read_image()
+    >>> image.shape == ffi.frame.shape, ffi.bunit
+    (True, 'electrons/s')
     """
 
     path: Path | str
@@ -261,6 +269,13 @@ def read_observation(path: str | Path, *, keep: bool = False) -> Observation:
         If the address can't be used.
     ArchiveUnavailableError
         If the server doesn't answer.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> ffi = syndiff.read_observation("sky/tess2020011021200-s0020-3-3-0000-s_ffic.fits")
+    >>> ffi.kind, str(ffi.frame.detector), ffi.quality
+    ('SPOC', 'sector 20 camera 3 ccd 3', 0)
     """
     return observe(FfiFile(str(path)).loaded() if keep else FfiFile(str(path)))
 

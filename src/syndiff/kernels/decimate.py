@@ -23,7 +23,7 @@ where in a cell a star sits.
 
 
 class Boxes(NamedTuple):
-    """One band's boxes, and what tells light from level in them."""
+    """One band's boxes, and what separates light from level in them."""
 
     flux: NDArray[np.float32]
     """(nby, nbx) flux of contributing pixels."""

@@ -1,4 +1,4 @@
-"""Light told from background on 1" cells: level, matched filter, growth."""
+"""Separation of light and background on 1" cells: level, matched filter, growth."""
 
 import numpy as np
 from numpy.typing import NDArray

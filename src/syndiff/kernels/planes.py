@@ -15,7 +15,7 @@ __all__ = ["Limits", "Sampled", "finish_noise", "finish_planes", "tally_pixels"]
 
 
 class Sampled(NamedTuple):
-    """What a scene tells of pixels, all (ny, nx); light, noise and coverage are modified."""
+    """A scene's values at pixels, all (ny, nx); light, noise and coverage are modified."""
 
     flux: NDArray[np.float32]
     variance: NDArray[np.float32]
@@ -43,7 +43,7 @@ def finish_planes(
     limits: Limits,
     out: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
 ) -> None:
-    """Turn what a scene tells of pixels into a template's planes.
+    """Convert a scene's values at pixels to a template's planes.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def finish_planes(
         light and its error are too; all are NaN where the coverage is below ``limits.least``.
         Coverage is clipped to 0 and 1.
     area : (ny, nx) float32
-        Each pixel's share of what the scene tells.
+        Each pixel's area relative to the scene's.
     flags : (ny, nx) uint8
         The scene's flags.
     limits : Limits

@@ -1,4 +1,4 @@
-"""What lies in rings around a star: the median of each, taken off as long as it is seen."""
+"""Light in rings around a star: the median of each, subtracted while it is detected."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -65,7 +65,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _source_digest() -> str:
-    """Return the digest of the kernels' sources and of where they lie, as the cache depends on."""
+    """Return the digest of the kernels' sources and paths, on which the cache depends."""
     folder = Path(__file__).parent
     found = hashlib.sha256(str(folder).encode())
     for path in sorted(folder.glob("*.py")):

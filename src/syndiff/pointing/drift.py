@@ -1,4 +1,4 @@
-"""How a field drifts from FFI to FFI, and the few offsets that stand for many FFIs."""
+"""The drift of a field from FFI to FFI, and a few offsets that serve many FFIs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Drift", "DriftRow", "find_drift", "group_offsets"]
 FloatArray = NDArray[np.float64]
 
 _SPACING_PX = 64
-# Errs by 6e-5 px for FFIs that are 2 px apart, and takes 2 ms an FFI.
+# The error is 6e-5 px for FFIs that are 2 px apart, and takes 2 ms an FFI.
 _FIELD_NODES = 9
 _GRID_PER_TOLERANCE = 2
 _DECIMALS = 3
@@ -49,9 +49,9 @@ class DriftRow:
     quality : int
         DQUALITY.
     shift : Shift or None
-        Against the reference FFI; None if the FFI doesn't tell where it looks.
+        Against the reference FFI; None if the FFI's pointing is unknown.
     group : int
-        Index of the offset that stands for it; -1 if none does.
+        Index of the offset that serves it; -1 if none does.
     worst_px : float
         Largest distance, along x or y, of that offset from the field; NaN without one.
     note : str
@@ -79,11 +79,11 @@ class Drift:
     reference : str
         File name of the FFI that shifts are counted from.
     tolerance_px : float
-        How far an offset may be from the field of an FFI that it stands for.
+        How far an offset may be from the field of an FFI that it serves.
     rows : tuple of DriftRow
         FFIs in the order given.
     offsets : tuple of (float, float)
-        Offsets that stand for groups of FFIs, the largest group first.
+        Offsets, each for a group of FFIs, the largest group first.
     """
 
     detector: str
@@ -159,7 +159,7 @@ _UNITS = {
 def find_drift(
     candidates: Sequence[Candidate], reference: Frame, name: str, *, tolerance_px: float
 ) -> Drift:
-    """Return how the sky lies in FFIs against a reference FFI.
+    """Return the displacement of FFIs from a reference FFI, and offsets for them.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def find_drift(
     name : str
         Its file name.
     tolerance_px : float
-        How far an offset may be from the field of an FFI that it stands for.
+        How far an offset may be from the field of an FFI that it serves.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def find_drift(
     Raises
     ------
     ConfigError
-        If the tolerance is less than the 0.001 px that offsets are told by.
+        If the tolerance is less than the 0.001 px that offsets are rounded to.
     """
     if not tolerance_px >= 10**-_DECIMALS:
         raise ConfigError(f"tolerance {tolerance_px} px: give {10**-_DECIMALS} or more")
@@ -230,8 +230,8 @@ def _why_alone(box: FloatArray) -> str:
     largest = float(np.abs(box).max())
     if largest > MAX_OFFSET_PX:
         return (
-            f"the sky lies up to {largest:.2f} px away, a scene reaches {MAX_OFFSET_PX:g} px: it "
-            "needs a scene of its own"
+            f"the sky is displaced by up to {largest:.2f} px, a scene reaches "
+            f"{MAX_OFFSET_PX:g} px: it needs a scene of its own"
         )
     spread = max(box[1] - box[0], box[3] - box[2])
     return f"the shift varies by {spread:.3f} px over the field: use `follow`"
@@ -255,7 +255,7 @@ def group_offsets(
         To 0.001 px, the one of most FFIs first; none beyond 2 px.
     groups : (n,) int64
         Index of the closest offset; -1 where none is close enough: the field itself varies by more
-        than twice the tolerance, lies too far away, or is unknown.
+        than twice the tolerance, is too far away, or is unknown.
 
     Notes
     -----
@@ -288,7 +288,7 @@ def group_offsets(
 
 
 def _grid_around(middles: FloatArray, step: float) -> FloatArray:
-    """Return the points of a grid on and next to which something is."""
+    """Return the grid points next to the given ones."""
     near = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2)
     cells = np.rint(middles / step)[:, None] + near
     return np.unique(cells.reshape(-1, 2), axis=0) * step

@@ -1,4 +1,4 @@
-"""FFIs to follow: which of them tell where they look, and how the sky lies in them."""
+"""FFIs to follow: whether their pointing is known, and their displacement."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ __all__ = [
 
 
 _TOLD_DEAD = 1e-3
-# Part of the science pixels, two columns: less says nothing about the WCS.
+# Part of the science pixels, two columns: fewer dead ones are not reported.
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An FFI that was asked for.
+    """An FFI that a template may follow.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class Candidate:
 
 
 def read_candidates(paths: Iterable[str]) -> list[Candidate]:
-    """Read FFIs and tell which of them say where they look.
+    """Read FFIs, and find which of them have a pointing that can be used.
 
-    A frame without light doesn't, whatever its header says; pixels are read for that.
+    A frame without light has none, whatever its header says; pixels are read to find that.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _read(path: str) -> Candidate:
 
 
 def doubt_about(observation: Observation) -> str:
-    """Return why an FFI's WCS may not tell where it looked.
+    """Return why an FFI's WCS may not give its true pointing.
 
     Parameters
     ----------
@@ -125,14 +125,14 @@ def doubt_about(observation: Observation) -> str:
     Returns
     -------
     str
-        Empty if nothing says so.
+        Empty if there is no reason.
     """
     untrusted = observation.quality & UNTRUSTED_POINTING
     if not untrusted:
         return ""
     return (
         f"{observation.name}: DQUALITY {observation.quality} ({format_quality(untrusted)}): "
-        "its WCS may not tell where it looked"
+        "its WCS may not give its true pointing"
     )
 
 
@@ -161,7 +161,7 @@ def check_detector(candidates: Sequence[Candidate], detector: Detector) -> None:
 
 
 def displacement_of(candidate: Observation, reference: Frame, window: Window) -> Displacement:
-    """Return how the sky lies in an FFI, over pixels that a scene must hold.
+    """Return the displacement of an FFI over pixels that a scene must hold.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def displacement_of(candidate: Observation, reference: Frame, window: Window) ->
     Raises
     ------
     GeometryError
-        If there is none, or the FFIs have other science pixels.
+        If there is none, or the FFIs differ in their science pixels.
     RenderingError
         If it leaves the scene.
     """

@@ -1,4 +1,4 @@
-"""The WCS of an FFI whose stars stand a little elsewhere than its header says."""
+"""The WCS of an FFI corrected by a measured shift of its stars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TERM = re.compile(r"([AB])_(\d)_(\d)")
 
 
 def moved_frame(frame: Frame, shift: NDArray[np.float64], slope: NDArray[np.float64]) -> Frame:
-    """Return the frame in which every source stands ``shift + slope @ x`` farther.
+    """Return the frame in which every source is displaced by ``shift + slope @ x``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where an FFI really looks: its stars against a scene, beyond what its WCS tells."""
+"""An FFI's true pointing: the shift of its stars from their positions by its WCS."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ BLOCKS_PER_TERM = 3
 """Squares for each of a polynomial's terms: fewer squares, a lower order."""
 
 MAX_ERROR_PX = 0.05
-"""A mean shift that is known less well than this is not known."""
+"""Largest error of a mean shift that is accepted."""
 
 MAX_SHIFT_PX = 1.0
-"""What the stars may move an FFI by: beyond it, they are taken for one another."""
+"""Largest shift that is accepted: beyond it, stars may be confused with each other."""
 
 _STEP_PX = 0.05
 _ROUNDS = 8
@@ -48,9 +48,9 @@ _CLIP = 4.0
 _CLIP_ROUNDS = 6
 _MIN_PIXELS = 128
 _SCALE_RANGE = (0.5, 2.0)
-# Of a square's scale over the median's: outside it holds a variable star or no star.
+# Of a square's scale over the median: outside this range it holds a variable star or none.
 _FLAG_REACH_PX = 2
-# Around flagged pixels, the light of what is flagged is wrong too.
+# Around flagged pixels, where light of flagged sources is wrong too.
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Refinement:
     powers : tuple of (int, int)
         Orders (i, j) of each term: Legendre polynomials P_i(x) P_j(y) over the window.
     x, y : (terms,) float64
-        Coefficients, FFI pixels: how far stars stand from where the WCS puts them.
+        Coefficients, FFI pixels: displacement of stars from their positions by the WCS.
     x_error, y_error : (terms,) float64
         Their standard deviations, scaled by how well the squares agree.
     blocks : int
@@ -88,18 +88,7 @@ class Refinement:
         return max(i + j for i, j in self.powers)
 
     def __call__(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the residual displacement at FFI pixels.
-
-        Parameters
-        ----------
-        x, y : float64
-            FFI pixels, 0-based, of one shape.
-
-        Returns
-        -------
-        dx, dy : float64
-            FFI pixels, in that shape.
-        """
+        """Return the residual displacement dx, dy at FFI pixels (0-based), in their shape."""
         terms = _terms(self.window, self.powers, x, y)
         return terms @ self.x, terms @ self.y
 
@@ -131,7 +120,7 @@ class Refinement:
         return found[0], found[1:].T, float(np.abs(values - columns @ found).max())
 
     def cards(self) -> Iterator[tuple[str, float | int | str, str]]:
-        """Yield what a template's header says of it.
+        """Yield the header cards of a template.
 
         Yields
         ------
@@ -153,7 +142,7 @@ class Refinement:
 
 
 def usable_pixels(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Tell which pixels' light is right, and not beside others whose isn't.
+    """Return the pixels whose light is reliable, and which are not beside unreliable ones.
 
     Parameters
     ----------
@@ -163,13 +152,13 @@ def usable_pixels(quality: NDArray[np.int32]) -> NDArray[np.bool_]:
     Returns
     -------
     (ny, nx) bool
-        True where a star tells where it stands.
+        True where the pixel can be used to measure a star's position.
     """
     from scipy.ndimage import binary_dilation
 
     harmless = DataQuality.MISSING_BAND | DataQuality.HIGH_PROPER_MOTION
     spoilt = quality & ~np.int32(harmless) != 0
-    # A star that was put back from a catalogue stands for the light that PS1 lost.
+    # A star that was put back from a catalogue replaces the light that PS1 lost.
     spoilt &= (quality & DataQuality.REPLACED_STAR == 0) | (quality & DataQuality.NO_COVERAGE != 0)
     return ~np.asarray(binary_dilation(spoilt, iterations=_FLAG_REACH_PX))
 
@@ -184,7 +173,7 @@ def refine_displacement(
     window: Window,
     displacement: Displacement,
 ) -> tuple[Refinement, Displacement]:
-    """Fit the displacement that the FFI's WCS doesn't tell of.
+    """Fit the displacement of stars from their positions by the FFI's WCS.
 
     Parameters
     ----------
@@ -211,8 +200,8 @@ def refine_displacement(
     Raises
     ------
     RenderingError
-        If the stars don't tell: too few of them, shifts that don't settle, or a shift so large
-        that stars may be taken for one another.
+        If the stars can't measure it: too few of them, shifts that don't converge, or a shift so
+        large that stars may be confused with each other.
 
     Notes
     -----
@@ -220,8 +209,8 @@ def refine_displacement(
 
         image = s (T + dx T_x + dy T_y + p T_xx + q T_yy) + b + b_x x + b_y y
 
-    T is the template at the displacement so far; T_xx and T_yy take up a response that is wider or
-    narrower than the scene's. Pixels that stand out are clipped. The squares' shifts dx, dy,
+    T is the template at the displacement so far; T_xx and T_yy account for a response that is wider
+    or narrower than the scene's. Outlying pixels are clipped. The squares' shifts dx, dy,
     weighted by their errors and clipped too, give the polynomials; then everything is sampled
     anew, until nothing moves.
     """
@@ -234,7 +223,7 @@ def refine_displacement(
         shifts = _block_shifts(light, noise, good, columns, window)
         if not len(shifts.x):
             raise RenderingError(
-                f"no square of {BLOCK_PX} px has stars that tell a shift, of its pixels "
+                f"no square of {BLOCK_PX} px has stars that measure a shift, of its pixels "
                 f"{100 * good.mean():.0f} % are apart from flagged ones: give a larger region with "
                 "more stars, put saturated stars back (`syndiff process` with `stars`), or "
                 "follow its WCS, without `refine`"
@@ -246,7 +235,7 @@ def refine_displacement(
         if max(np.abs(step.x).sum(), np.abs(step.y).sum()) < _SETTLED_PX:
             return total, moved
     raise RenderingError(
-        f"the shift of its stars doesn't settle after {_ROUNDS} rounds, the last step is "
+        f"the shift of its stars doesn't converge after {_ROUNDS} rounds, the last step is "
         f"({step.x[0]:+.3f}, {step.y[0]:+.3f}) px: follow its WCS, without `refine`"
     )
 
@@ -274,13 +263,13 @@ def _check_size(total: Refinement) -> None:
     largest = float(np.hypot(total.x[0], total.y[0]))
     if largest > MAX_SHIFT_PX:
         raise RenderingError(
-            f"its stars seem to stand {largest:.2f} px from where its WCS puts them, up to "
-            f"{MAX_SHIFT_PX:g} px can be told: check its WCS, or follow it without `refine`"
+            f"its stars seem to be {largest:.2f} px from their positions by its WCS, up to "
+            f"{MAX_SHIFT_PX:g} px can be measured: check its WCS, or follow it without `refine`"
         )
     error = float(np.hypot(total.x_error[0], total.y_error[0]))
     if not error <= MAX_ERROR_PX:
         raise RenderingError(
-            f"its stars tell the shift to {error:.3f} px only, {MAX_ERROR_PX} are needed: give a "
+            f"its stars measure the shift to {error:.3f} px only, {MAX_ERROR_PX} is needed: give a "
             "larger region with more stars, or follow its WCS, without `refine`"
         )
 
@@ -288,7 +277,7 @@ def _check_size(total: Refinement) -> None:
 def _clamped_nodes(displacement: Displacement, window: Window) -> tuple[FloatArray, FloatArray]:
     """Return the lattice's nodes, those far outside the window moved next to it.
 
-    Polynomials grow without bounds where no star holds them.
+    Polynomials grow without bounds where no star constrains them.
     """
     x, y = displacement.nodes()
     reach = displacement.spacing
@@ -333,7 +322,7 @@ def _columns(
 
 @dataclass(frozen=True, eq=False)
 class _Shifts:
-    """What squares say: their middles, their shifts (n, 2), and the shifts' covariance."""
+    """The squares' middles, their shifts (n, 2), and the shifts' variances."""
 
     x: FloatArray
     y: FloatArray
@@ -348,7 +337,7 @@ def _block_shifts(
     columns: NDArray[np.float32],
     window: Window,
 ) -> _Shifts:
-    """Fit every square by itself; return those that tell a shift."""
+    """Fit every square by itself; return those that measure a shift."""
     found = []
     ny, nx = image.shape
     for rows in _parts(ny):
@@ -362,7 +351,7 @@ def _block_shifts(
             weight = 1 / uncertainty[rows, part][inside]
             fit = _fit_block((matrix * weight).T, image[rows, part][inside] * weight)
             if fit is not None:
-                # Where the stars stand that the shift comes from.
+                # The position of the stars that the shift comes from.
                 told = ((matrix[1:3] * weight) ** 2).sum(axis=0)
                 middle = np.average([x + part.start, y + rows.start], axis=1, weights=told)
                 found.append((middle[0] + window.x0, middle[1] + window.y0, *fit))
@@ -382,12 +371,12 @@ def _parts(size: int) -> list[slice]:
 
 
 def _fit_block(matrix: FloatArray, target: FloatArray) -> tuple[float, ...] | None:
-    """Return scale, shifts and their variances of one square; None if it tells none."""
+    """Return scale, shifts and their variances of one square; None if it measures none."""
     norms = np.linalg.norm(matrix, axis=0)
     if not (norms > 0).all():
         return None
     # Columns of length 1: light, slopes and curvatures are of different units and sizes, which the
-    # condition must not tell of.
+    # condition number must not depend on.
     matrix = matrix / norms
     kept = np.ones(len(target), np.bool_)
     for _ in range(_CLIP_ROUNDS):
@@ -406,7 +395,7 @@ def _fit_block(matrix: FloatArray, target: FloatArray) -> tuple[float, ...] | No
         if scatter == 0 or np.array_equal(clipped, kept):
             break
         kept = clipped
-    # The median knows nothing of the wings that clipping left, the rms does.
+    # The median does not include the wings that clipping left, the rms does.
     scatter = max(scatter, float(np.sqrt((pulls[kept] ** 2).mean())))
     values, errors = values / norms, scatter * np.sqrt(np.diag(covariance)) / norms
     scale = values[0]

@@ -51,16 +51,16 @@ COARSE_PLANES = (
     *DOUBTS,
 )
 """Planes on 8" cells: variance of the light; PS1 pixels that contribute, that carry a mask bit,
-that a complete sky would have, and that nobody has; light that is left out, and its error; light
-that may be wrong."""
+that a complete sky would have, and that no skycell has; light that is left out, and its error;
+light that may be wrong."""
 
 _WEIGHTS = np.array(BAND_WEIGHTS)
 
 _BRIGHT_SIGMAS = 20.0
-"""Flux of cells whose colour is looked at, over their noise."""
+"""Signal-to-noise of the cells whose colour is measured."""
 
 _RIM_SIGMAS = 10.0
-"""Flux of cells on a hole's rim that tell of more light in it, over their noise."""
+"""Signal-to-noise of cells on a hole's rim above which the hole may hold more light."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def combine(
     )
     flags[hidden] |= np.uint8(DataQuality.LEFT_OUT_LIGHT)
     coarse = _Coarse.where_all_is_there(sharing, _full_counts(skycell))
-    # Flags where the plain share is 0 are about to go; a lost cell may get a share of its own.
+    # Flags are cleared next where the plain share is 0; a lost cell may get a share of its own.
     own_flags = flags[lost.row, lost.column]
     kernels.take_share(share, total, flags)
     if lost.row.size:
@@ -245,7 +245,7 @@ class _Coarse:
 
     @classmethod
     def where_all_is_there(cls, sharing: Sharing, full: FloatPlane) -> _Coarse:
-        """Return it as it is where no skycell lacks data: the same share in every band."""
+        """Return the state if no skycell lacked data: the same share in every band."""
         plain = _at_coarse_centres(sharing, full.shape)
         shares = np.stack([plain] * len(BANDS))
         doubts = np.zeros((len(DOUBTS), *full.shape), np.float32)
@@ -258,7 +258,7 @@ def _accept(
     invalid: NDArray[np.uint8],
     flags: NDArray[np.uint8],
 ) -> None:
-    """Take note of stars that are put back: data are known there, and no light is left out."""
+    """Record stars that are put back: data are valid there, and no light is left out."""
     invalid[put.known] &= ~_bits_of(bands)
     flags[put.cut] &= ~np.uint8(DataQuality.LEFT_OUT_LIGHT)
     flags |= put.flags
@@ -284,14 +284,14 @@ def _share_anew(
     coarse.shares[:] += _coarse_changes(lost, changes, total.shape)
     coarse.noise[:] += _coarse_changes(lost, more_noise[None, bits] - 1, total.shape)[0]
     _doubt_lost(coarse.doubts, lost, (there, changes, bits), total)
-    # Stars are put back whole: bands that others have here are the others' part of them.
+    # Stars are put back with all bands: the part of bands that others have here is theirs.
     share[lost.row, lost.column] = np.tensordot(_WEIGHTS, lost.shares, axes=1)
 
 
 def _flags_of_lost(
     own: NDArray[np.uint8], bits: NDArray[np.uint8], lost: LostCells
 ) -> NDArray[np.uint8]:
-    """Return the flags of cells that lack bands: their own, and those of bands that stand in."""
+    """Return the flags of cells that lack bands: their own, and MISSING_BAND."""
     some = (bits > 0) & (bits < ALL_BANDS)
     raised = own | np.uint8(DataQuality.MISSING_BAND) * some
     return np.where((lost.shares > 0).any(axis=0), raised, np.uint8(0))
@@ -303,7 +303,7 @@ def _doubt_lost(
     found: tuple[FloatPlane, FloatPlane, NDArray[np.uint8]],
     total: FloatPlane,
 ) -> None:
-    """Add the light of lost cells that may be wrong: pieced together, or of bands that stand in.
+    """Add the light of lost cells that may be wrong: pieced together, or of substituted bands.
 
     `found` is their light by band, by how much their shares changed, and the bands they lack.
     """
@@ -317,7 +317,7 @@ def _doubt_lost(
 
 
 def _lost_bits(invalid: NDArray[np.uint8], lost: LostCells) -> NDArray[np.uint8]:
-    """Return the bands of each lost cell that this skycell lacks and has to answer for."""
+    """Return the bands of each lost cell that this skycell lacks and has a share of."""
     missing = _has_bits(invalid[lost.row, lost.column]) & (lost.shares > 0)
     return np.asarray(np.packbits(missing, axis=0, bitorder="little")[0], np.uint8)
 
@@ -367,21 +367,9 @@ def _replace(
 
 
 def _coarse_changes(lost: LostCells, changes: FloatPlane, shape: tuple[int, ...]) -> FloatPlane:
-    """Return by how much means over 8" cells change where lost 2" cells do.
+    """Return changes (k, n8y, n8x) of means over 8" cells from those (k, n) of lost 2" cells.
 
-    Parameters
-    ----------
-    lost : LostCells
-        The cells.
-    changes : (k, n) float32
-        Their changes.
-    shape : tuple of int
-        Of the grid of 2" cells.
-
-    Returns
-    -------
-    (k, n8y, n8x) float32
-        Changes of the means.
+    `shape` is that of the grid of 2" cells.
     """
     coarse = -(-shape[0] // 4), -(-shape[1] // 4)
     sides = [
@@ -420,12 +408,12 @@ def contribute_nothing(
     holes : mapping of str to (n2y, n2x) uint8 or int
         As in `combine`.
     failed : bool
-        Whether the data exist but could not be had; flagged then.
+        Whether the data exist but were not obtained; flagged then.
 
     Returns
     -------
     Contribution
-        No light; the pixels that nobody has, and flags.
+        No light; the pixels that no skycell has, and flags.
     """
     shape = -(-skycell.ny // 8), -(-skycell.nx // 8)
     nobody = {**holes, skycell.name: ALL_BANDS}
@@ -506,21 +494,10 @@ def _cell_noise(reduced: ReducedSkycell) -> float:
 def _stand_ins(
     reduced: ReducedSkycell, bright: NDArray[np.float64]
 ) -> tuple[FloatPlane, FloatPlane]:
-    """Return the weights of bands that stand in for others, and what they do to the variance.
+    """Return weights (4, 16) on each band for each set of missing ones, and their effect on noise.
 
-    Parameters
-    ----------
-    reduced : ReducedSkycell
-        The skycell.
-    bright : (4,) float64
-        Its bright light in each band, where it has all.
-
-    Returns
-    -------
-    weights : (4, 16) float32
-        On each band, for each set of missing ones.
-    noise : (16,) float32
-        Variance over that with the usual weights on the same bands.
+    The latter, (16,), is the variance over that with the usual weights on the same bands. `bright`
+    is the skycell's bright light (4,) in each band, where it has all.
     """
     weights = stand_in_weights() * own_colour(bright)[:, None]
     variance = np.zeros(len(BANDS))
@@ -573,7 +550,7 @@ def _coarse_planes(reduced: ReducedSkycell, coarse: _Coarse, settings: Settings)
         b = BANDS.index(band)
         taken = np.float32(_WEIGHTS[b]) * shares[b]
         variance = reduced.variances[k]
-        # Skycells over a point were made of the same exposures: shares of their noise add up.
+        # Skycells at a point were made from the same exposures: shares of their variance add up.
         noise = np.float32((_WEIGHTS[b] * reduced.noise_correlation) ** 2) * shares[b]
         planes[0] += noise * (detected * variance[0] + undetected * variance[1])
         planes[1] += taken * reduced.count[k]

@@ -61,7 +61,7 @@ class Contributions:
         self._invalid: dict[str, NDArray[np.uint8]] = {}
 
     def under(self, window: Window) -> Iterator[tuple[Lattice, Contribution]]:
-        """Yield where each skycell under a window lands and what it adds.
+        """Yield each skycell under a window: its position on the CCD and what it adds.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Contributions:
         yield from map(self._of, members)
 
     def _of(self, member: Member) -> tuple[Lattice, Contribution]:
-        """Return where a member lands and what it adds; read once while rows need it."""
+        """Return a member's position on the CCD and what it adds; read once while rows need it."""
         skycell = member.skycell
         if skycell.name not in self._held:
             lattice = PixelMap.between(skycell, self._inputs.mapping.frame).lattice()
@@ -143,9 +143,9 @@ class Contributions:
         return cells
 
     def _keep_invalid(self, name: str, cells: NDArray[np.uint8]) -> None:
-        """Keep which bands a skycell lacks for its neighbours; forget what was long not asked for.
+        """Keep which bands a skycell lacks for its neighbours; drop the least recently used.
 
-        A row of tiles meets some 100 skycells, 0.7 MB each, that its skycells have as neighbours.
+        The skycells of a row of tiles have some 100 neighbours, 0.7 MB each.
         """
         self._invalid.pop(name, None)
         self._invalid[name] = cells

@@ -43,29 +43,29 @@ cell. With 20 a hole of 1 to 3 cells all around its star is taken for 0.7 to 5 t
 """
 
 _DEEPEST = (2, 8)
-"""Cells into a gap, and into a patch that is saturated or left out, that this goes on."""
+"""Depth in cells of this growth into a gap, and into a saturated or left-out patch."""
 
 _BRIGHTEST = 1e8
 """A cell of a hole holds no more: magnitude 5. Ten times the light reaches 0.3 px farther."""
 
 _COLOUR_ERRORS = (0.0, 0.06, 0.12, 0.25, 0.0)
-"""Part of stood-in light that may be wrong, by how many bands are missing."""
+"""Part of the light of substituted bands that may be wrong, by the number of missing bands."""
 
 _PIECED_ERROR = 0.06
 """Part of the light of two skycells' cells at a border between them that may be wrong.
 
-A star of 0.8" seeing that a sharp border between grids turned against each other cuts errs by 9e-2
+A star of 0.8" seeing that a sharp border between grids rotated against each other cuts errs by 9e-2
 at worst (1.2e-2 rms).
 """
 
 _SMOOTH_STEP = 0.06
-"""Steps of a share from cell to cell that are none: a ramp of 80" makes 0.047 over 2"."""
+"""Steps of a share from cell to cell that count as smooth: a ramp of 80" has 0.047 over 2"."""
 
 _IN_A_PIXEL = 0.08
 """Part of a star's light in one PS1 pixel, at most: 0.8" seeing; 1.3" have 0.03."""
 
 _FEW_PIXELS = 4
-"""Pixels that a 2" cell may lack and count as whole; an 8" cell that lacks more than all of its
+"""Pixels that a 2" cell may lack and count as complete; an 8" cell that lacks more than all of its
 cells may has some that don't count."""
 
 _STAR_SIGMAS = 2.0
@@ -80,7 +80,7 @@ def hidden_light(
     cut: NDArray[np.bool_] | None,
     least: float,
 ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], FloatPlane]:
-    """Guess the light that holes, saturated and left-out cells of a skycell lack.
+    """Estimate the light that holes, saturated and left-out cells of a skycell lack.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def hidden_light(
 
 
 def stood_in_light(light: FloatPlane, bits: Cells) -> FloatPlane:
-    """Return how much of stood-in light may be wrong.
+    """Return how much of the light of substituted bands may be wrong.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def stood_in_light(light: FloatPlane, bits: Cells) -> FloatPlane:
     Returns
     -------
     (n,) float32
-        The part of it that the light's colour leaves open.
+        The part that is uncertain because of the light's colour.
     """
     missing = np.unpackbits(bits[:, None], axis=1).sum(axis=1)
     return np.asarray(np.abs(light) * np.array(_COLOUR_ERRORS, np.float32)[missing])

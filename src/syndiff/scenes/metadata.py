@@ -71,9 +71,9 @@ class PrfRecord:
     model : str
         ``prf``.
     set : str
-        How the names of its files begin.
+        Prefix of its files' names.
     source : str
-        Where they came from.
+        Their source.
     digest : str
         Of their content.
     cut : float
@@ -112,7 +112,7 @@ class TileRow(NamedTuple):
 
 @dataclass(frozen=True)
 class BandRow:
-    """One band of a skycell: where it came from, or why it isn't there.
+    """One band of a skycell: its source, or why it is missing.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class SkycellRow:
     digest : str
         Of its reduction; empty unless reduced.
     inputs : str
-        Digest of all that it brings, its stars too.
+        Digest of its contribution, its stars included.
     message : str
         Why it failed.
     noise_correlation : float or None
@@ -171,7 +171,7 @@ class SkycellRow:
 
 @dataclass(frozen=True)
 class SceneOrigin:
-    """What scene store and metadata both record.
+    """What the scene store and the metadata both record.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class SceneOrigin:
     reduction : ReductionConfig
         How the skycells were reduced.
     response : GaussianRecord or PrfRecord
-        What TESS's pixels are taken to do to light.
+        The pixel response of TESS.
     """
 
     software: str
@@ -203,7 +203,7 @@ class SceneOrigin:
 
     @functools.cached_property
     def settings(self) -> SceneConfig:
-        """How the reduced skycells became the scene."""
+        """The settings by which the scene is made from the reduced skycells."""
         return SceneConfig(**self.config)
 
     @property
@@ -248,10 +248,10 @@ class SceneMetadata(SceneOrigin):
 
     @property
     def sampled(self) -> str:
-        """Digest of all that the skycells told of here are.
+        """Digest of all skycells listed here.
 
-        By it a template and the scene that it was sampled from know each other, whatever the scene
-        holds besides.
+        It identifies the scene that a template was sampled from, whatever else the scene
+        holds.
         """
         return digest([self.digest, [[row.name, row.inputs] for row in self.skycells]])
 
@@ -267,9 +267,9 @@ def write_scene_metadata(layout: Layout, content: SceneMetadata) -> None:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     content : SceneMetadata
-        What to tell.
+        The content.
 
     Raises
     ------
@@ -285,7 +285,7 @@ def read_scene_metadata(layout: Layout) -> SceneMetadata:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
 
     Returns
     -------
@@ -309,7 +309,7 @@ def read_scene_metadata(layout: Layout) -> SceneMetadata:
 
 @dataclass(frozen=True, eq=False)
 class SceneRecord:
-    """What a scene's metadata tell, beside the tiles that its store holds now.
+    """A scene's metadata, together with the tiles that its store holds now.
 
     A tile is made from the skycells of a *part* of the sky: it holds the pixels that need no
     other skycell. Tiles of a whole CCD have one part in common, those of a region a smaller one.
@@ -330,12 +330,12 @@ class SceneRecord:
 
     @classmethod
     def read(cls, layout: Layout, mapping: Mapping, store: SceneStore) -> SceneRecord:
-        """Return the record of the scene that is there.
+        """Return the record of the existing scene.
 
         Parameters
         ----------
         layout : Layout
-            Where everything lies.
+            The data root's paths.
         mapping : Mapping
             The CCD's skycells.
         store : SceneStore
@@ -355,7 +355,7 @@ class SceneRecord:
 
     @functools.cached_property
     def _told(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """Digest and part of each tile that the metadata tell of."""
+        """Digest and part of each tile in the metadata."""
         rows = self.content.tiles
         return {(row, column): (int(inputs, 16), part) for row, column, inputs, part in rows}
 
@@ -379,7 +379,7 @@ class SceneRecord:
         Returns
         -------
         frozenset of str
-            Their names; none if the metadata don't tell of it.
+            Their names; none if the tile is not in the metadata.
         """
         told = self._told.get((row, column))
         return self._parts[told[1]] if told is not None else frozenset()
@@ -429,7 +429,7 @@ class SceneRecord:
         return self.mapping.window.contains(window) and not self.lack(window)
 
     def under(self, window: Window) -> SceneMetadata:
-        """Return what is told of the scene under a window, whatever else it holds.
+        """Return the metadata of the scene under a window, whatever else it holds.
 
         Parameters
         ----------

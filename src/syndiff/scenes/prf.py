@@ -65,7 +65,7 @@ class Response(Protocol):
 
     @property
     def reach_px(self) -> float:
-        """Distance in TESS pixels beyond which it is nothing."""
+        """Distance in TESS pixels beyond which it is zero."""
 
     def record(self, nodes_per_px: int, margin_px: int) -> ResponseRecord:
         """Return what it is, and how it is rendered, for metadata and headers."""
@@ -135,7 +135,7 @@ def spectral_cut(sigma_px: float) -> float:
     Returns
     -------
     float
-        Smallest multiple of 1/4 cycle per pixel such that what lies beyond changes no value by
+        Smallest multiple of 1/4 cycle per pixel such that what is beyond changes no value by
         more than 2e-5 of the peak.
 
     Raises
@@ -317,7 +317,7 @@ class PrfResponse:
     The scene is convolved with the response of the pixel that light arrives in, Q(u; p) = P(u;
     p - u). Where P is bilinear in s, so is Q in p, with coefficients linear in u: it takes the
     transforms of P, ux P, uy P and ux uy P at the nodes. Four transfers at a tile's corners
-    then give exactly P of each star's own place, unless a border between patches lies between
+    then give exactly P of each star's own place, unless a border between patches is between
     star and pixel.
     """
 

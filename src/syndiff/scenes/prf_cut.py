@@ -104,14 +104,14 @@ def measured_cut(nodes: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]
     Returns
     -------
     cut : float
-        Smallest multiple of 1/4 cycle per pixel such that what lies beyond changes no sample by
+        Smallest multiple of 1/4 cycle per pixel such that what is beyond changes no sample by
         more than 2e-5 of the peak, at most 1.5.
     changes : (ny, nx, m, m) float64
-        What lies beyond, in units of each response's peak.
+        What is beyond, in units of each response's peak.
     """
     spectra, kx, ky = _spectra(nodes / nodes.max(axis=(2, 3), keepdims=True))
     for cut in np.arange(0.5, MAX_MEASURED_CUT + 0.25, 0.25):
-        # A frequency stands for its surroundings: half of those at the cut lie below it.
+        # A sampled frequency represents its surroundings: half of those at the cut are below it.
         below_y, below_x = (np.clip((cut - k) / kx[1] + 0.5, 0, 1) for k in (ky, kx))
         beyond = 1 - below_y[:, None] * below_x
         changes = scipy.fft.irfft2(spectra * beyond, s=(_SIZE, _SIZE))

@@ -129,7 +129,7 @@ def keep_prf_grid(where: str, detector: Detector, kept: Place, *, again: bool) -
     kept : Place
         Where they are kept; replaced unless they are the same.
     again : bool
-        Whether to fetch again what came from this address before. Folders are always read.
+        Whether to fetch again what was fetched from this address before. Folders are always read.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def _folders(detector: Detector) -> tuple[str, ...]:
 
 
 def _open(where: str) -> Archive:
-    """Return this process's archive at an address; nothing is asked of it yet."""
+    """Return this process's archive at an address; no request is sent yet."""
     return open_archive(ArchiveConfig(where, option="`prf_dir`"))
 
 
@@ -174,7 +174,7 @@ def _addresses(archive: Archive, detector: Detector) -> list[str]:
 
 
 def _find(archive: Archive, detector: Detector) -> _Stem:
-    """Return the stem of the CCD's files, from a listing or else by asking for one of them."""
+    """Return the stem of the CCD's files, from a listing or else by requesting one of them."""
     for folder in _folders(detector):
         names = archive.names(folder)
         stems = _asked(archive, folder, detector) if names is None else _listed(names, detector)
@@ -271,7 +271,7 @@ def _parse(file: Download, source: str) -> fits.PrimaryHDU:
 def _image(
     hdu: fits.PrimaryHDU, detector: Detector, place: tuple[int, int], source: str
 ) -> NDArray[np.float64]:
-    """Return a file's response, unless it is not the one that its name says."""
+    """Return a file's response; raise if it is not the one of its name."""
     header, (row, column) = hdu.header, place
     wanted = {
         "CRVAL1P": (column, True),
@@ -296,7 +296,7 @@ def _image(
 
 
 def _fill_edges(samples: NDArray[np.float64]) -> None:
-    """Let neighbours stand in for a line of zeros at the edge: 4 of 75 of MAST's files lack one."""
+    """Replace a line of zeros at the edge by its neighbour: 4 of 75 of MAST's files have one."""
     for lines in (samples, samples.T):
         for edge, neighbour in ((0, 1), (-1, -2)):
             if len(lines) > 1 and not lines[edge].any():

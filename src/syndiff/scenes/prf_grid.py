@@ -57,7 +57,7 @@ class PrfGrid:
     name : str
         Which set, the stem of its files' names.
     source : str
-        Where the files came from.
+        The files' source.
 
     Raises
     ------
@@ -88,7 +88,7 @@ class PrfGrid:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of what the responses are, wherever they came from."""
+        """Digest of the responses, independent of their source."""
         content = hashlib.sha256()
         for part in (self.x, self.y, self.samples):
             content.update(np.ascontiguousarray(part, "<f8").tobytes())
@@ -146,13 +146,13 @@ def check_samples(samples: NDArray[np.float64], source: str) -> None:
     samples : (117, 117) float64
         A response.
     source : str
-        Where it came from, for messages.
+        Its source, for messages.
 
     Raises
     ------
     ResponseError
         If a sample is not finite, negative samples weigh as much as a tenth of the sum, the pixels
-        that see a star don't sum to the same wherever it stands, or the light is not around it.
+        that see a star don't sum to the same wherever it is, or the light is not around it.
     """
     if samples.shape != (SIDE, SIDE):
         raise ResponseError(

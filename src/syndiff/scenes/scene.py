@@ -374,7 +374,7 @@ class SceneRenderer:
         if missing.any():
             lost = _convolve(missing, kernel) / np.maximum(whole * present, 1e-3)
             coverage *= np.clip(1 - lost, 0, 1)
-        # What transforms leave of zero and one is rounding, not a part of the sky.
+        # Deviations from zero and one are rounding errors of the transforms, not coverage.
         coverage[coverage < 1e-6] = 0
         coverage[coverage > 1 - 1e-6] = 1
         squared = scipy.fft.rfft2(response**2) * self._coarse_sharpening(jacobian)
@@ -419,7 +419,7 @@ class SceneRenderer:
         #     folded                      -n/2 [. c . b ..  b . a .] n/2       a + n, c - n
         #
         # In x, k >= 0 alone is stored, since T(-kx, -ky) is the conjugate of T(kx, ky): a comes
-        # from c turned round (`negative`), and what c adds is below 0. In y rows are 0 ... highest,
+        # from c reversed (`negative`), and what c adds is below 0. In y rows are 0 ... highest,
         # then -highest ... -1.
         transfer: NDArray[Any] = self._corner_response(row, column, self._patch(row, column))
         samples = self._side_px * AUX_SAMPLES_PER_PX
@@ -471,7 +471,7 @@ class SceneRenderer:
 
 
 def _is_lit(grid: NDArray[np.float64]) -> bool:
-    """Tell whether a tile's grid holds anything; few rows say so mostly."""
+    """Tell whether a tile's grid holds anything; most often the first rows do."""
     return bool(grid[..., ::16, :].any() or grid.any())
 
 
@@ -483,7 +483,7 @@ def _convolve(plane: NDArray[np.float64], kernel: NDArray[np.inexact[Any]]) -> N
 def _convolve_part(
     plane: NDArray[np.float64], response: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Convolve a plane, nothing mostly, with a response, but for the ripples that it ends in."""
+    """Convolve a mostly empty plane with a response, leaving out the ripples that it ends in."""
     if not plane.any():
         return plane
     whole = np.where(response > _LEAST_RESPONSE * response.max(), response, 0)

@@ -53,7 +53,7 @@ class SceneInputs:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     settings : Settings
         Which reduction, how it becomes a scene, and from how many projections.
     mapping : Mapping
@@ -144,7 +144,7 @@ class SceneInputs:
         return [member.skycell.name for member in self.mapping.touching(inputs)]
 
     def check_complete(self, window: Window, *, allow_partial: bool) -> None:
-        """Raise unless every skycell that a window needs is here or known to be absent.
+        """Raise unless every skycell that a window needs is reduced or known to be absent.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class SceneInputs:
         return SceneRenderer(self.mapping.frame, self._response)
 
     def record(self, store: SceneStore, renderer: SceneRenderer) -> SceneRecord:
-        """Return what is told of the scene as it is; nothing if that was another one.
+        """Return the record of the existing scene; None if it was another one.
 
         Parameters
         ----------
@@ -318,7 +318,7 @@ class SceneInputs:
         return [m for m in self._around[row, column] if m.skycell.name in part]
 
     def _identity(self, skycell: Skycell) -> str:
-        """Return the digest of all that a skycell brings into the scene."""
+        """Return the digest of a skycell's contribution to the scene."""
         found = [self.state(skycell.name), self._content(skycell.name)]
         return digest(found + ([self.stars.digest(skycell)] if self.stars is not None else []))
 
@@ -326,7 +326,7 @@ class SceneInputs:
         return self.entries[name].content_digest if self.state(name) == "reduced" else ""
 
     def describe(self, renderer: SceneRenderer) -> SceneOrigin:
-        """Return what scene store and metadata both record.
+        """Return what the scene store and the metadata both record.
 
         Parameters
         ----------
@@ -377,7 +377,7 @@ class SceneInputs:
         Returns
         -------
         SceneMetadata
-            It tells of all tiles that were rendered from what the inventory holds now, in whatever
+            It lists all tiles that were rendered from what the inventory holds now, in whatever
             run, and of the windows that these hold, none within another.
         """
         parts: dict[frozenset[str], int] = {}
@@ -418,7 +418,7 @@ class SceneInputs:
         )
 
     def _row(self, member: Member) -> SkycellRow:
-        """Return what is told of one skycell."""
+        """Return the metadata of one skycell."""
         name = member.skycell.name
         state = self.state(name)
         entry = self.entries.get(name)
@@ -442,7 +442,7 @@ class SceneInputs:
 
 
 def _band_row(band: str, state: str, record: AtlasRecord | None) -> BandRow:
-    """Return one row of the inputs: where a band came from, or why it isn't there."""
+    """Return one row of the inputs: a band's source, or why it is missing."""
     found = record.meta.bands.get(band) if record is not None else None
     if found is None:
         return BandRow(band, "", "", None, None, "absent" if record is not None else state)

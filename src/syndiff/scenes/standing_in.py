@@ -1,4 +1,4 @@
-"""Bands that stand in for missing ones, by the colour that the bands which are there tell."""
+"""Missing bands estimated from the others, by the colour of the light in these."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _BALANCED_AT_FLUX = 40.0
 
 @cache
 def stand_in_weights() -> F64:
-    """Return weights on the bands that are there, for every set of missing ones.
+    """Return weights on the available bands, for every set of missing ones.
 
     Returns
     -------
     (16, 4) float64
         Row m: weights of r, i, z, y where the bands whose bits are set in m are missing (those
-        are 0). Row 0 holds `BAND_WEIGHTS`, and so does the last one: nothing can stand in.
+        are 0). Row 0 holds `BAND_WEIGHTS`, and so does the last one, with no band left.
 
     Notes
     -----

@@ -59,7 +59,7 @@ class SceneStore:
     Arrays begin one tile before the science window and end one after it: the edge of the scene
     lies in that ring, and every row of tiles owns whole objects. A tile counts as rendered once
     its number in ``rendered``, the digest of its inputs, is not zero; it is written last. Its
-    CRC-32 in ``checksum`` tells when an object was lost or spoilt since: Zarr reads a lost one as
+    CRC-32 in ``checksum`` shows when an object was lost or damaged since: Zarr reads a lost one as
     zeros.
 
     Parameters
@@ -77,7 +77,7 @@ class SceneStore:
         self._group: zarr.Group | None = None
 
     def create(self, digest: str, origin: SceneOrigin) -> None:
-        """Make the store ready for a scene; one with another digest is removed.
+        """Prepare the store for a scene; one with another digest is removed.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class SceneStore:
         )
 
     def digest(self) -> str | None:
-        """Return the digest of the scene that is here.
+        """Return the digest of the stored scene.
 
         Returns
         -------

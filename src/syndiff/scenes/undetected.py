@@ -1,4 +1,4 @@
-"""Undetected light: how uncertain it leaves what is without it, how much it is, smoothed."""
+"""Undetected light: its part in the uncertainty of templates, and its smoothed estimate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ out brighter galaxies too, of which there are as many behind any number of stars
 Fitted, as `_FRINGES` is, to templates less the truth of simulated skies of 1e4 and 1e5 stars per
 square degree (docs/faint-light.md shows how well it does there and at 1e6). It can't be had from
 the scatter of what is undetected: a source is undetected where the noise makes it fainter, so that
-the two scatter together hardly more than the noise alone.
+their sum scatters little more than the noise alone.
 """
 
 _FRINGES = {"matched": 0.5, "sep": 0.3}
@@ -88,7 +88,7 @@ def counted_variance(
     -----
     The mean of the light that is left out is no scatter and not in it. With undetected light
     smoothed by a Gaussian of variance D^2, and the response R^2, noise on the scale of a pixel
-    comes back by ``R^2 / (R^2 + D^2)`` in variance, and of the light's own scatter
+    returns by ``R^2 / (R^2 + D^2)`` in variance, and of the light's own scatter
     ``1 - 4 R^2 / (2 R^2 + D^2) + R^2 / (R^2 + D^2)`` is left: integrals of the squared transforms.
     """
     detected = np.ones(reduced.count.shape[1:], np.float32)
@@ -160,7 +160,7 @@ def smooth_faint_light(
     (n8y, n8x) float32
         Light of the cells: ``count`` times the smoothed light over the smoothed counts. Where a
         skycell ends or lacks data, light is what the pixels near by say; nothing is lost to what
-        lies outside, and skycells that share a place agree but for what only one of them sees.
+        is outside, and overlapping skycells agree except for what only one of them sees.
     """
     from scipy.ndimage import gaussian_filter
 

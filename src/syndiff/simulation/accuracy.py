@@ -1,4 +1,4 @@
-"""How far templates are from the truth that a simulation knows."""
+"""Errors of templates against the truth of a simulation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SPOILT = (
 _OF_TESS = DataQuality.TESS_STRAP | DataQuality.TESS_SATURATED | DataQuality.TESS_BLEED
 # What TESS's detectors do to FFIs; templates are none.
 _SPOILT_REACH_PX = 2
-# The response of 0.5 px (standard deviation) hands light on that far.
+# The response of 0.5 px (standard deviation) spreads light that far.
 _STEP_PX = 1e-3
 _SLOPE_FLUX = 100.0
 # Magnitude 20: what is fainter has no say in positions.
@@ -106,7 +106,7 @@ def compare_box(
 
 
 def clean_pixels(template: Template) -> NDArray[np.bool_]:
-    """Return the pixels of a template that nothing spoils.
+    """Return the pixels of a template that are reliable.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class FieldAccuracy:
     flux, flux_error : float
         Flux over that of the truth, less 1, fitted to all sources together; its standard deviation.
     shift_px, shift_error_px : float
-        How far the sources stand from where they belong, likewise; the error is one axis's.
+        Displacement of the sources from their true positions, likewise; the error is for one axis.
     lost : int
         Pixels without flux where the coverage is enough for one.
     """
@@ -217,7 +217,7 @@ class FluxRatio:
     bright_mag, faint_mag : float
         AB magnitudes in the composite TESS band.
     stars : int
-        How many stand in the field.
+        Their number in the field.
     ratio, error : float
         Their flux over the true one, and its standard deviation.
     """

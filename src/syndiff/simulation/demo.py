@@ -243,7 +243,7 @@ def run_demo(directory: str | Path, progress: Progress | None = None) -> DemoRep
 
 
 def plan_stars() -> SimulationConfig:
-    """Return the sky without noise: nine bright stars where two turned projections meet.
+    """Return the sky without noise: nine bright stars where two rotated projections meet.
 
     Returns
     -------
@@ -256,7 +256,7 @@ def plan_stars() -> SimulationConfig:
 
 
 def plan_field() -> SimulationConfig:
-    """Return the sky with noise: stars, galaxies, spoilt pixels, and a transient in the FFI.
+    """Return the sky with noise: stars, galaxies, bad pixels, and a transient in the FFI.
 
     Returns
     -------
@@ -322,7 +322,7 @@ def _run(
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
+    """Serves a folder without logging."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True

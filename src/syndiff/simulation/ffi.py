@@ -96,7 +96,7 @@ class FfiConfig:
     sky_e_per_s : float
         Background per pixel; a tenth of it is a gradient.
     pointing_px : tuple of float
-        dx, dy: how far the telescope's pointing moves every source; the header's WCS knows.
+        dx, dy: displacement of every source by the pointing; the header's WCS includes it.
     jitter_px : tuple of float
         dx, dy: the same, but the header doesn't know.
     light_cards : str
@@ -450,7 +450,7 @@ def shifted(config: FfiConfig, *, cadences: int, pointing_px: tuple[float, float
     cadences : int
         How many cadences later.
     pointing_px : tuple of float
-        dx, dy: how far every source has moved; the header's WCS knows.
+        dx, dy: displacement of every source; the header's WCS includes it.
 
     Returns
     -------

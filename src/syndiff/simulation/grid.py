@@ -125,8 +125,8 @@ def small_catalogue(
     -------
     list of Skycell
         Two complete rectangular grids, ``skycell.0001.*`` in the east, ``skycell.0002.*`` in the
-        west. Their tangent points lie on either side of the field, far enough apart to turn the
-        grids by 5.6 degrees against each other (4 degrees from the field at most: less of a turn
+        west. Their tangent points are on either side of the field, far enough apart to rotate the
+        grids by 5.6 degrees against each other (4 degrees from the field at most: less rotation
         under declinations of about 35 degrees). They share at least 140" along the meridian
         through the field's middle.
 

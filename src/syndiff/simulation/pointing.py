@@ -1,4 +1,4 @@
-"""FFIs that point a little elsewhere: the WCS of a telescope that turned, moved or breathed."""
+"""FFIs of other pointings: the WCS after a change of roll, pointing, velocity or focus."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -37,9 +37,9 @@ def repointed(
     cadences : int
         How many cadences later.
     roll_arcsec : float
-        Turn of the camera about the direction of the WCS's reference pixel.
+        Roll of the camera about the direction of the WCS's reference pixel.
     shift_arcsec : (float, float)
-        How far the camera points to the east and to the north.
+        Change of pointing to the east and to the north.
     scale : float
         Factor on the angle that a pixel sees.
     velocity_km_s : (float, float, float)
@@ -48,11 +48,11 @@ def repointed(
     Returns
     -------
     FfiConfig
-        The later one; its header's WCS knows everything.
+        The later one; its header's WCS includes all changes.
 
     Notes
     -----
-    The camera turns as a rigid body. To first order in the velocity, a star at s is seen at
+    The camera rotates as a rigid body. To first order in the velocity, a star at s is seen at
     s + v/c - s (s . v/c). CD matrix and SIP terms are fitted to the directions that pixels then
     see; what the fit leaves is no error, as light is drawn by the fitted WCS too.
     """
@@ -76,7 +76,7 @@ def _turn(towards: F64, roll_arcsec: float, shift_arcsec: tuple[float, float]) -
     from scipy.spatial.transform import Rotation
 
     east, north = _east_north(towards)
-    # A turn about north moves what looks outwards to the east, one about east to the south.
+    # A rotation about north moves the boresight to the east, one about east to the south.
     vector = roll_arcsec * towards + shift_arcsec[0] * north - shift_arcsec[1] * east
     return np.asarray(Rotation.from_rotvec(np.radians(vector / 3600)).as_matrix())
 

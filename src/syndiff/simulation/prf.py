@@ -265,13 +265,13 @@ def draw_sources(
     wcs : astropy.wcs.WCS
         Of the image.
     window : Window
-        Pixels wanted; they may lie outside the image.
+        Pixels wanted; they may be outside the image.
     year : float
         Epoch of the positions, Julian year.
     seeing : PsfConfig, optional
         PS1's seeing, of which a template has the mean taken out; None for TESS's own view.
     offset : tuple of float
-        dx, dy (px): sources stand this far from where `wcs` puts them.
+        dx, dy (px): displacement of sources from their positions by `wcs`.
 
     Returns
     -------
@@ -345,7 +345,7 @@ def source_parts(
     sources : Sources
         The sky.
     places : (n, 2) float64
-        Where they stand, px.
+        Their positions, px.
     wcs : astropy.wcs.WCS
         Of the image.
     seeing : PsfConfig or None

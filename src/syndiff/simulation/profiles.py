@@ -16,7 +16,7 @@ FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 MOFFAT_WEIGHTS = (0.23221122, 0.52159205, 0.21640129, 0.02979544)
 MOFFAT_SIGMAS = (0.33446109, 0.53689915, 0.92012272, 1.82225126)
-"""Four Gaussians (sigma in units of the FWHM) that stand for a Moffat profile, beta = 3.
+"""Four Gaussians (sigma in units of the FWHM) that approximate a Moffat profile, beta = 3.
 
 Least squares between 0.005 and 6 FWHM: within 0.5 % of the Moffat profile out to 1 FWHM, 5 % to 3,
 11 % to 5; never farther from it than 0.2 % of its peak. In the simulator the mixture *is* the
@@ -140,7 +140,7 @@ def gauss_nodes(weights: F64, positions: F64, n: int) -> tuple[F64, F64]:
     weights : (s, m) float64
         One distribution a row; all weights >= 0 and at least one > 0.
     positions : (m,) float64
-        Where the weights stand, the same for all rows.
+        Position of the weights, the same for all rows.
     n : int
         Number of nodes.
 

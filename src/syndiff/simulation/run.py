@@ -214,13 +214,13 @@ class Simulation:
             Standard deviation of the Gaussian response in PS1 pixels of 0.25", in true angle;
             default: the simulation's measured response if it has one, or else 40.
         offset : tuple of float
-            dx, dy (px): sources stand this far from where the FFI's WCS puts them.
+            dx, dy (px): displacement of sources from their positions by the FFI's WCS.
         sources : Sources, optional
             Some of `self.sources`, for one star's own image; default: all.
         ffi : FfiConfig, optional
             The FFI whose WCS and pixels to take; default: the simulation's.
         year : float
-            Julian year that sources stand at; the FFI's is ``config.ffi.year``.
+            Epoch of the sources' positions, Julian year; the FFI's is ``config.ffi.year``.
 
         Returns
         -------
@@ -365,7 +365,7 @@ def plan_simulation(
         A field at high galactic latitude, one with 15 times as many stars, or only bright stars
         15 or more pixels apart.
     noise : bool
-        Whether there are noise and spoilt pixels.
+        Whether there are noise and bad pixels.
     detector : Detector
         Sector, camera and CCD; their WCS comes from `header`, from the built-in example
         (sector 20, camera 3, CCD 3) or from the package tesswcs.
@@ -398,7 +398,7 @@ def plan_simulation(
     ------
     ConfigError
         If `kind` or `psf` is unknown, `size_px` too small for one star, or the middle is given
-        twice or lies off the science pixels.
+        twice or is off the science pixels.
     """
     if kind not in {"field", "crowded", "isolated"}:
         raise ConfigError(f"kind {kind!r} is unknown: give 'field', 'crowded' or 'isolated'")
@@ -468,14 +468,14 @@ def isolated_stars(
     mags: tuple[float, float] = (14.5, 15.5),
     seed: int = 1,
 ) -> tuple[TestStar, ...]:
-    """Return bright stars that stand alone, on a jittered grid of FFI pixels.
+    """Return isolated bright stars on a jittered grid of FFI pixels.
 
     Parameters
     ----------
     wcs_cards : str
         The FFI's WCS as header cards.
     field : Window
-        Where to put them; one stands in its middle.
+        Where to put them; one is in its middle.
     spacing_px : float
         Step of the grid; stars are at least one pixel closer to or farther from each other.
     mags : tuple of float

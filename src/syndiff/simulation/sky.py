@@ -171,7 +171,7 @@ class Cap:
         vectors : (n, 3) float64
             Unit vectors.
         margin_deg : float
-            How far outside they may lie.
+            Largest distance outside.
 
         Returns
         -------

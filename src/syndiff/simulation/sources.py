@@ -141,10 +141,8 @@ def unit_vectors(ra_deg: F64, dec_deg: F64) -> F64:
 
 
 def _gaia_mags(sources: Sources) -> tuple[F64, F64, F64]:
-    """Return G, BP, RP that give back the TESS magnitude by the usual relation.
+    """Return G, BP, RP that reproduce the TESS magnitude by the usual relation.
 
-    Notes
-    -----
     ``T = G - 0.00522555 c^3 + 0.0891337 c^2 - 0.633923 c + 0.0324473`` with c = BP - RP (Stassun
     et al. 2019, AJ 158, 138); c follows r - i roughly as for main-sequence stars.
     """

@@ -333,7 +333,7 @@ def _mask_cards() -> list[tuple[str, str | float, str]]:
 
 
 def _scaling_cards(scaling: Scaling) -> list[tuple[str, str | float, str]]:
-    """Return the cards that turn numbers on disk into fluxes."""
+    """Return the cards of the scaling from numbers on disk to fluxes."""
     return [
         ("BZERO", scaling.bzero, "Scaling: TRUE = BZERO + BSCALE * DISK"),
         ("BSCALE", scaling.bscale, "Scaling: TRUE = BZERO + BSCALE * DISK"),

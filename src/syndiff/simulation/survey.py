@@ -1,4 +1,4 @@
-"""The simulated PS1 archive: skycells full of light, noise and everything that spoils pixels."""
+"""The simulated PS1 archive: skycells with sources, noise and defects."""
 
 import math
 import zlib
@@ -161,7 +161,7 @@ def render_light(skycell: Skycell, sources: Sources, config: StackConfig, *, ban
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where sources stand in a skycell: (n, 2) pixels, (n, 2, 2) pixels per arcsec."""
+    """Positions of sources in a skycell: (n, 2) pixels, (n, 2, 2) pixels per arcsec."""
 
     sources: Sources
     xy: F64
@@ -354,7 +354,7 @@ def warped_noise(warp: F64, shape: tuple[int, int], seed: tuple[int, ...]) -> ND
     shape : tuple of int
         (ny, nx) of the pixels.
     seed : tuple of int
-        Of the plane's noise: the same plane has the same noise for whoever looks at it.
+        Of the plane's noise: the same plane always has the same noise.
 
     Returns
     -------

@@ -112,7 +112,7 @@ def blobs_of(
 
 
 def seeing_nodes(sources: Sources, seeing: PsfConfig) -> tuple[F64, F64]:
-    """Return what stands for PS1's seeing of each source in its composite light.
+    """Return the seeing of PS1 for each source, of its light summed over bands.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ def integrate(
     wcs : astropy.wcs.WCS
         Of the image.
     window : Window
-        Pixels wanted; they may lie outside the image.
+        Pixels wanted; they may be outside the image.
     offset : tuple of float
-        dx, dy (px): sources stand this far from where `wcs` puts them.
+        dx, dy (px): displacement of sources from their positions by `wcs`.
     psf_sigma_px : float
         The narrowest Gaussian's sigma in PS1 pixels: how fine the quadrature has to be.
 
@@ -244,7 +244,7 @@ def _lit_tiles(
     centres = corners.mean(1)
     radii = 1.05 * np.linalg.norm(corners - centres[:, None], axis=2).max(1)
     towards = blobs.frames[:, 0]
-    # Most of a CCD lies farther from the sources' middle than any of them reaches.
+    # Most of a CCD is farther from the sources' middle than any of them reaches.
     hub = towards.mean(0)
     spread = (np.linalg.norm(towards - hub, axis=1) + blobs.reach).max()
     for k in np.flatnonzero(np.linalg.norm(centres - hub, axis=1) < spread + radii):
@@ -278,7 +278,7 @@ def _integrate_tile(
     )
     solid = np.linalg.norm(area, axis=-1) * np.outer(weights, weights)
     out = np.zeros(ny * nx)
-    # The node that stands for a pixel is at most 1.2 px (25") from its farthest one.
+    # The node that represents a pixel is at most 1.2 px (25") from its farthest one.
     reach2 = (blobs.reach + 30 * _PER_ARCSEC) ** 2
     integrate_sources(
         out,

@@ -20,7 +20,7 @@ def find_catalogue(layout: Layout, given: str | None) -> Place | None:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     given : str, optional
         Path or URL that the user gave.
 
@@ -78,7 +78,7 @@ def read_tessellation(layout: Layout, expected: str) -> Tessellation:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     expected : str
         Its digest, from the mapping.
 

@@ -1,4 +1,4 @@
-"""How the sky lies in one FFI against another of the same CCD: a smooth field of displacements."""
+"""Displacement of sources between two FFIs of a CCD: a smooth field over the detector."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ SPACING_PX = 8
 
 @dataclass(frozen=True)
 class Shift:
-    """A displacement field in five numbers.
+    """A displacement field summarised in five numbers.
 
     Parameters
     ----------
     dx, dy : float
         Mean over the window, FFI pixels.
     roll_arcsec : float
-        Turn from +x towards +y about the window's middle.
+        Rotation from +x towards +y about the window's middle.
     scale_ppm : float
         Growth of distances in pixels, in millionths.
     largest_px : float
-        Longest displacement in the window, along x or y.
+        Largest displacement in the window, along x or y.
     """
 
     dx: float
@@ -51,10 +51,10 @@ class Shift:
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """How far sources stand in an FFI from where they stand in the reference FFI.
+    """Displacement of sources in an FFI from their positions in the reference FFI.
 
     What the FFI has at pixel x, the reference FFI has at x - d(x): a template at x is the scene
-    there. A constant d is what an offset (dx, dy) of a template is.
+    there. A template's offset (dx, dy) is a constant d.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class Displacement:
         x, y : float
             FFI pixel of the first output pixel.
         beside : (float, float)
-            How far from the pixels, along x and y, is sampled.
+            Distance of the sampled points from the pixels' centres, along x and y.
 
         Returns
         -------
@@ -192,7 +192,7 @@ class Displacement:
         Returns
         -------
         Shift
-            Mean, turn and scale of the least-squares linear map, and the largest displacement.
+            Mean, rotation and scale of the least-squares linear map, and the largest displacement.
         """
         x, y = (v.ravel() for v in _sampled(window))
         dx, dy = self(x, y)
@@ -240,7 +240,7 @@ def _blend(nodes: NDArray[np.float64], at: NDArray[np.int64], spacing: int) -> N
 
 
 def _sampled(window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return places that stand for a window evenly."""
+    """Return evenly spaced points of a window."""
     x = np.linspace(window.x0, window.x1 - 1, min(33, window.x1 - window.x0))
     y = np.linspace(window.y0, window.y1 - 1, min(33, window.y1 - window.y0))
     across, down = np.meshgrid(x, y)
@@ -250,7 +250,7 @@ def _sampled(window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def displacement_between(
     reference: Frame, frame: Frame, *, spacing_px: int = SPACING_PX
 ) -> Displacement:
-    """Return how the sky lies in a frame against a reference frame.
+    """Return the displacement of sources in a frame from a reference frame.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def displacement_between(
     frame : Frame
         The FFI to follow, of the same detector.
     spacing_px : int
-        Distance of the nodes; what lies between them errs with its square.
+        Distance of the nodes; the interpolation error grows with its square.
 
     Returns
     -------
@@ -286,7 +286,7 @@ def displacement_between(
     there_x, there_y = sky_to_pixel(reference, *frame.pixel_to_sky(x, y))
     if not (np.isfinite(there_x).all() and np.isfinite(there_y).all()):
         raise GeometryError(
-            f"{frame.detector}: parts of the FFI to follow have no place in the reference FFI, "
-            "they point elsewhere or a WCS is wrong: leave this FFI out"
+            f"{frame.detector}: parts of the FFI to follow have no position in the reference FFI, "
+            "their pointings differ too much or a WCS is wrong: leave this FFI out"
         )
     return field.moved(x - there_x, y - there_y)

@@ -97,7 +97,7 @@ class Member:
     skycell : Skycell
         The PS1 pixel grid.
     role : {"science", "margin"}
-        Whether any of it lands in the science window, or only in the margin around that.
+        Whether it overlaps the science window, or only the margin around that.
     shared_px : float
         Its share of the mapped pixels: the sum of its weight over pixel centres. The shares of all
         members add up to the part of those pixels that the tessellation covers.
@@ -183,7 +183,7 @@ class Mapping:
             raise MissingInputError(
                 f"of {self.frame.detector} only the pixels {self.window} are mapped (x0,y0,x1,y1): "
                 "run `syndiff mapping <FFI>` first, with the same `roi` or `target` if you give "
-                "one here; or give a region that lies in those pixels"
+                "one here; or give a region within those pixels"
             )
         members = self.mapped_under(window)
         if not members:

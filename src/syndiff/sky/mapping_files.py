@@ -61,7 +61,7 @@ def index_skycell(skycell: Skycell, frame: Frame) -> tuple[NDArray[np.int32], La
     Parameters
     ----------
     skycell : Skycell
-        The PS1 pixel grid; its cells cover 8 x 8 pixels, the last ones may jut out.
+        The PS1 pixel grid; its cells cover 8 x 8 pixels, the last ones may extend beyond them.
     frame : Frame
         The FFI's pixel grid.
 
@@ -81,7 +81,7 @@ def index_skycell(skycell: Skycell, frame: Frame) -> tuple[NDArray[np.int32], La
 
 
 def write_skycell_map(skycell: Skycell, frame: Frame, place: Place) -> None:
-    """Write where one skycell lands: `index_skycell` and the lattice of positions.
+    """Write one skycell's map: `index_skycell` and the lattice of positions.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def read_mapping(layout: Layout) -> Mapping:
 
 
 def read_unlocked(layout: Layout) -> Mapping:
-    """Read a mapping that nobody else can be writing: the caller holds its lock.
+    """Read a mapping while the caller holds its lock.
 
     Parameters
     ----------
@@ -347,7 +347,7 @@ class _MasterCards(CheckedCards):
     """The header of a master map."""
 
     error = GeometryError
-    remedy = "it is not as it was written"
+    remedy = "it was changed or damaged"
 
 
 def _open_master(packed: bytes, layout: Layout) -> tuple[_MasterCards, NDArray[np.int32]]:
@@ -362,7 +362,7 @@ def _open_master(packed: bytes, layout: Layout) -> tuple[_MasterCards, NDArray[n
 def _parse_master(
     cards: _MasterCards, owners: NDArray[np.int32], rows: bytes, layout: Layout
 ) -> Mapping:
-    """Return the mapping; any failure of its parts is raised as it comes."""
+    """Return the mapping; errors of its parts are passed on."""
     if cards.text("LISTDIG") != _list_digest(rows):
         raise GeometryError("the list of skycells is not the one that the master map was made with")
     science = Window(*(cards.integer(name) for name in ("SCIX0", "SCIY0", "SCIX1", "SCIY1")))

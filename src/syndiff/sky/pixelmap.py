@@ -1,4 +1,4 @@
-"""Where a pixel of a skycell lands on a CCD: exactly, or between the nodes of a lattice."""
+"""The position of a skycell's pixel on a CCD: exact, or interpolated on a lattice."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class PixelMap:
 
     Make one with `between`. A finite position is exact: the frame's forward WCS takes it to the
     pixel's place on the sky. Pixels behind the frame's tangent plane, and those far outside the
-    CCD where the SIP polynomial folds over or Newton doesn't settle, become NaN; compare as
+    CCD where the SIP polynomial folds over or Newton doesn't converge, become NaN; compare as
     ``x >= low`` (False for NaN) before casting to whole pixels.
 
     Parameters
@@ -249,7 +249,7 @@ class _Plane:
 
 
 def _turn(wcs: WCS) -> FloatArray:
-    """Return the turn of the intermediate plane that a LONPOLE other than 180 means."""
+    """Return the rotation of the intermediate plane for a LONPOLE other than 180."""
     angle = np.deg2rad(180.0 - wcs.wcs.lonpole)
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 

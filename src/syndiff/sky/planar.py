@@ -125,7 +125,7 @@ def _borders_cross(first: Floats, second: Floats) -> bool:
 
 
 def _side(start: Floats, end: Floats, point: Floats) -> Floats:
-    """Return on which side of a line a point lies, as a sign."""
+    """Return the side of a line that a point is on, as a sign."""
     along, across = end - start, point - start
     return np.asarray(
         np.sign(along[..., 0] * across[..., 1] - along[..., 1] * across[..., 0]), dtype=np.float64

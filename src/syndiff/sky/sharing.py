@@ -1,4 +1,4 @@
-"""How skycells share the sky that they have in common: smooth weights that sum to one."""
+"""Weights of overlapping skycells: smooth over the sky, and summing to one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Sharing:
     -4)^(-1/4), group g has against t the ramp ``S = smoothstep(1/2 + (d_g - d_t) / (2 h))``, where
     ``h = ((d_g + d_t)^-4 + RAMP_ARCSEC^-4)^(-1/4)``. Its share is the product of S over the other
     groups that hold the point, divided by the sum of such products. S is 0 where d_g = 0, so that
-    weights vanish at edges, and the powers are smooth stand-ins for least values.
+    weights vanish at edges, and the powers are smooth approximations of minima.
     """
 
     skycell: Skycell
@@ -125,7 +125,7 @@ class Sharing:
         Returns
         -------
         x, y : (ncx,), (ncy,) float64
-            For example ``8 I + 3.5``; the last cell's is drawn inside the skycell if it juts out.
+            For example ``8 I + 3.5``; the last cell's is moved inside the skycell if need be.
         """
         return _centres(self.skycell.nx, cell_px), _centres(self.skycell.ny, cell_px)
 
@@ -330,7 +330,7 @@ def share_valid_cells(
 
 
 def _as_flags(lit: Cells, shape: tuple[int, int], sharing: Sharing) -> NDArray[np.uint8]:
-    """Return flags as the kernels take them, or tell that they are of another skycell."""
+    """Return flags as the kernels take them, or raise if they are of another shape."""
     if lit.shape != shape:
         raise GeometryError(
             f"lit has shape {lit.shape}: the cells of {sharing.skycell.name} are {shape}"
@@ -373,7 +373,7 @@ def _weighty(bounds: Floats, ramps: Floats) -> Floats:
 def _packed(
     sharing: Sharing, invalid: dict[int, _InvalidCells]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return all skycells' bits in one row, and of each what `kernels.share_again` asks for."""
+    """Return all skycells' bits in one row, and the index into it for `kernels.share_again`."""
     index = np.full((len(sharing.names), 6), -1)
     begin = 0
     parts = []
@@ -391,13 +391,13 @@ class _InvalidCells:
     """Which bands a skycell lacks in each of its cells, and those of them that are needed."""
 
     cells: NDArray[np.uint8]
-    """(rows, columns); one cell if one number stands for all."""
+    """(rows, columns); one cell if one number is given for all."""
     part: tuple[slice, slice]
-    """Rows and columns that the skycell whose weights are wanted can meet."""
+    """Rows and columns that can overlap the skycell whose weights are wanted."""
 
 
 def _bits_of(sharing: Sharing, k: int, given: Bits) -> _InvalidCells:
-    """Return a skycell's bits as an array, of one cell if one number stands for all."""
+    """Return a skycell's bits as an array, of one cell if one number is given for all."""
     cells = np.ascontiguousarray(np.atleast_2d(np.asarray(given, dtype=np.uint8)))
     if not np.ndim(given):
         return _InvalidCells(cells, np.s_[0:1, 0:1])
@@ -423,7 +423,7 @@ def _bits_of(sharing: Sharing, k: int, given: Bits) -> _InvalidCells:
 
 
 def _box(plane: Floats, bounds: Floats, shape: tuple[int, ...], cell_px: int) -> NDArray[np.int64]:
-    """Return the columns and rows of cells where a rectangle of another plane can lie."""
+    """Return the columns and rows of cells that a rectangle of another plane can reach."""
     u0, v0, u1, v1 = bounds
     corners = np.array([[u0, u1, u1, u0], [v0, v0, v1, v1], [1.0, 1.0, 1.0, 1.0]])
     turned = np.linalg.solve(plane, corners)

@@ -30,7 +30,7 @@ MAX_SIZE_PX = 65_536
 """Largest skycell; the survey's own have 6240 to 6501 pixels."""
 
 MAX_REACH_DEG = 10.0
-"""Farthest that a skycell may lie from its tangent point; 2.9 in RINGS.V3."""
+"""Largest distance of a skycell from its tangent point; 2.9 in RINGS.V3."""
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 """Names become parts of paths: no separator, no leading dot, no two dots in a row."""
@@ -91,7 +91,7 @@ def read_catalogue(content: bytes | str | Path) -> SkycellTable:
 
 
 def _read_text(content: bytes | str | Path) -> tuple[str, str]:
-    """Return how to call the catalogue in messages, and its text."""
+    """Return the catalogue's name for messages, and its text."""
     source = "the skycell catalogue"
     if not isinstance(content, bytes):
         source = f"the skycell catalogue {content}"
@@ -137,7 +137,7 @@ def _canonical(name: str) -> str:
 
 
 def _numbers(name: str, texts: Sequence[str], lines: list[int], source: str) -> Floats:
-    """Return a column as numbers, or tell which value isn't one."""
+    """Return a column as numbers; raise for the first value that isn't one."""
     values = np.array([_number(text) for text in texts])
     allowed = "is not a finite number"
     _Complaint(name, ~np.isfinite(values), texts, allowed).raise_first(lines, source)

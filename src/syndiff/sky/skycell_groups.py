@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 RAMP_ARCSEC = 80.0
 """Width over which a weight goes from 0 to 1; less where skycells overlap less.
 
-A star of 0.8" seeing on the border of two grids turned against each other then errs by 5e-6 of its
+A star of 0.8" seeing on the border of two grids rotated against each other then errs by 5e-6 of its
 flux (rms; 2e-5 at worst); 40" leaves 2e-5 (7e-5). A cubic smoothstep of 80" leaves 8e-6 (8e-5).
 """
 
@@ -99,7 +99,7 @@ def _tangent_planes(table: SkycellTable) -> list[NDArray[np.intp]]:
     """Return the rows of each tangent plane: same CRVAL, CDELT, PC; CRPIX whole pixels apart."""
     columns = [table.crval, table.cdelt * 3600, table.pc, np.round(table.crpix, 6) % 1.0]
     keys = np.round(np.concatenate(columns, axis=1), 9)
-    # Sorted by name, a plane's skycells stand together: sorting one row of each run is quicker.
+    # Sorted by name, a plane's skycells are adjacent: sorting one row of each run is quicker.
     heads = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(axis=1)])
     _, plane_of_run = np.unique(keys[heads], axis=0, return_inverse=True)
     plane = np.repeat(plane_of_run.ravel(), np.diff(np.r_[heads, len(table)]))
@@ -108,7 +108,7 @@ def _tangent_planes(table: SkycellTable) -> list[NDArray[np.intp]]:
 
 
 def _no_ramps(spans: Floats) -> Floats:
-    """Return ramps up and down that lie outside of spans: (n, 2) -> (n, 2, 2)."""
+    """Return ramps up and down outside of spans: (n, 2) -> (n, 2, 2)."""
     return np.asarray(spans[:, :, None] + np.array([[-2.0, -1.0], [1.0, 2.0]]))
 
 

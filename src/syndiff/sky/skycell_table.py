@@ -69,7 +69,7 @@ class SkycellTable:
 
 
 def pixel_to_direction(table: SkycellTable) -> Floats:
-    """Return the matrices that turn pixels into directions on the sky.
+    """Return the matrices from pixels to directions on the sky.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def rings_v3_table() -> SkycellTable:
 
     Notes
     -----
-    Sub-cell s of a projection cell lies in row s // 10 (northward) and column s % 10 (westward).
+    Sub-cell s of a projection cell is in row s // 10 (northward) and column s % 10 (westward).
     CRVAL1 is single precision, as in the survey's own headers (up to 6.5e-6 deg from i * 360/n).
     """
     text = (resources.files("syndiff") / "data" / "rings_v3_zones.csv").read_text()

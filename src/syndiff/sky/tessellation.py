@@ -1,4 +1,4 @@
-"""Skycells: where each lies on the sky, and which ones cover a piece of it."""
+"""Skycells: the position of each on the sky, and which ones cover a part of it."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ class Skycell:
         Degrees per pixel.
     pc : (float, float, float, float)
         PC1_1, PC1_2, PC2_1, PC2_2.
+
+    Examples
+    --------
+    >>> from syndiff import Tessellation
+    >>> skycell = Tessellation.rings_v3()["skycell.2556.082"]
+    >>> skycell.shape, skycell.projection_cell
+    ((6350, 6365), 'skycell.2556')
+    >>> skycell.wcs.pixel_to_world(3182, 3174).to_string("hmsdms", precision=0)
+    '13h18m16s +71d23m58s'
     """
 
     name: str
@@ -65,7 +74,7 @@ class Skycell:
     pc: tuple[float, float, float, float]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A WCS that was looked at stays behind: it is large, and cheap to make again.
+        # The cached WCS is not pickled: it is large, and cheap to make again.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
@@ -123,9 +132,10 @@ class Tessellation:
 
     Examples
     --------
+    >>> from syndiff import Tessellation
     >>> rings = Tessellation.rings_v3()
-    >>> len(rings)
-    215700
+    >>> rings
+    <Tessellation of 215700 skycells, skycell.0487.000 to skycell.2643.099>
     >>> rings["skycell.2643.000"].crval
     (0.0, 90.0)
     """
@@ -161,7 +171,7 @@ class Tessellation:
         Parameters
         ----------
         content : bytes or str or Path
-            The CSV file's bytes, or its path; `skycell_file.read_catalogue` tells its columns.
+            The CSV file's bytes, or its path; `skycell_file.read_catalogue` describes its columns.
 
         Returns
         -------
@@ -174,6 +184,10 @@ class Tessellation:
             If the catalogue is malformed; the message names row, column and value.
         """
         return cls(read_catalogue(content))
+
+    def __repr__(self) -> str:
+        names = self.table.names
+        return f"<Tessellation of {len(self)} skycells, {names[0]} to {names[-1]}>"
 
     def __len__(self) -> int:
         return len(self.table)
@@ -333,12 +347,12 @@ class Tessellation:
         )
 
     def _near(self, centre: NDArray[np.float64], radius: float) -> NDArray[np.intp]:
-        """Return the rows whose bounding circle meets a circle on the sky (radians)."""
+        """Return the rows whose bounding circle overlaps a circle on the sky (radians)."""
         reach = min(self._largest + radius, np.pi)
         chord = 2 * np.sin(reach / 2) + 2e-6  # more than 1e-12 of a cosine is
         first, last = np.searchsorted(self._heights, [centre[2] - chord, centre[2] + chord])
         rows = np.sort(self._by_height[first:last])
-        # Not a matrix product: BLAS would start its threads for it, slower beside other workers.
+        # Not a matrix product: BLAS would start threads, which is slower beside other workers.
         x, y, z = self._centres[rows].T
         cosines = x * centre[0] + y * centre[1] + z * centre[2]
         limits = np.cos(np.minimum(self._radii[rows] + radius, np.pi)) - 1e-12

@@ -43,7 +43,7 @@ PACKINGS = ("", ".gz", ".fz")
 """What may follow a stack file's name: as the survey names it, gzipped, renamed by fpack."""
 
 UNFINISHED = "unfinished"
-"""Name beside a skycell's files while a copy of them is being made: others may be yet to come."""
+"""File beside a skycell's files while they are being written: others may still be missing."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Fetched:
     sha256 : str
         Digest of the file as the archive sent it, 64 hexadecimal digits.
     source : str
-        Where it came from.
+        Its source.
     size : int
-        Bytes that came over the network or from disk.
+        Bytes read over the network or from disk.
     octets : memoryview, optional
-        The file as it came, where that was asked for.
+        The file's bytes as fetched, if they were requested.
     """
 
     stack: StackFile
@@ -165,7 +165,7 @@ def stack_folder(name: str) -> str:
     parts = _NAME.fullmatch(name)
     if parts is None:
         raise GeometryError(
-            f"skycell name {name!r} can't be turned into an archive path: names are "
+            f"skycell name {name!r} can't be made into an archive path: names are "
             "word.projection.cell (letters, digits, _ and -), such as skycell.2556.082"
         )
     return "/".join(parts.groups())
@@ -217,7 +217,7 @@ def fetch_skycell(
     open_plane : callable, optional
         Opens and checks a file (default: `syndiff.stacks.stackfile.open_stackfile`).
     with_octets : bool
-        Hold the files as they came too, to keep them.
+        Hold the files' bytes too, to keep them.
 
     Returns
     -------
@@ -237,7 +237,7 @@ def fetch_skycell(
     stop = threading.Event()
     jobs: dict[tuple[str, Plane], Future[Fetched]] = {}
     try:
-        # Images first: where one is absent, its other planes are hardly asked for.
+        # Images first: if one is absent, its other planes are rarely requested.
         for plane in PLANES:
             for band in bands:
                 path = stack_path(skycell.name, band, plane)

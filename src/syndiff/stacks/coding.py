@@ -1,4 +1,4 @@
-"""Light and variance as 16-bit whole numbers."""
+"""Light and variance coded as 16-bit integers."""
 
 from functools import cache
 
@@ -78,7 +78,7 @@ def asinh_encode(x: ArrayLike, sigma: float) -> NDArray[np.int16]:
 def asinh_decode(
     q: NDArray[np.int16], sigma: float, *, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Return the light that 16-bit asinh codes tell of.
+    """Return the light that 16-bit asinh codes represent.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def variance_encode(v: NDArray[np.float64], sigma: float) -> NDArray[np.int16]:
 
 
 def variance_decode(q: NDArray[np.int16], sigma: float) -> NDArray[np.float32]:
-    """Return the variances that 16-bit logarithmic codes tell of.
+    """Return the variances that 16-bit logarithmic codes represent.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a skycell holds light: levels, a matched filter calibrated by its own noise, or SEP."""
+"""Detection of light in a skycell: background levels, a matched filter or SEP."""
 
 import functools
 from dataclasses import dataclass
@@ -33,17 +33,17 @@ _THINNED = 128
 """Cells along a side from which levels and scatter are measured on every second to fourth one."""
 
 _NOISE_FREE = 0.1
-"""Scatter of signal-to-noise below which an image can't hold the noise its variance tells of.
+"""Scatter of signal-to-noise below which an image can't have the noise that its variance states.
 
 Real stacks show 1.4 to 1.8. Rounding and the far wings of stars leave less than this in a
 simulation without noise, in which everything that isn't level is light.
 """
 
 _MOST_TURNS = 5
-"""Turns of level and detection at most: a crowded field needs them, an empty one two."""
+"""Most iterations of level and detection: a crowded field needs them all, an empty one two."""
 
 _SETTLED = 0.94
-"""Scatter over that of the turn before from which another turn isn't worth its time."""
+"""Ratio of the scatter to the last iteration's above which the iteration has converged."""
 
 _SEP_MINAREA = 3
 """Cells that SEP wants connected, so that lone noise peaks don't count."""
@@ -70,12 +70,12 @@ class CellSums:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Where light is, and what it stands on.
+    """Where light is, and the background beneath it.
 
     Parameters
     ----------
     detected : (ncy, ncx) uint8
-        1 where a 1" cell holds light, 2 where it lies in extended light.
+        1 where a 1" cell holds light, 2 where that light is extended.
     levels : tuple of (my, mx) float32
         Level per PS1 pixel of each band on the 64" mesh; finite.
     pedestals : tuple of (my, mx) float32
@@ -106,7 +106,7 @@ def detect_light(
     settings : Settings
         Method.
     saturated : (n8y, n8x) bool, optional
-        8" cells in which PS1 saturates: what stars scatter around themselves is not extended light.
+        8" cells in which PS1 saturates: the scattered light of stars is not extended light.
     name : str
         The skycell, for messages.
 
@@ -133,7 +133,7 @@ def detect_light(
 
 @dataclass(eq=False)
 class _Sky:
-    """What is known of a skycell while light and level are told apart."""
+    """State of a skycell while light and background level are separated."""
 
     sums: dict[str, CellSums]
     variance: NDArray[np.float32]
@@ -148,13 +148,13 @@ class _Sky:
     """Where light is extended, on 8" cells."""
     levels: tuple[NDArray[np.float32], ...]
     scatter: float = np.inf
-    """Of the signal-to-noise of dark cells."""
+    """Of the signal-to-noise of cells without detected light."""
     threshold: float = 0.0
     """Signal-to-noise from which a cell holds light; 0: all that isn't level is light."""
 
     @classmethod
     def of(cls, sums: dict[str, CellSums]) -> "_Sky":
-        """Return that nothing is known yet."""
+        """Return the state before the first iteration."""
         variance = _combined_variance(sums)
         empty = np.empty_like(variance)
         return cls(
@@ -169,7 +169,7 @@ class _Sky:
 
     @property
     def is_thinned(self) -> bool:
-        """Whether there are cells enough to look at some only."""
+        """Whether there are enough cells to measure on a subset."""
         return bool(min(self.variance.shape) >= _THINNED)
 
     def detected(self) -> NDArray[np.uint8]:
@@ -179,7 +179,7 @@ class _Sky:
         return detected
 
     def settle(self, sigmas: float) -> None:
-        """Find levels and light, first without knowing where light is, then beside it."""
+        """Find levels and light by iteration, beginning with no light detected."""
         for turn in range(_MOST_TURNS):
             before = self.scatter
             self.look(sigmas, step=2 if turn else 4)
@@ -187,7 +187,7 @@ class _Sky:
                 return
 
     def look(self, sigmas: float, *, step: int) -> None:
-        """Measure the levels beside the light that is known, and look for light above them."""
+        """Measure the levels outside of detected light, and detect light above them."""
         detected = self.detected()
         self.levels = tuple(
             _measure_level(
@@ -203,7 +203,7 @@ class _Sky:
         self.compact = _mark(self.ratio, self.threshold)
 
     def widen(self, sigmas: float, saturated: NDArray[np.bool_] | None) -> None:
-        """Look for extended light until the level beside what is found shows no more of it."""
+        """Detect extended light until the level measured around it shows no more of it."""
         seen = np.zeros_like(self.wide)
         for _ in range(_MOST_TURNS):
             seen |= find_extended(self.residual, self.variance, self.detected(), self.compact)
@@ -264,26 +264,11 @@ def _measure_level(
     step: int,
     fallback: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Return a band's level on the 64" mesh.
+    """Return a band's level per PS1 pixel on the 64" mesh: 3x3 medians of medians.
 
-    Parameters
-    ----------
-    cells : CellSums
-        The band.
-    detected : (ncy, ncx) uint8
-        Not 0 where a cell is not to be looked at.
-    wide : (n8y, n8x) bool
-        Where light is extended.
-    step : int
-        Every `step`-th row and column of cells is looked at.
-    fallback : (my, mx) float32
-        What to return if no mesh cell has cells enough.
-
-    Returns
-    -------
-    (my, mx) float32
-        Median of dark whole cells, per PS1 pixel, after a 3x3 median; mesh cells without a
-        neighbour take the nearest one's, those in extended light what is around it.
+    Medians are of complete cells where `detected` is 0, in every `step`-th row and column. Mesh
+    cells with too few take the nearest level, those in extended light (`wide`, 8" cells) the level
+    around it; `fallback` is returned if all have too few.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -346,13 +331,7 @@ def _grown(
 
 
 def _mark_with_sep(sky: _Sky, name: str) -> NDArray[np.uint8]:
-    """Return the cells of SEP's segmentation map, grown.
-
-    Raises
-    ------
-    RenderingError
-        If SEP's buffers overflow: it would lose the whole image.
-    """
+    """Return the cells of SEP's segmentation map, grown; raise if SEP's buffers overflow."""
     import sep
 
     empty = sky.variance <= 0
@@ -384,22 +363,10 @@ def _noise_correlation(
     detected: NDArray[np.uint8],
     fallback: float,
 ) -> float:
-    """Return how much larger the noise of large sums is than their variance says.
+    """Return the noise of large sums over that from their variance; 1 for no noise.
 
-    Parameters
-    ----------
-    residual, variance, detected : (ncy, ncx) float32, float32, uint8
-        1" sums above the level.
-    fallback : float
-        What to return if there are too few dark cells.
+    Measured on undetected 1" cells; `fallback` if there are too few.
 
-    Returns
-    -------
-    float
-        1 for an image without noise.
-
-    Notes
-    -----
     Noise that is correlated over a few pixels only makes sums over n x n pixels ``F(n)`` times
     noisier, with ``F(n)^2 = F^2 - a / n + O(1 / n^2)``. From n = 4 and 8 it follows that
     ``F^2 = 2 F(8)^2 - F(4)^2``: within 2 % for kernels of 2 to 5 pixels, where F(4) is 10 to 17 %

@@ -32,8 +32,8 @@ _SIGMAS = {4: 4.0, 8: 4.0, 16: 4.0, 32: 5.0}
 """Side of the blocks of each scale, in cells of 1", and signal-to-noise from which undetected light
 in them counts.
 
-In units of the scatter among a skycell's own blocks, so that a ripple of the sky raises what light
-has to stand out of. At 4 nothing is marked in a skycell of empty sky, with a ripple of 28 mag per
+In units of the scatter among a skycell's own blocks, so that a ripple of the sky raises the
+threshold. At 4 nothing is marked in a skycell of empty sky, with a ripple of 28 mag per
 square arcsec a block or two; at 3.5 the ripple that comes in scatters templates by 8 % more.
 """
 
@@ -42,7 +42,7 @@ _SOLID_BLOCKS = 3
 there to count as extended: a star has to be of magnitude 14 for it."""
 
 _CROWDED = 0.5
-"""Part of the sky that holds detected stars from which nothing can be told from a sky beside it."""
+"""Part of the sky under detected light above which too little background is left to measure."""
 
 _GROWTH = 2.5
 """Radius to which light is kept, over that to which it is seen.
@@ -106,7 +106,7 @@ def find_extended(
 
 
 def _beyond(flux: Plane, noise: Plane, sigmas: float) -> Marks:
-    """Return the blocks whose signal-to-noise stands out of that of the others."""
+    """Return the blocks whose signal-to-noise is an outlier among the others."""
     ratio = np.empty_like(flux)
     detect.matched_filter(flux, noise, ratio)
     known = ratio[~np.isnan(ratio)]
@@ -180,14 +180,14 @@ def _are_halos(parts: NDArray[np.int32], radius: NDArray[np.float64], saturated:
 
 
 def level_beneath(level: Plane, medians: Plane, samples: NDArray[np.int32], wide: Marks) -> Plane:
-    """Return a level that goes on beneath extended light as it is around it.
+    """Return a level interpolated beneath extended light from around it.
 
     Parameters
     ----------
     level : (my, mx) float32
         Level on the 64" mesh.
     medians : (my, mx) float32
-        Of its dark cells; NaN where they are too few.
+        Of its cells without detected light; NaN where they are too few.
     samples : (my, mx) int32
         Of how many.
     wide : (n8y, n8x) bool

@@ -28,7 +28,7 @@ _ROWS = 256
 """Rows coded at a time."""
 
 _BEYOND = 1.1
-"""How far beyond what is plausible codes reach: what lies there is told as absurd, not as NaN."""
+"""Range of the codes beyond plausible values: values there are reported as absurd, not as NaN."""
 
 
 def is_coded(image: StoredImage) -> bool:

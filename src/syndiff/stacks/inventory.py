@@ -1,4 +1,4 @@
-"""One CCD's inventory: what became of every skycell that its templates need."""
+"""One CCD's inventory: the status of every skycell that its templates need."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ State = Literal["reduced", "absent", "failed"]
 
 @dataclass(frozen=True)
 class InventoryEntry:
-    """What became of one skycell.
+    """The status of one skycell.
 
     Parameters
     ----------
@@ -43,13 +43,13 @@ class InventoryEntry:
     fetched_bytes : int
         Bytes that this CCD's runs fetched for it; 0 if it was in the atlas already.
     source : str
-        Archive that it came from.
+        Archive that it was fetched from.
     message : str
         Why it failed, one line.
     absurd_pixels : int
         Pixels of all bands left out because PS1 can't have their values.
     mixed : tuple of str
-        What files of one stack disagree on that were used nevertheless.
+        Contradictions between files of one stack that were used nevertheless.
 
     Raises
     ------
@@ -98,7 +98,7 @@ class Inventory:
     """The entries of one CCD and one reduction.
 
     Written by the download stages' main processes, each putting in what it did itself; readers see
-    the last whole version.
+    the last complete version.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Stack files kept as they came (`keep_raw`): a folder that is an archive itself."""
+"""Stack files kept unchanged (`keep_raw`), in a folder that serves as an archive."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class KeptFiles:
     Notes
     -----
     Files have the archive's own names in its own folders, ``PPPP/CCC/rings.v3...``. Each is written
-    whole or not at all. While a skycell's are written, a file ``unfinished`` lies beside them: with
-    it, no reader takes what is not there yet for absent.
+    completely or not at all. While a skycell's are written, a file ``unfinished`` is beside them,
+    so that no reader takes missing files for absent ones.
     """
 
     place: Place
@@ -98,7 +98,7 @@ class KeptFiles:
                 for plane in PLANES
             }
         except WrongFileError:
-            raise  # the archive would hardly have another one
+            raise  # the archive most likely has the same file
         except CorruptDownloadError as error:
             logger.warning("a kept file is not used, the archive is asked again: %s", error)
             return None
@@ -132,7 +132,7 @@ class KeptFiles:
         mark.remove()
 
     def _paths_of(self, name: str) -> frozenset[str]:
-        """List what lies in a skycell's folder."""
+        """List the files in a skycell's folder."""
         folder = stack_folder(name)
         return frozenset(f"{folder}/{path}" for path, _ in (self.place / folder).walk())
 
@@ -150,7 +150,7 @@ class KeptFiles:
         return Fetched(stack, hashlib.sha256(content).hexdigest(), str(place), len(content))
 
     def _target(self, name: str, band: str, plane: Plane, file: Fetched) -> Place:
-        """Return where a file is kept: by its own name, packed as it came."""
+        """Return where a file is kept: by its own name, compressed as it was fetched."""
         packing = next(p for p in reversed(PACKINGS) if file.source.endswith(p))
         return self.place / (stack_path(name, band, plane) + packing)
 

@@ -1,4 +1,4 @@
-"""Stack files that are packed as a whole: gzip undone, anything else told by its name."""
+"""Stack files that are compressed as a whole: gzip is decompressed, other formats are refused."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -88,8 +88,8 @@ def _unpacked(pieces: Iterator[bytes], source: str, pixels: int) -> bytearray:
         tail += len(piece[room:])
         if tail > _TAIL_BYTES:
             raise WrongFileError(
-                f"{source}: its gzip goes on for more than {_TAIL_BYTES >> 20} MB after the "
-                "image, expected a stack file and no more: fetch the file again"
+                f"{source}: its gzip stream continues for more than {_TAIL_BYTES >> 20} MB after "
+                "the image, expected a stack file and no more: fetch the file again"
             )
     return content
 

@@ -35,7 +35,7 @@ The sky's is 0.003 to 1; the photons of a pixel of `MOST_FLUX` in one exposure o
 """
 
 _MOST_ABSURD = 0.01
-"""Part of a band's pixels that may be absurd before its calibration is to blame, not pixels."""
+"""Part of a band's pixels that may be absurd; if there are more, its calibration must be wrong."""
 
 _ABSURD, _NO_DATA = np.uint8(1), np.uint8(2)
 

@@ -14,7 +14,7 @@ class FileOrigin:
     source : str
         URL or path.
     sha256 : str
-        Digest of the file as it came.
+        Digest of the file as it was fetched.
     bytes : int
         Its size.
     """
@@ -33,7 +33,7 @@ class BandOrigin:
     exptime_s : float
         Sum of its exposure times.
     mjd_obs : float or None
-        Time of exposure, where the header tells it.
+        Exposure time, where the header has it.
     absurd_pixels : int
         Pixels left out because PS1 can't have their values.
     files : dict of str to FileOrigin
@@ -78,7 +78,7 @@ class Provenance:
         return sum(origin.absurd_pixels for origin in self.bands.values())
 
     def without_sources(self) -> "Provenance":
-        """Return the same without addresses: where equal files came from changes nothing.
+        """Return the same without addresses: the source of equal files does not matter.
 
         Returns
         -------

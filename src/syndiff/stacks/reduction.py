@@ -40,7 +40,7 @@ _WHOLE = 15 / 16
 """Part of a cell's pixels with data for the cell to be valid.
 
 Half of them would do for noise, but a star on the rim of a gap loses 12 % of its flux then, where
-other bands or skycells could stand in.
+other bands or skycells could replace the cell.
 """
 
 
@@ -120,7 +120,7 @@ class ReducedSkycell:
 
     @cached_property
     def variances(self) -> NDArray[np.float32]:
-        """What the codes of `variance` tell of, (nb, 2, n8y, n8x) float32; decoded once."""
+        """`variance` decoded, (nb, 2, n8y, n8x) float32; done once."""
         planes = zip(self.variance, self.variance_sigma, strict=True)
         decoded = [variance_decode(codes, sigma) for codes, sigma in planes]
         return np.array(decoded, np.float32).reshape(self.variance.shape)
@@ -164,7 +164,7 @@ def reduce_skycell(
     about = {
         band: _about(images[band], sums[band], f"{skycell.name} band {band}") for band in bands
     }
-    # What is left to do takes memory of its own; the files' bytes may go.
+    # The next steps need memory; the files' bytes are not needed any more.
     del planes, images
     cells = {band: _cell_sums(sums[band].boxes) for band in bands}
     mask = sums[bands[0]].boxes.mask
@@ -260,28 +260,11 @@ def _code_band(
 def _split_band(
     sums: BandSums, detection: Detection, k: int
 ) -> tuple[decimate.CoarseSums, NDArray[np.float64], NDArray[np.uint16]]:
-    """Bring one band's boxes to the grids that are kept.
+    """Bring the boxes of the k-th band present to the grids that are kept.
 
-    Parameters
-    ----------
-    sums : BandSums
-        The boxes.
-    detection : Detection
-        Where light is, and what it stands on.
-    k : int
-        The band among those present.
+    Returns detected and undetected light above the level and counts, left-out light (2" cells), and
+    the number of left-out pixels (8" cells).
 
-    Returns
-    -------
-    light : CoarseSums
-        Detected and undetected light above the level, and counts.
-    left_out : (n2y, n2x) float64
-        Left-out light above the level, under the spline.
-    left_out_count : (n8y, n8x) uint16
-        Left-out pixels.
-
-    Notes
-    -----
     Detected + undetected + left-out light + level x counts is all the light, but for what the
     spline loses at the skycell's edge.
     """

@@ -32,7 +32,7 @@ class StackPlane(Protocol):
 
     @property
     def mjd_obs(self) -> float | None:
-        """Epoch of the stack, if its header tells."""
+        """Epoch of the stack, if its header has it."""
 
     def rows(self, j0: int, j1: int, out: NDArray[Any]) -> NDArray[Any]:
         """Set `out` to rows ``j0 <= j < j1``, and return it.
@@ -141,7 +141,7 @@ def sum_strips(
     absurd = dict.fromkeys(planes, 0)
     step = strip_rows + strip_rows % 2
     aside = _room_aside((min(step, shape[0]), shape[1]))
-    # To get memory for every strip anew can take as long as to decode it.
+    # Allocating memory for every strip can take as long as decoding it.
     room = np.empty((3, min(step, shape[0]), shape[1]), np.uint16)
     for start in range(0, shape[0], step):
         image, variance, bits = room[:, : min(step, shape[0] - start)]

@@ -66,7 +66,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How the DN of an image or variance plane stand for linear values.
+    """The relation of DN to linear values in an image or variance plane.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def _asinh(cards: Cards) -> tuple[float, float] | None:
 
 
 def _wcs_differences(cards: Cards, skycell: "Skycell") -> Iterator[tuple[str, object, str]]:
-    """Yield the cards by which some pixel lies farther than the tolerance from where it should."""
+    """Yield the cards that displace some pixel by more than the tolerance."""
     for key, projection in (("CTYPE1", "RA---TAN"), ("CTYPE2", "DEC--TAN")):
         if cards.get(key) != projection:
             yield key, cards.get(key), repr(projection)
@@ -289,7 +289,7 @@ def _wcs_differences(cards: Cards, skycell: "Skycell") -> Iterator[tuple[str, ob
         for y in (0.5, skycell.ny + 0.5)
     )
     # How far (px) one degree moves some pixel: right ascension shifts the tangent point and, near
-    # the pole, turns the grid around it.
+    # the pole, rotates the grid around it.
     dec = math.radians(skycell.crval[1])
     turn = math.radians(1.0) * abs(math.sin(dec)) * reach
     px_per_deg = (max(math.cos(dec) / scale[0], turn), 1.0 / scale[1])
@@ -299,7 +299,7 @@ def _wcs_differences(cards: Cards, skycell: "Skycell") -> Iterator[tuple[str, ob
         yield from _shift(f"CRVAL{i + 1}", (crval, skycell.crval[i]), error)
         crpix = cards.number(f"CRPIX{i + 1}")
         yield from _shift(f"CRPIX{i + 1}", (crpix, skycell.crpix[i]), crpix - skycell.crpix[i])
-    # Only the products say where a pixel is: a catalogue may have its minus sign in CDELT1.
+    # Only the products CDELT x PC matter: a catalogue may have its minus sign in CDELT1.
     for k, (key, default) in enumerate(_matrix_keys(cards)):
         found = cards.number(f"CDELT{k // 2 + 1}") * cards.number(key, default)
         value = skycell.cdelt[k // 2] * skycell.pc[k]

@@ -1,4 +1,4 @@
-"""Stars of a catalogue: where they stand at an epoch, how bright TESS sees them."""
+"""Stars of a catalogue: their positions at an epoch and their TESS magnitudes."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def check_coverage(stars: StarCatalogue, frame: Frame, window: Window | None, so
 
     Notes
     -----
-    A warning tells that none is near the region, though some are on the CCD, and that some blocks
+    A warning says that none is near the region, though some are on the CCD, and that some blocks
     of the region hold none where the others hold 12 and more: a search that was too small.
     """
     ra, dec = stars.ra, stars.dec
@@ -120,7 +120,7 @@ def _empty_part(x: Floats, y: Floats, window: Window) -> float:
 
 
 def _range(ra: Floats, dec: Floats) -> str:
-    """Return where a table's stars lie, in words."""
+    """Return the region of a table's stars, in words."""
     shifted = (ra + 180) % 360 - 180
     east = ra if np.ptp(ra) <= np.ptp(shifted) else shifted
     return (

@@ -19,7 +19,7 @@ __all__ = ["read_fits_table"]
 _CARD = 80
 _MOST_AXES = 999
 _MOST_COLUMNS = 999
-# Both as the FITS standard has it.
+# Both from the FITS standard.
 _WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16}
 _DESCRIPTORS = {"P": 8, "Q": 16}
 
@@ -94,7 +94,7 @@ def _headers(content: bytes) -> Iterator[dict[str, str]]:
         size = _data_bytes(header)
         if start + size > len(content):
             raise ValueError(
-                f"it is cut short or damaged: its header tells of {start + size} bytes, and it has "
+                f"it is cut short or damaged: its header states {start + size} bytes, and it has "
                 f"{len(content)}"
             )
         start += -(-size // FITS_BLOCK) * FITS_BLOCK

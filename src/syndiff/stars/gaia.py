@@ -102,7 +102,7 @@ def find_gaia_stars(
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     frame : Frame
         The FFI's pixel grid.
     window : Window, optional
@@ -121,7 +121,7 @@ def find_gaia_stars(
         If the service doesn't answer, or not with what was asked for.
     """
     grid = TileGrid(frame.science)
-    # Whole tiles: regions beside one another ask the same.
+    # Complete tiles: neighbouring regions then send the same queries.
     tiles = grid.pixels(grid.covering(window or frame.science))
     condition = _condition(adql_polygon(frame, tiles))
     folder = layout.gaia_results(digest([service.url.rstrip("/"), service.table]))
@@ -340,7 +340,7 @@ def _parse(content: bytes) -> Table:
         raise TransientError(f"it sent no VOTable but {_first_words(memoryview(content))}")
     try:
         with warnings.catch_warnings():
-            # The archive's tables break the standard in small ways that don't matter here.
+            # The archive's tables violate the standard in small ways that don't matter here.
             warnings.simplefilter("ignore", AstropyWarning)
             resource = parse(io.BytesIO(content), verify="ignore").resources[0]
             table = resource.tables[0].to_table(use_names_over_ids=True)

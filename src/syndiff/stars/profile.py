@@ -41,7 +41,7 @@ class Stamp:
     values: NDArray[np.float64]
 
     def inside(self, shape: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
-        """Return the part that lies in a grid.
+        """Return the part that is inside a grid.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Stamp:
         place : tuple of slice
             Where in the grid.
         values : (my, mx) float64
-            What stands there; empty if nothing does.
+            That part; empty if there is none.
         """
         ny, nx = self.values.shape
         rows = max(0, self.row), min(shape[0], self.row + ny)
@@ -73,7 +73,7 @@ def point_source(x: float, y: float, seeing_px2: float) -> Stamp:
     Parameters
     ----------
     x, y : float
-        Its place in PS1 pixels of the skycell, 0-based; may lie outside.
+        Its position in PS1 pixels of the skycell, 0-based; may be outside.
     seeing_px2 : float
         Variance of the seeing along an axis, square PS1 pixels.
 
@@ -101,7 +101,7 @@ def _along(place: float, variance: float) -> tuple[int, NDArray[np.float64]]:
     reach = _REACH_SIGMAS * sigma + 1.5 * CELL_PX
     first = int(np.floor((place - reach) / CELL_PX))
     last = int(np.ceil((place + reach) / CELL_PX))
-    # A cell's centre lies between its fourth and fifth pixel.
+    # A cell's centre is between its fourth and fifth pixel.
     distance = CELL_PX * np.arange(first, last + 1) + (CELL_PX - 1) / 2 - place
     steps = np.array([1.5, 0.5, -0.5, -1.5]) * CELL_PX
     signs = np.array([1.0, -3.0, 3.0, -1.0])

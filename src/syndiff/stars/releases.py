@@ -62,12 +62,12 @@ def known_places(columns: Columns) -> tuple[Floats, Floats, Floats]:
     Raises
     ------
     ConfigError
-        If a column is missing, or nothing tells the epoch.
+        If a column is missing, or the epoch is not given anywhere.
 
     Notes
     -----
     VizieR adds RAJ2000 and DEJ2000, at epoch 2000, to tables of another epoch: they are taken where
-    nothing tells the epoch of the others. Stars without a motion have the others alone.
+    the epoch of the others is not given anywhere. Stars without a motion have the others alone.
     """
     stated = _stated_epoch(columns)
     if columns.name_of("ra") is None and columns.name_of("ra2000") is not None:
@@ -80,7 +80,7 @@ def known_places(columns: Columns) -> tuple[Floats, Floats, Floats]:
     ra2000, dec2000 = columns.find("ra2000"), columns.find("dec2000")
     if ra2000 is None or dec2000 is None:
         raise ConfigError(
-            f"star catalogue {columns.source} tells no epoch: add a column epoch or ref_epoch "
+            f"star catalogue {columns.source} gives no epoch: add a column epoch or ref_epoch "
             "(Julian years), or the key epoch to its metadata (2016.0 for Gaia DR3, 2015.5 for "
             "DR2, 2000.0 for the TIC)"
         )
@@ -90,7 +90,7 @@ def known_places(columns: Columns) -> tuple[Floats, Floats, Floats]:
 
 
 def _stated_epoch(columns: Columns) -> Floats | None:
-    """Return the epoch that the table, or its release, tells; None if nothing does."""
+    """Return the epoch of the table or of its release; None if neither is known."""
     values = columns.find("epoch")
     released = _release(columns)
     if values is None:
@@ -145,7 +145,7 @@ def _release(columns: Columns) -> float | None:
 def _check_motion(columns: Columns, place: tuple[Floats, Floats], epoch: Floats) -> None:
     """Raise if the places at epoch 2000 beside these belie the epoch.
 
-    Between them lies the stars' own motion over the years between: the fast ones tell how many.
+    They differ by the stars' proper motion over the years between; fast stars measure how many.
     """
     ra2000, dec2000 = columns.find("ra2000"), columns.find("dec2000")
     pmra, pmdec = columns.find("pmra"), columns.find("pmdec")
@@ -162,6 +162,6 @@ def _check_motion(columns: Columns, place: tuple[Floats, Floats], epoch: Floats)
     if abs(moved - told) > _EPOCH_SLACK_YEARS:
         raise ConfigError(
             f"star catalogue {columns.source}: {columns.name_of('ra')} is said to be of epoch "
-            f"{2000 + told:g}, but lies {moved:.1f} years of motion from "
+            f"{2000 + told:g}, but is {moved:.1f} years of motion from "
             f"{columns.name_of('ra2000')}: give the epoch of {columns.name_of('ra')}"
         )

@@ -1,4 +1,4 @@
-"""Stars that PS1 saturates taken out of a skycell, and put back where they stand for TESS."""
+"""Remove stars that PS1 saturates from a skycell, and insert them where TESS sees them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CERTAIN_MAG = 12.0
 """Stars brighter than this in T saturate PS1 whatever its mask says: even y does at 12."""
 
 FAINTEST_MAG = 15.5
-"""What is fainter in T doesn't saturate PS1, whatever flags lie on it: gri do at 13.5."""
+"""Stars fainter than this in T don't saturate PS1, whatever their flags: gri saturate at 13.5."""
 
 MOVED_ARCSEC = 0.4
 """Motion between PS1 and the FFI from which an unsaturated star is moved: 0.02 TESS pixels, which
@@ -43,7 +43,7 @@ _GROWTH = 2
 _SPIKE_REACH = 2.0
 _STILL = 2
 _COVER_TURNS = 20
-# One covers the next; chains of more than 5 were seen at 4e5 stars a square degree (magnitude 24).
+# One covers the next: chains of more than 5 were seen at 4e5 stars a square degree (magnitude 24).
 _KEPT_MAG = 18.0
 _EIGHT = np.ones((3, 3), np.bool_)
 
@@ -65,7 +65,7 @@ class Replacement:
     flags : (n2y, n2x) uint8
         `DataQuality` bits.
     stars : tuple of ReplacedStar
-        Those whose place lies in the skycell.
+        Those inside the skycell.
     scale : StarScale or None
         What the fluxes rest on; None if none was needed.
     """
@@ -127,7 +127,7 @@ def replace_stars(
     light : (4, n2y, n2x) float32
         Light of each band; modified: cores and spikes become nothing, wings are subtracted.
     composite : (n2y, n2x) float32
-        The bands' weighted sum before that, bands that the skycell lacks stood in for.
+        The bands' weighted sum before that, missing bands estimated from the others.
     mask, valid : (n2y, n2x) uint16, uint8
         As in `ReducedSkycell`.
     stars : PlacedStars
@@ -208,7 +208,7 @@ def _near(plane: Cells, row: int, column: int, reach: int) -> Cells:
 
 
 def _find_cores(mask: NDArray[np.uint16], valid: NDArray[np.uint8], stars: PlacedStars) -> _Cores:
-    """Find saturated stars and the cells that they spoil, from the mask and what is lost."""
+    """Find saturated stars and the cells that they affect, from the mask and the lost cells."""
     saturated = (mask & _SATURATED) != 0
     bright = np.flatnonzero(stars.tmag < FAINTEST_MAG).tolist()
     chosen = np.array([k for k in bright if _is_saturated(stars, k, saturated)], np.intp)
@@ -260,14 +260,14 @@ def _reach_cells(stars: PlacedStars, k: int) -> int:
 def _connected(patches: NDArray[np.int32], near: Cells) -> Cells:
     """Return the cells of the patches that some of the near cells belong to."""
     found = np.zeros(patches.shape, np.bool_)
-    # One or two, as a rule: comparing costs less than sorting all of them.
+    # Usually one or two: comparing costs less than sorting all of them.
     for label in set(patches[near].tolist()) - {0}:
         found |= patches == label
     return found
 
 
 def _grow(cells: Cells, steps: int) -> Cells:
-    """Return cells and what lies within some steps of them, diagonal ones too."""
+    """Return cells grown by some steps, diagonal ones included."""
     grown = cells.copy()
     for _ in range(steps):
         before = grown.copy()
@@ -316,7 +316,7 @@ def _moving(
     taken: NDArray[np.intp],
     stars: PlacedStars,
 ) -> NDArray[np.intp]:
-    """Return unsaturated stars that moved, in places where nothing is spoilt."""
+    """Return unsaturated stars that moved, where all cells around them are good."""
     spoilt = cut | ((mask & _SATURATED) != 0) | ((~valid & _present(valid)) != 0)
     moved = stars.is_inside & (stars.shift_arcsec > MOVED_ARCSEC)
     left = np.setdiff1d(np.flatnonzero(moved), taken)

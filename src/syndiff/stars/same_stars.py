@@ -26,7 +26,7 @@ RESOLVED_ARCSEC, RESOLVED_MAG = 0.18, 0.5
 """Different numbers are a star all the same this close: Gaia DR3 lists no pair below 0.18"."""
 
 UNRESOLVED_ARCSEC, UNRESOLVED_MAG = 2.0, 2.0
-"""A row that Gaia doesn't know is the star beside it that Gaia knows: 2MASS resolves no pair
+"""A row without a Gaia source is the same star as a row nearby with one: 2MASS resolves no pair
 closer than 2" with such a difference."""
 
 
@@ -42,12 +42,12 @@ def further_entries(
     numbered : (n,) bool
         Whether `identity` is a catalogue's number.
     in_gaia : (n,) bool, optional
-        Of a table that joins catalogues: whether Gaia knows the row's star.
+        Of a table that joins catalogues: whether the row has a Gaia source.
 
     Returns
     -------
     (n,) bool
-        True for rows to leave out. Of each star that row stays which Gaia knows, then the one with
+        True for rows to leave out. Of each star the row with a Gaia source is kept, then that with
         the better known magnitude, then the brighter; the same whatever the order of the rows.
     """
     known = np.ones(len(stars), np.bool_) if in_gaia is None else in_gaia
@@ -71,7 +71,7 @@ def further_entries(
 
 
 def _pairs(stars: StarCatalogue, arcsec: float) -> NDArray[np.intp]:
-    """Return pairs of rows, (m, 2), that lie no farther apart."""
+    """Return pairs of rows, (m, 2), that are no farther apart."""
     tree = cKDTree(_directions(stars))
     return np.asarray(
         tree.query_pairs(np.radians(arcsec / 3600), output_type="ndarray"), np.intp

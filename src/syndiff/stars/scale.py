@@ -27,18 +27,18 @@ CALIBRATOR_MAGS = (14.5, 17.0)
 and 100 times or more above the noise of the aperture."""
 
 MIN_CALIBRATORS = 5
-"""A median of fewer is one star's word."""
+"""A median of fewer stars would depend on a single one."""
 
 SURVEY_SEEING_PX2 = 0.458 * (1.11 / 0.25) ** 2
 """Variance of a Moffat profile (beta 3, to 9") of 1.11" full width at half maximum, the survey's
 mean over the bands.
 
-Used only beside a scale that the user gave, where no star tells better. 1.4" or 0.8" instead would
+Used only with a scale given by the user, where no star measures it. 1.4" or 0.8" instead would
 change a star's peak by 0.25 % at a response of sigma 40 (variance / (40^2 + 80^2 / 12)).
 """
 
 GIVEN_ERROR_MAG = 0.04
-"""Error of a scale given by hand: half the range in which such scales lie, 0.36 to 0.44."""
+"""Error of a scale given by hand: half the range of such scales, 0.36 to 0.44."""
 
 _APERTURE_CELLS = 4.5
 _RING_CELLS = (6.0, 9.0)
@@ -73,7 +73,7 @@ class StarScale:
         Change of the offset per magnitude of BP - RP, and where it counts from; slope 0 where no
         dependence is clear.
     scatter_mag : float
-        Robust standard deviation of the stars about it: what a catalogue magnitude is worth.
+        Robust standard deviation of the stars about it: the accuracy of a catalogue magnitude.
     stars : int
         How many it was measured on; 0 if it was given.
     seeing_px2 : float
@@ -199,7 +199,7 @@ def _candidates(
     colour: NDArray[np.float64],
     shape: tuple[int, ...],
 ) -> NDArray[np.intp]:
-    """Return the brightest stars in the magnitude range that stand alone in the catalogue."""
+    """Return the brightest stars in the magnitude range that are isolated in the catalogue."""
     from scipy.spatial import cKDTree
 
     margin = CELL_PX * (_REACH_CELLS + 1)
@@ -220,7 +220,7 @@ def _candidates(
 def _cut(
     plane: NDArray[np.float32] | NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> _Stamps:
-    """Return squares of a plane around places that lie well inside it."""
+    """Return squares of a plane around positions well inside it."""
     column, row = ((v + 0.5) / CELL_PX - 0.5 for v in (x, y))
     way = np.arange(-_REACH_CELLS, _REACH_CELLS + 1)
     i, j = np.rint(column).astype(int), np.rint(row).astype(int)
@@ -319,7 +319,7 @@ def _fit(
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Return the value that half of the weight lies on either side of."""
+    """Return the weighted median."""
     order = np.argsort(values, kind="stable")
     half = np.cumsum(weights[order]) - weights[order] / 2
     return float(np.interp(weights.sum() / 2, half, values[order]))

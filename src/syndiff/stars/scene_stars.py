@@ -39,12 +39,12 @@ __all__ = [
 ]
 
 TESS_BRIGHT_MAG = 7.5
-"""Stars brighter than this in T are told to the templates: TESS saturates near 7."""
+"""Stars brighter than this in T are recorded for the templates: TESS saturates near 7."""
 
 
 @dataclass(frozen=True)
 class _SkycellRecord:
-    """What became of a skycell's stars."""
+    """What was done to a skycell's stars."""
 
     FORMAT: ClassVar[int] = 1
 
@@ -71,12 +71,12 @@ class FrameStar(ReplacedStar):
 
 @dataclass(frozen=True)
 class SceneStars:
-    """What a scene's metadata tell of its stars.
+    """The scene metadata about its stars.
 
     Parameters
     ----------
     year : float
-        Julian year that they stand at.
+        Epoch of their positions, Julian year.
     digest : str
         Of the catalogue.
     catalogued : int
@@ -100,7 +100,7 @@ def store_stars(layout: Layout, stars: StarCatalogue) -> None:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     stars : StarCatalogue
         Sorted.
 
@@ -122,7 +122,7 @@ class StarInput:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     stars : StarCatalogue
         All stars.
     year : float
@@ -140,7 +140,7 @@ class StarInput:
         Parameters
         ----------
         layout : Layout
-            Where everything lies.
+            The data root's paths.
         reference : Reference
             The FFI.
 
@@ -213,7 +213,7 @@ class StarInput:
         skycell : Skycell
             The skycell.
         meta : Provenance
-            Of its reduction; tells when its stacks were taken.
+            Of its reduction; has the epochs of its stacks.
 
         Returns
         -------
@@ -235,7 +235,7 @@ class StarInput:
         return PlacedStars.of(self.near(skycell), skycell, ps1_year=ps1_year, ffi_year=self.year)
 
     def record(self, skycell: Skycell, contribution: Contribution) -> None:
-        """Write what became of a skycell's stars.
+        """Write what was done to a skycell's stars.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class StarInput:
         return found if found.stars_digest == self.digest(skycell) else None
 
     def describe(self, mapping: Mapping, used: Iterable[str]) -> SceneStars:
-        """Return what a scene's metadata tell of its stars.
+        """Return the scene metadata about its stars.
 
         Parameters
         ----------
@@ -333,7 +333,7 @@ def write_replaced_stars(layout: Layout, content: SceneStars) -> None:
     Parameters
     ----------
     layout : Layout
-        Where everything lies.
+        The data root's paths.
     content : SceneStars
         From `StarInput.describe`.
 

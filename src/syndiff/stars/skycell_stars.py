@@ -52,8 +52,8 @@ def removal_radius_arcsec(tmag: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Notes
     -----
-    16" at T = 13.5, growing as flux^0.4: where a halo of surface brightness r^-2.5 meets the noise
-    of a stack. A limit, not a size: wings are subtracted only as far as they are seen.
+    16" at T = 13.5, growing as flux^0.4: where a halo of surface brightness r^-2.5 falls to the
+    noise of a stack. A limit, not a size: wings are subtracted only as far as they are seen.
     """
     return np.clip(16.0 * 10 ** (0.16 * (13.5 - tmag)), 8.0, MAX_RADIUS_ARCSEC)
 
@@ -103,7 +103,7 @@ class PlacedStars:
     skycell : str
         Its name.
     x, y : (n,) float64
-        PS1 pixels at PS1's epoch, 0-based; some lie outside.
+        PS1 pixels at PS1's epoch, 0-based; some are outside.
     x_then, y_then : (n,) float64
         At the FFI's epoch.
     ra, dec : (n,) float64
@@ -115,7 +115,7 @@ class PlacedStars:
     radius_px : (n,) float64
         `removal_radius_arcsec` in PS1 pixels.
     is_inside : (n,) bool
-        Whether a star stands in the skycell at PS1's epoch.
+        Whether a star is inside the skycell at PS1's epoch.
     depth_px : (n,) float64
         Distance to the skycell's nearest edge; negative outside.
     identity : (n,) int64
@@ -184,7 +184,7 @@ class PlacedStars:
         )
 
     def record(self, k: int, *, flux: float, error: float, reason: str) -> ReplacedStar:
-        """Return what the list of replaced stars tells of one.
+        """Return one star's row of the list of replaced stars.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Star catalogue files: what is a star in them, where it stands, how bright it is."""
+"""Star catalogue files: which rows are stars, their positions and magnitudes."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _FASTEST_MAS_PER_YEAR = 10500.0
 
 _CODES = (99.0, 99.9, 99.99, 99.999, 9.0, 9.9, 9.99, 9.999)
 _LONG_CODES = (999.0, 999.9, 999.99, 999.999, 9999.0, 9999.9, 9999.99, 99999.0, 32767.0)
-"""Numbers that stand for missing ones, of either sign."""
+"""Numbers that mean a missing value, of either sign."""
 
 _NO_STARS = frozenset({"DUPLICATE", "ARTIFACT", "SPLIT", "JOIN", "6", "7", "8"})
 """The TIC's dispositions of rows whose light other rows hold, or nothing; in numbers too."""
 
 _DEFAULT_LIMITS = frozenset({50, 2000})
-"""Rows that astroquery (Gaia, VizieR) and Gaia's synchronous service stop at unless told."""
+"""Rows that astroquery (Gaia, VizieR) and Gaia's synchronous service stop at by default."""
 
 
 def read_star_file(path: str | Path) -> StarCatalogue:
@@ -78,7 +78,8 @@ def read_star_file(path: str | Path) -> StarCatalogue:
     table = read_table(path)
     if len(table) in _DEFAULT_LIMITS:
         logger.warning(
-            "star catalogue %s has exactly %d rows, where services stop unless told: are they all?",
+            "star catalogue %s has exactly %d rows, at which services stop by default: is it "
+            "complete?",
             path,
             len(table),
         )
@@ -93,7 +94,7 @@ def stars_of_table(table: Table, source: str) -> StarCatalogue:
     table : Table
         Columns as for `read_star_file`.
     source : str
-        Where it came from, for messages.
+        Its source, for messages.
 
     Returns
     -------

@@ -50,7 +50,7 @@ _HOURS = frozenset({"h", "hr", "hour", "hours", "hourangle"})
 _HOUR_NAMES = frozenset({"rah", "ra_h", "ra_hours"})
 _EMPTY = frozenset({"", "--", "-", "null", "none", "nan", "n/a", "na"})
 _HUGE = 1e10
-"""Beyond it, a number stands for a missing one."""
+"""Beyond it, a number means a missing value."""
 
 
 class Columns:
@@ -61,7 +61,7 @@ class Columns:
     table : Table
         The table.
     source : str
-        Where it came from, for messages.
+        Its source, for messages.
     """
 
     def __init__(self, table: Table, source: str) -> None:

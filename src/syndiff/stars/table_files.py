@@ -72,7 +72,7 @@ def read_table(path: str | Path) -> Table:
     try:
         content = _unpacked(file.read_bytes())
         with warnings.catch_warnings():
-            # Units and cards that break a standard in small ways don't matter here.
+            # Units and cards that violate a standard in small ways don't matter here.
             warnings.simplefilter("ignore")
             table = reader(content)
     except _UNREADABLE as error:
@@ -172,7 +172,7 @@ def _fields(line: str, delimiter: str) -> list[str]:
 
 
 def _without_units(rows: list[str], delimiter: str) -> tuple[list[str], list[str]]:
-    """Return the units, if the first line tells them, and the rows proper."""
+    """Return the units, if the first line has them, and the data rows."""
     units: list[str] = []
     if rows and _UNIT_WORDS & set(_fields(rows[0], delimiter)):
         units, rows = _fields(rows[0], delimiter), rows[1:]

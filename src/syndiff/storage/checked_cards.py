@@ -40,7 +40,7 @@ class CheckedCards:
         self.headers = headers
 
     def stated(self, keyword: str) -> dict[str, bool | float | str]:
-        """Return every value of a card, by where it stands.
+        """Return every value of a card, by its header.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class CheckedCards:
         keyword : str
             Keyword of the card.
         allowed : sequence of int or range, optional
-            What may stand there; anything by default.
+            The values allowed; any by default.
         default : int, optional
             The value that the FITS standard itself gives to a missing card.
 
@@ -238,7 +238,7 @@ class CheckedCards:
 
 
 def _named(allowed: Sequence[int] | range) -> str:
-    """Return words for what may stand in a card."""
+    """Return words for the values that are allowed in a card."""
     if len(allowed) < 8:
         return " or ".join(map(str, allowed))
     return f"an integer from {allowed[0]} to {allowed[-1]}"

@@ -169,22 +169,10 @@ def _fold(total: int) -> int:
 
 
 def _encode(value: int) -> str:
-    """Return 16 characters that add up to a 32-bit value.
+    """Return 16 letters and digits that add up to a 32-bit value, the complement of an HDU's sum.
 
-    Parameters
-    ----------
-    value : int
-        Complement of an HDU's sum.
-
-    Returns
-    -------
-    str
-        Letters and digits.
-
-    Notes
-    -----
     FITS standard 4.0, appendix J: each byte of the value is spread over four characters from "0"
-    on, in pairs whose sum is kept while punctuation is avoided; all are turned by one place, since
+    on, in pairs whose sum is kept while punctuation is avoided; all are rotated by one place, since
     a value in a card begins one byte after a word.
     """
     characters = bytearray(16)

@@ -52,6 +52,13 @@ class Place:
         usual ``AWS_*`` variables).
     key : str
         Path below the root, with forward slashes; empty for the root itself.
+
+    Examples
+    --------
+    >>> from syndiff import Place
+    >>> place = Place.at("s3://bucket/data") / "templates" / "template.fits"
+    >>> str(place), place.name, place.is_local
+    ('s3://bucket/data/templates/template.fits', 'template.fits', False)
     """
 
     root: str
@@ -116,7 +123,7 @@ class Place:
         return bool(self.version())
 
     def version(self) -> str:
-        """Return what tells the object that is here from one that replaces it.
+        """Return a tag that distinguishes this object from one that replaces it.
 
         Returns
         -------
@@ -178,7 +185,7 @@ class Place:
             raise _failure("read", self, error) from error
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write the object whole or not at all, replacing what was there.
+        """Write the object completely or not at all, replacing an existing one.
 
         Parameters
         ----------
@@ -332,7 +339,7 @@ class Place:
         Raises
         ------
         StorageError
-            If there is none (``"r"``), it is spoilt, or it can't be made (``"a"``).
+            If there is none (``"r"``), it is damaged, or it can't be made (``"a"``).
         """
         import zarr
         from obstore.exceptions import BaseError

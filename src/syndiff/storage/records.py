@@ -35,7 +35,7 @@ class RecordError(ValueError):
     problem : str
         What is wrong with it.
     path : str
-        Where it stands, for example ``.skycells[3].name``.
+        Its place in the file, for example ``.skycells[3].name``.
     """
 
     def __init__(self, problem: str, path: str = "") -> None:
@@ -130,7 +130,7 @@ def load_record(
     text : bytes
         JSON.
     source : object
-        Where it lies, for messages.
+        Its path, for messages.
     error : type
         What to raise.
     remedy : str
@@ -155,7 +155,7 @@ def load_record(
 
 
 def parse_record(kind: type[T], content: object) -> T:
-    """Return the record that plain content stands for.
+    """Return the record for plain content.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def _read_union(readers: tuple[_Reader, ...], value: object) -> object:
             return reader(value)
         except RecordError as error:
             failures.append(error)
-    # The one that came farthest is the one that was meant.
+    # The error of the alternative that matched most of the content is the useful one.
     raise max(failures, key=lambda error: len(error.path))
 
 

@@ -69,7 +69,7 @@ def pack_group(
 
 
 def chunk_path(dimensions: int) -> str:
-    """Return where an array's only chunk lies below the array.
+    """Return the path of an array's only chunk, below the array.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The product: templates sampled from a scene, at an offset or where another FFI looks."""
+"""The product: templates sampled from a scene, at an offset or at another FFI's pointing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 MIN_COVERAGE = 0.5
-"""Below this part of the response covered, the flux says more about the gap than about the sky."""
+"""Below this part of the response covered, the flux is dominated by the gap."""
 
 _TAPS = 12
 _KAISER_BETA = 12.0
@@ -59,7 +59,7 @@ _TABLE_STEPS = 1024
 # Taps interpolated between entries this close err by 1e-6 of a star's peak.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Template:
     """A template's planes over a window of the FFI.
 
@@ -84,6 +84,15 @@ class Template:
         Estimate of the light in the pixel that `flux` leaves out, smoothed; NaN as `flux`.
     faint_error : (ny, nx) float32
         One standard deviation of it; NaN as `flux`.
+
+    Examples
+    --------
+    >>> from syndiff import Template, Window
+    >>> template = Template.blank(Window(0, 0, 4, 3))
+    >>> template
+    <Template of 4 x 3: flux, count, mask, uncertainty, coverage, quality, faint, faint_error>
+    >>> template.flux.shape, float(template.coverage.max()), int(template.quality[0, 0])
+    ((3, 4), 0.0, 1)
     """
 
     flux: NDArray[np.float32]
@@ -94,6 +103,10 @@ class Template:
     quality: NDArray[np.int32]
     faint: NDArray[np.float32]
     faint_error: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        ny, nx = self.flux.shape
+        return f"<Template of {nx} x {ny}: {', '.join(_DTYPES)}>"
 
     @classmethod
     def blank(cls, window: Window, oversample: int = 1) -> Template:
@@ -235,7 +248,7 @@ def sample_template(
     window : Window
         FFI pixels of the template.
     offset : (float, float)
-        (dx, dy): every source stands (+dx, +dy) TESS pixels from where the WCS puts it.
+        (dx, dy): every source is (+dx, +dy) TESS pixels from its position by the WCS.
     oversample : int
         Samples per pixel and axis, see `Template`.
     out : Template, optional
@@ -266,7 +279,7 @@ def follow_template(
     oversample: int = 1,
     out: Template | None = None,
 ) -> Template:
-    """Sample a scene where the pixels of another FFI look.
+    """Sample a scene at the pointing of another FFI.
 
     Parameters
     ----------
@@ -295,7 +308,7 @@ def follow_template(
 
     Notes
     -----
-    Fluxes grow with the pixels' area on the sky, which the displacement's Jacobian tells.
+    Fluxes grow with the pixels' area on the sky, the Jacobian of the displacement.
     """
     check_reach(displacement, window)
     whole = Template.blank(window, oversample) if out is None else out
@@ -318,7 +331,7 @@ def _sample_strips(
     out: Template,
     oversample: int,
 ) -> None:
-    """Fill a template strip by strip; the sampler is of a place in pixels and of some rows.
+    """Fill a template strip by strip; `sampler` is given a position in the pixel and rows.
 
     What a strip takes in between stays in the cache, and memory is not asked for again.
     """
@@ -413,7 +426,7 @@ def check_reach(displacement: Displacement, window: Window) -> None:
     largest = displacement.largest(window)
     if not largest <= MAX_OFFSET_PX:
         raise RenderingError(
-            f"the sky lies up to {largest:.2f} px from where the scene's reference FFI has it, a "
+            f"the sky is displaced by up to {largest:.2f} px from the scene's reference FFI, a "
             f"scene reaches {MAX_OFFSET_PX:g} px: run `syndiff pipeline` with this FFI as "
             "TESS_FITS and another `data_root`"
         )
@@ -538,7 +551,7 @@ def near_flags(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _template(scene: SceneStrip, sampler: _Sampler, area: NDArray[np.float32]) -> Template:
-    """Return the planes; `area` is a pixel's (or sample's) share of what the scene tells."""
+    """Return the planes; `area` is that of a pixel (or sample) relative to the scene's."""
     flux = sampler.interpolate(scene.flux, SAMPLES_PER_PX, _FLUX)
     sampled = Sampled(
         flux,
@@ -574,7 +587,7 @@ def _linear_taps(fraction: float) -> NDArray[np.float32]:
 
 
 def _box_taps(fraction: float) -> NDArray[np.float32]:
-    """Return how much of each of four samples lies within a pixel.
+    """Return how much of each of four samples is within a pixel.
 
     The pixel is centred between the second and the third; a sample is half a pixel wide.
     """

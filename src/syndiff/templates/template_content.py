@@ -1,4 +1,4 @@
-"""What a file that is given as a template holds: unpacked, lossless, and a template at all."""
+"""Checks of a file given as a template: decompressed, lossless, and a template at all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def unpacked(content: bytes, place: Place, size: int | None = None) -> bytes:
 
 
 def check_lossless(hdus: fits.HDUList, content: bytes, place: Place) -> None:
-    """Raise if fpack has taken digits off a plane.
+    """Raise if fpack has rounded a plane.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def check_lossless(hdus: fits.HDUList, content: bytes, place: Place) -> None:
 
 
 def refuse_other_product(hdus: fits.HDUList, lacking: str, place: Place) -> None:
-    """Raise what a file is that is no template.
+    """Raise an error that says what a file is that is no template.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Template FITS files: eight planes, the inputs, and a header that says where they come from."""
+"""Template FITS files: eight planes, the inputs, and a header with their provenance."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _PLANES = (
 """
 
 _LATER = ("FAINT", "FAINTERR")
-"""Planes that older templates lack: what is not known is NaN."""
+"""Planes that older templates lack, read as NaN."""
 
 SIZE_CARD = "FILESIZE"
 
@@ -86,7 +86,7 @@ _HEADER_BYTES = 40 * FITS_BLOCK
 
 @dataclass(frozen=True)
 class TemplateRecord:
-    """What a template file says of itself besides its planes.
+    """The content of a template file's header and table of inputs.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class TemplateRecord:
 
 @dataclass(frozen=True)
 class Followed:
-    """What a template says of the FFI that it follows.
+    """What a template's header records of the FFI that it follows.
 
     Parameters
     ----------
@@ -127,9 +127,9 @@ class Followed:
     quality : int
         Its DQUALITY.
     shift : Shift
-        How the sky lies in it, against the scene's reference FFI.
+        Its displacement from the scene's reference FFI.
     cards : tuple of (str, object, str)
-        More to say in the header.
+        Further header cards.
     """
 
     name: str
@@ -158,8 +158,8 @@ class Followed:
         yield "FFIBTJD", self.btjd, "[d] its middle, JD - 2457000"
         yield "FFIQUAL", self.quality, "its DQUALITY"
         yield "SHIFTMAX", self.shift.largest_px, "[pix] largest shift along x or y"
-        yield "SHIFTROL", self.shift.roll_arcsec, "[arcsec] turn from +x to +y"
-        yield "SHIFTSCL", self.shift.scale_ppm, "[1e-6] growth of distances in pixels"
+        yield "SHIFTROL", self.shift.roll_arcsec, "[arcsec] rotation from +x to +y"
+        yield "SHIFTSCL", self.shift.scale_ppm, "[1e-6] change of scale"
         yield from self.cards
 
 
@@ -171,7 +171,7 @@ def write_template(
     *,
     inputs: fits.BinTableHDU | None = None,
 ) -> None:
-    """Write a template file, whole or not at all.
+    """Write a template file, completely or not at all.
 
     Parameters
     ----------
@@ -272,6 +272,15 @@ def read_template(path: str | Path | Place) -> tuple[Template, fits.Header]:
         If a plane is missing or has lost digits, or the file is cut short or damaged.
     StorageError
         If the file can't be read.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> ccd = syndiff.open(20, 3, 3, data_root="data")
+    >>> path = ccd.around("14:23:37.7 +76:11:57.7", size=64).template().path
+    >>> template, header = syndiff.read_template(path)
+    >>> template.flux.dtype, header["PHOTZP"], header["PHOTSYS"]
+    (dtype('float32'), 25.0, 'AB')
     """
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
@@ -317,7 +326,7 @@ def _common_header(record: TemplateRecord) -> fits.Header:
         ("SECTOR", detector.sector, "TESS sector"),
         ("CAMERA", detector.camera, "TESS camera"),
         ("CCD", detector.ccd, "TESS CCD"),
-        ("TELESCOP", "TESS", "whose pixel grid this is; light from PS1"),
+        ("TELESCOP", "TESS", "pixel grid of TESS, light from PS1"),
         ("INSTRUME", "TESS Photometer", "detector type"),
         ("SYNDIFF", True, "made by syndiff"),
         ("DX_SHIFT", dx, "[pix] shift of the sources in x"),
@@ -335,7 +344,7 @@ def _common_header(record: TemplateRecord) -> fits.Header:
 
 
 def template_frame(header: fits.Header, shape: tuple[int, int], science: Window) -> Frame:
-    """Return the pixel grid of the FFI that a template stands for.
+    """Return the pixel grid of the FFI that a template is made for.
 
     Parameters
     ----------
@@ -362,7 +371,7 @@ def template_frame(header: fits.Header, shape: tuple[int, int], science: Window)
 
 
 def template_offset(header: fits.Header) -> tuple[float, float]:
-    """Return how far sources stand in a template from where the FFI's WCS has them.
+    """Return the displacement of a template's sources from their positions by the FFI's WCS.
 
     Parameters
     ----------
@@ -395,7 +404,7 @@ def _magnify(header: fits.Header, oversample: float) -> None:
 
 
 def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
-    """Return what the template was made from and how."""
+    """Return the provenance cards."""
     from astropy.io import fits
 
     scene = record.scene
@@ -433,7 +442,7 @@ def _provenance(record: TemplateRecord, digest: str) -> fits.Header:
 
 
 def _response_cards(response: ResponseRecord) -> list[tuple[str, object, str]]:
-    """Return what TESS's pixels are taken to do to light."""
+    """Return the cards of the pixel response."""
     if response.model == "gaussian":
         return [
             ("PSFMODEL", "gaussian", "response on top of PS1 seeing"),
@@ -441,8 +450,8 @@ def _response_cards(response: ResponseRecord) -> list[tuple[str, object, str]]:
         ]
     return [
         ("PSFMODEL", "prf", "measured response, in place of PS1 seeing"),
-        ("PRFSET", response.set, "how the names of its files begin"),
-        ("PRFDIR", card_text(response.source), "where they came from"),
+        ("PRFSET", response.set, "prefix of its file names"),
+        ("PRFDIR", card_text(response.source), "source of these files"),
         ("PRFDIG", response.digest, "digest of their content"),
         ("PRFCUT", response.cut, "[1/pix] its spectrum ends here"),
         ("PRFLOST", response.discarded, "part of its peak that is beyond"),
@@ -459,7 +468,7 @@ def _history(scene: SceneMetadata, states: list[str]) -> Iterator[str]:
 
 
 def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
-    """Return which parts of the science pixels have a flux, and carry each DQ bit."""
+    """Return the parts of the science pixels that have a flux, and that carry each DQ bit."""
     from astropy.io import fits
 
     held = record.window.intersection(record.frame.science) or record.window
@@ -478,16 +487,16 @@ def _coverage_cards(template: Template, record: TemplateRecord) -> fits.Header:
 
 
 def _star_cards(record: TemplateRecord) -> Iterator[tuple[str, object, str]]:
-    """Yield what stands in for the stars that PS1 saturates."""
+    """Yield the cards of the stars that replace those that PS1 saturates."""
     stars, (dx, dy) = record.scene.stars, record.offset
-    yield "STARSRC", record.scene.settings.stars, "where stars in place of saturated ones are from"
+    yield "STARSRC", record.scene.settings.stars, "source of stars in place of saturated ones"
     if stars is None:
         return
     inside = [
         star.reason for star in stars.replaced if record.window.holds(star.x + dx, star.y + dy)
     ]
     yield "STARDIG", stars.digest, "digest of the star catalogue"
-    yield "STAREPOC", stars.year, "[yr] epoch that they stand at"
+    yield "STAREPOC", stars.year, "[yr] epoch of their positions"
     yield "NSTARREP", len(inside) - inside.count("moved"), "stars in this window put back"
     yield "NSTARMOV", inside.count("moved"), "stars in this window moved"
     scales = [row.star_scale for row in record.scene.skycells if row.star_scale is not None]
@@ -563,13 +572,13 @@ def inputs_table(scene: SceneMetadata) -> fits.BinTableHDU:
         for cell in scene.skycells
         for row in cell.bands
     ]
-    # Bytes in one array as the file has them: astropy would convert columns of text twice.
+    # Bytes in one array as in the file: astropy would convert columns of text twice.
     kinds = dict.fromkeys(names, "S") | {"MJD_OBS": ">f8", "EXPTIME": ">f8"}
     columns = {
         name: np.array([row[k] for row in rows], kind)
         for k, (name, kind) in enumerate(kinds.items())
     }
-    # A column without rows has a width too.
+    # A column needs a width even without rows.
     types = [(name, c.dtype if c.dtype.itemsize else "S1") for name, c in columns.items()]
     table = np.zeros(len(rows), types)
     for name, column in columns.items():
