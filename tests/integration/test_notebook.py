@@ -151,7 +151,7 @@ def test_the_whole_ccd_is_a_field(made):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda ccd: ccd.around("nonsense"), "target 'nonsense' is not RA,DEC"),
+        (lambda ccd: ccd.around("14:20"), "target '14:20' is not RA,DEC"),
         (lambda ccd: ccd.around(None), "target None is not RA,DEC"),
         (lambda ccd: ccd.around(5), "target 5 is not RA,DEC"),
         (lambda ccd: ccd.around((1, 2, 3)), "is not RA,DEC"),
