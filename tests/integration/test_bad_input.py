@@ -38,7 +38,7 @@ MAPPED = ("20", "3", "3")
         (("--roi", "0,0,10,10"), "holds no science pixel"),
         (("--roi", "5000,5000,5010,5010"), "holds no science pixel"),
         (("--target", "0,0"), "is not on sector 20 camera 3 ccd 3"),
-        (("--target", "fish"), "is not RA,DEC"),
+        (("--target", "10,"), "is not RA,DEC"),
         (("--target", "10,95"), "is not RA,DEC"),
         (("--target", "nan,nan"), "is not RA,DEC"),
         (("--target", "1,2", "--roi", "1001,1001,1005,1005"), "both given"),

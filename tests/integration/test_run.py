@@ -23,7 +23,7 @@ from syndiff.window import Window
 def counted():
     """Count how often FFIs are opened and mappings are parsed."""
     found = Counter()
-    open_file, parse = ffi_file._unpacked, mapping_files._parse_master
+    open_file, parse = ffi_file.unpacked, mapping_files._parse_master
 
     def opened(*arguments):
         found["ffi"] += 1
@@ -34,7 +34,7 @@ def counted():
         return parse(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ffi_file, "_unpacked", opened)
+        patch.setattr(ffi_file, "unpacked", opened)
         patch.setattr(mapping_files, "_parse_master", parsed)
         yield found
 

@@ -43,7 +43,7 @@ def test_simulates_a_field_and_says_what_to_run_next(tmp_path, monkeypatch):
         (["--camera", "5"], "camera 5 is not a TESS camera"),
         (["--centre", "1000"], "pixel '1000' is not X,Y"),
         (["--centre", "1,nan"], "is not X,Y"),
-        (["--target", "north"], "target 'north' is not RA,DEC"),
+        (["--target", "10.0,"], "target '10.0,' is not RA,DEC"),
         (["--target", "10.0,-80.0"], "is not on the CCD"),
         (["--centre", "1,2", "--target", "1,2"], "centre and target are both given"),
     ],

@@ -207,7 +207,7 @@ def _scene_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
 
 
 def _difference_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    from syndiff.kernels import convolve, normal, stars, widen
+    from syndiff.kernels import convolve, normal, resample, stars, widen
 
     marked, index_1, index_2 = _array("?", 2), _array("i8", 1), _array("i8", 2)
     single_2, single_4 = _array("f4", 2), _array("f4", 4)
@@ -219,6 +219,13 @@ def _difference_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield widen.widen, (marked, 0, 0)
     for plane in (single_2, double_2):
         yield stars.mark_maxima, (plane, plane, 0.0, marked)
+        yield stars.sum_boxes, (plane, plane, plane, marked, (index_1, index_1), 0.0, double_2)
+        yield stars.measure_boxes, (plane, plane, plane, (index_1, index_1), double_2)
+    field = (double_2, double_2, 0)
+    yield (
+        resample.resample,
+        (single_2, (0, 0), 0, single_2, field, (0.0, 0.0), 0, single_4),
+    )
 
 
 def _simulation_signatures() -> Iterator[tuple[Any, tuple[Any, ...]]]:

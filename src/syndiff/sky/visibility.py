@@ -124,6 +124,14 @@ class Visibility:
         Later ones are not known.
     last_date : datetime.date
         When that one ends.
+
+    Examples
+    --------
+    >>> import syndiff
+    >>> found = syndiff.where("14:20:00 +76:30:00")
+    >>> first = found.visits[0]
+    >>> first.detector
+    Detector(sector=14, camera=3, ccd=3)
     """
 
     ra_deg: float
