@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ClippedFit", "Clipping", "Design", "Prior", "fit_clipped"]
+__all__ = ["ClippedFit", "Clipping", "Columns", "Design", "Prior", "fit_clipped"]
 
 _ROWS_AT_ONCE = 1 << 23
 # Numbers of the design held at a time, 64 MB.
@@ -64,6 +64,61 @@ class Design(Protocol):
         (n,) float64
             What they make of the pixels.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """A `Design` that is held as a whole.
+
+    Parameters
+    ----------
+    matrix : (pixels, columns) float64
+        All of it.
+    """
+
+    matrix: NDArray[np.float64]
+
+    @property
+    def pixels(self) -> int:
+        """Pixels there are."""
+        return len(self.matrix)
+
+    @property
+    def columns(self) -> int:
+        """Numbers to fit."""
+        return int(self.matrix.shape[1])
+
+    def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the rows of some pixels.
+
+        Parameters
+        ----------
+        pixels : (n,) int
+            Which.
+
+        Returns
+        -------
+        (n, columns) float64
+            A copy.
+        """
+        return self.matrix[pixels]
+
+    def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the rows of some pixels times the numbers.
+
+        Parameters
+        ----------
+        pixels : (n,) int
+            Which.
+        values : (columns,) float64
+            The numbers.
+
+        Returns
+        -------
+        (n,) float64
+            What they make of the pixels.
+        """
+        return np.asarray(self.matrix[pixels] @ values)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from syndiff.constants import DAY_S, FITS_BLOCK
 from syndiff.errors import RenderingError, StorageError
 from syndiff.masks import DataQuality
 from syndiff.storage.fits_images import card_text, pack_hdus, packed_size
+from syndiff.templates.template_file import bit_cards
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -244,7 +245,7 @@ def pack_difference(record: DifferenceRecord, packing: Packing | None = None) ->
             whole = _embedded(plane.astype(np.float32, copy=False), record, np.nan)
             hdus.append(_image(whole, header, name, step))
     quality = _embedded(record.quality, record, DataQuality.NO_COVERAGE)
-    hdus.append(_image(quality, common + _bit_cards(), "DQ", 1.0 if step else 0.0))
+    hdus.append(_image(quality, common + bit_cards(), "DQ", 1.0 if step else 0.0))
     if difference.kernel is not None:
         hdus.append(_kernel_table(difference.kernel))
     if packing.identity:
@@ -382,17 +383,6 @@ def _kernel_cards(difference: Difference) -> list[tuple[str, object, str]]:
         ("KSUMMIN", float(sums.min()), "least sum of the kernel in the field"),
         ("KSUMMAX", float(sums.max()), "largest"),
     ]
-
-
-def _bit_cards() -> fits.Header:
-    """Return the names of the DQ bits."""
-    from astropy.io import fits
-
-    header = fits.Header()
-    for k, bit in enumerate(DataQuality):
-        header[f"DQNAM{k:02d}"] = (bit.name, "name of a DQ bit")
-        header[f"DQVAL{k:02d}"] = (bit.value, "its value")
-    return header
 
 
 def _kernel_table(kernel: VaryingKernel) -> fits.BinTableHDU:

@@ -10,7 +10,7 @@ import numpy as np
 
 from syndiff.constants import ZERO_POINT
 from syndiff.differences.background import BEARABLE_VARIANCE, order_told, polynomials
-from syndiff.differences.clipped_fit import Clipping, fit_clipped
+from syndiff.differences.clipped_fit import Clipping, Columns, fit_clipped
 from syndiff.differences.leftover import NOTHING_LEFT, Leftover
 from syndiff.errors import ConfigError, RenderingError
 
@@ -283,7 +283,7 @@ def _fit(
     image, uncertainty, template = (plane[good].astype(float) for plane in planes)
     smooth = polynomials(good.shape, order)[:, good]
     return fit_clipped(
-        _Columns(np.stack([template, *smooth], -1)),
+        Columns(np.stack([template, *smooth], -1)),
         image,
         uncertainty,
         clipping=Clipping(config.clip_sigma, config.rounds, config.least_scatter),
@@ -314,24 +314,3 @@ def check_scale(scale: float) -> float:
             "the same field as the image?"
         )
     return scale
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """A design that is held as a whole."""
-
-    matrix: NDArray[np.float64]
-
-    @property
-    def pixels(self) -> int:
-        return len(self.matrix)
-
-    @property
-    def columns(self) -> int:
-        return int(self.matrix.shape[1])
-
-    def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
-        return self.matrix[pixels]
-
-    def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self.matrix[pixels] @ values)

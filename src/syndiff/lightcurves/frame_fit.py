@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syndiff.differences.background import polynomials
-from syndiff.differences.clipped_fit import Clipping, Prior, fit_clipped
+from syndiff.differences.clipped_fit import Clipping, Columns, Prior, fit_clipped
 from syndiff.lightcurves.steady import MODEL_COLUMNS, moved_by
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class _Problem:
         good = self.usable & np.isfinite(self.image) & np.isfinite(sigma) & (sigma > 0)
         good &= np.isfinite(columns).all(axis=0)
         fit = fit_clipped(
-            _Columns(np.ascontiguousarray(columns[:, good].T)),
+            Columns(np.ascontiguousarray(columns[:, good].T)),
             self.image[good],
             sigma[good],
             clipping=_CLIPPING,
@@ -293,24 +293,3 @@ class _Problem:
         inverse = np.linalg.inv(rows @ rows.T + precision)
         noisy = rows * (self.noise[used] / sigma[used])
         return np.asarray(inverse @ (noisy @ noisy.T + precision) @ inverse)
-
-
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """A design that is held as a whole."""
-
-    matrix: NDArray[np.float64]
-
-    @property
-    def pixels(self) -> int:
-        return len(self.matrix)
-
-    @property
-    def columns(self) -> int:
-        return int(self.matrix.shape[1])
-
-    def rows(self, pixels: NDArray[np.intp]) -> NDArray[np.float64]:
-        return self.matrix[pixels]
-
-    def model(self, pixels: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self.matrix[pixels] @ values)

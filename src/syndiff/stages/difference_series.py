@@ -217,7 +217,6 @@ class DifferenceSeries:
         return str(self._folder), str(place)
 
 
-_TOLD = {"ZPAB": "zero points {} AB mag", "SCATTER": "robust rms of DIFF / UNCERT {}"}
 _FORMAT = 1
 """Version of how differences of a series are made and laid out."""
 

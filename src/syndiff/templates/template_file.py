@@ -43,6 +43,7 @@ __all__ = [
     "SIZE_CARD",
     "Followed",
     "TemplateRecord",
+    "bit_cards",
     "inputs_table",
     "read_header",
     "read_template",
@@ -207,7 +208,7 @@ def write_template(
         if name == "FLUX_SUM":
             header.extend(_provenance(record, digest), end=True)
         if name == "DQ":
-            header.extend(_bit_cards(), end=True)
+            header.extend(bit_cards(), end=True)
         hdus.append(fits.ImageHDU(plane, header=header, name=name))
     hdus.append(inputs_table(record.scene) if inputs is None else inputs)
     hdus[0].header[SIZE_CARD] = packed_size(hdus)
@@ -532,8 +533,14 @@ def _time_cards(scene: SceneMetadata) -> list[tuple[str, object, str]]:
     ]
 
 
-def _bit_cards() -> fits.Header:
-    """Return the names of the DQ bits."""
+def bit_cards() -> fits.Header:
+    """Return the names of the DQ bits, for the header of a DQ plane.
+
+    Returns
+    -------
+    Header
+        A pair of cards a bit.
+    """
     from astropy.io import fits
 
     header = fits.Header()
